@@ -1,0 +1,1 @@
+"""The HTTP process: it authenticates, translates, calls a use case and answers."""

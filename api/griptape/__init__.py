@@ -1,0 +1,1 @@
+"""The Griptape Cloud dialect: its routes and its shapes."""

@@ -1,0 +1,1 @@
+"""What every Runyard process knows: settings, tables, rules, use cases and contracts."""

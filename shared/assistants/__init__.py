@@ -1,0 +1,1 @@
+"""Assistants: what a caller configures once and runs many times."""

@@ -1,0 +1,51 @@
+"""Named reads of assistants."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.errors import AssistantNotFoundError
+from shared.models import Assistant
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantPage:
+    """A slice of an organization's assistants, newest first."""
+
+    assistants: Sequence[Assistant]
+    total: int
+
+
+def get_assistant(session: Session, assistant_id: uuid.UUID, *, organization_id: uuid.UUID) -> Assistant:
+    """Return an assistant of an organization.
+
+    Raises:
+        AssistantNotFoundError: there is none, it was deleted, or it is another organization's.
+    """
+    assistant = session.scalar(
+        select(Assistant).where(
+            Assistant.id == assistant_id,
+            Assistant.organization_id == organization_id,
+            Assistant.deleted_at.is_(None),
+        )
+    )
+    if assistant is None:
+        raise AssistantNotFoundError(assistant_id)
+    return assistant
+
+
+def page(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> AssistantPage:
+    """Return an organization's assistants, newest first."""
+    conditions = (Assistant.organization_id == organization_id, Assistant.deleted_at.is_(None))
+    total = session.scalar(select(func.count()).select_from(Assistant).where(*conditions)) or 0
+    query = (
+        select(Assistant)
+        .where(*conditions)
+        .order_by(Assistant.created_at.desc(), Assistant.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return AssistantPage(session.scalars(query).all(), total)

@@ -1,0 +1,50 @@
+"""What can be asked of assistants: create, change, delete."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from shared.assistants.queries import get_assistant
+from shared.keys.principal import Principal
+from shared.models import RESOURCE_LISTS, Assistant
+
+CHANGEABLE: Final = frozenset({"name", "description", "input", "model", *RESOURCE_LISTS})
+"""The fields a caller may set."""
+
+
+def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Assistant:
+    """Create an assistant from a subset of `CHANGEABLE`, `name` among them."""
+    assistant = Assistant(organization_id=principal.organization_id, created_by=principal.user_id, **fields)
+    session.add(assistant)
+    session.flush()
+    session.refresh(assistant)
+    return assistant
+
+
+def change(
+    session: Session, principal: Principal, assistant_id: uuid.UUID, fields: Mapping[str, Any]
+) -> Assistant:
+    """Set those fields of an assistant that are given; the rest stays.
+
+    Raises:
+        AssistantNotFoundError: there is no such assistant in the principal's organization.
+    """
+    assistant = get_assistant(session, assistant_id, organization_id=principal.organization_id)
+    for name, value in fields.items():
+        setattr(assistant, name, value)
+    session.flush()
+    session.refresh(assistant)
+    return assistant
+
+
+def delete(session: Session, principal: Principal, assistant_id: uuid.UUID) -> None:
+    """Delete an assistant; its runs go on and stay readable.
+
+    Raises:
+        AssistantNotFoundError: there is no such assistant in the principal's organization.
+    """
+    assistant = get_assistant(session, assistant_id, organization_id=principal.organization_id)
+    assistant.deleted_at = func.now()

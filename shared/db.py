@@ -1,0 +1,72 @@
+"""The database: engine, units of work, and what is to happen after a commit."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from shared.settings import Settings
+
+Sessions = sessionmaker[Session]
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
+    """Make the engine of one process; under prefork, after the fork.
+
+    Args:
+        settings: where the database is and how patient to be.
+        pool_size: connections to keep at the most; the setting's number if absent.
+    """
+    timeout = settings.database_timeout.total_seconds()
+    return create_engine(
+        settings.sqlalchemy_url,
+        pool_size=pool_size or settings.database_pool,
+        max_overflow=0,
+        pool_timeout=timeout,
+        pool_pre_ping=True,  # hides a restarted server; without it the first transaction fails
+        pool_use_lifo=True,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+        connect_args={
+            "connect_timeout": max(2, int(timeout)),
+            "application_name": "runyard",
+            "options": "-c timezone=UTC",
+            # A peer that vanished without a word is noticed within about 15 s.
+            "keepalives_idle": 5,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
+    )
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """The sessions of an engine; what they load stays readable after the commit."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def unit_of_work(sessions: Sessions) -> Generator[Session]:
+    """Run a block as one transaction, then what it asked to be done after."""
+    with sessions() as session:
+        with session.begin():
+            yield session
+        run_after_commit(session)
+
+
+def after_commit(session: Session, callback: Callable[[], object]) -> None:
+    """Do `callback` once the transaction has committed; never if it rolls back."""
+    session.info.setdefault("after_commit", []).append(callback)
+
+
+def run_after_commit(session: Session) -> None:
+    """Do, in order, what was asked for with `after_commit`."""
+    for callback in session.info.pop("after_commit", ()):
+        callback()

@@ -1,0 +1,77 @@
+"""Errors that Runyard raises on purpose.
+
+RunyardError
+├── InvalidRequestError         what was asked makes no sense; nothing was done
+├── NotFoundError               there is no such thing in this organization
+│   ├── RunNotFoundError
+│   ├── AssistantNotFoundError
+│   └── EventNotFoundError
+├── UnauthenticatedError        no key, or one that is not valid
+├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
+├── LeaseLostError              the run is no longer this attempt's; nothing was written
+└── ServiceUnavailableError     PostgreSQL cannot be reached; ask again
+"""
+
+import uuid
+from collections.abc import Sequence
+
+
+class RunyardError(Exception):
+    """Something Runyard refuses or cannot do."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class InvalidRequestError(RunyardError):
+    """The request is not valid."""
+
+    def __init__(self, message: str | None = None, *, path: Sequence[str | int] = ()) -> None:
+        super().__init__(message)
+        self.path = tuple(path)
+
+
+class NotFoundError(RunyardError):
+    """There is no such thing."""
+
+    def __init__(self, identifier: uuid.UUID | str | None = None) -> None:
+        what = (type(self).__doc__ or "").strip()
+        super().__init__(what if identifier is None else f"{what.rstrip('.')}: {identifier}.")
+
+
+class RunNotFoundError(NotFoundError):
+    """There is no such run."""
+
+
+class AssistantNotFoundError(NotFoundError):
+    """There is no such assistant."""
+
+
+class EventNotFoundError(NotFoundError):
+    """There is no such event."""
+
+
+class UnauthenticatedError(RunyardError):
+    """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
+
+
+class TransitionRefusedError(RunyardError):
+    """The run's present status does not allow this move."""
+
+    def __init__(self, *, status: str, attempt: int, trigger: str) -> None:
+        super().__init__(f"A run that is {status} (attempt {attempt}) refuses {trigger!r}.")
+        self.status = status
+        self.attempt = attempt
+        self.trigger = trigger
+
+
+class LeaseLostError(RunyardError):
+    """This attempt no longer owns the run."""
+
+
+class ServiceUnavailableError(RunyardError):
+    """The database cannot be reached at the moment."""

@@ -1,0 +1,192 @@
+"""The event log: append under the fence, read in order after a cursor."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.orm import Session
+
+from shared.errors import EventNotFoundError, LeaseLostError
+from shared.events.text import storable
+from shared.models import RUN_COMPLETED, JsonObject, Origin, Run, RunEvent
+from shared.runs.lifecycle import HELD, TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event that is still to be stored."""
+
+    origin: Origin
+    type: str
+    payload: JsonObject
+    timestamp: float = field(default_factory=time.time)  # epoch seconds, when it happened
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the log holds it; what is published and what is replayed."""
+
+    run_id: uuid.UUID
+    seq: int
+    event_id: uuid.UUID
+    origin: Origin
+    type: str
+    payload: JsonObject
+    timestamp: float
+    created_at: datetime
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the run's log ends with this event."""
+        return self.type == RUN_COMPLETED and self.origin == Origin.SYSTEM
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A slice of one run's log."""
+
+    events: list[StoredEvent]
+    total: int  # events in the log when the slice was read
+    is_closed: bool  # whether the run has ended, so that `total` is final
+
+
+_COLUMNS = (
+    RunEvent.run_id,
+    RunEvent.seq,
+    RunEvent.event_id,
+    RunEvent.origin,
+    RunEvent.type,
+    RunEvent.payload,
+    RunEvent.timestamp,
+    RunEvent.created_at,
+)
+
+
+def _stored(row: Row[*tuple[Any, ...]]) -> StoredEvent:
+    return StoredEvent(*row)
+
+
+def append(
+    session: Session, run_id: uuid.UUID, events: Sequence[NewEvent], *, attempt: int
+) -> list[StoredEvent]:
+    """Append what an attempt has to say, if the run is still its own.
+
+    The statement that fences also reserves the numbers, and holds the run's row until the
+    commit, so a hole is impossible and appends to one run happen one after another.
+
+    Raises:
+        LeaseLostError: another attempt has the run, or it has ended; nothing was written.
+    """
+    if not events:
+        return []
+    reserve = (
+        update(Run)
+        .where(Run.id == run_id, Run.attempt == attempt, Run.status.in_(HELD))
+        .values(event_count=Run.event_count + len(events), updated_at=Run.updated_at)
+        .returning(Run.event_count)
+        .execution_options(synchronize_session=False)
+    )
+    count = session.scalar(reserve)
+    if count is None:
+        raise LeaseLostError
+    return insert_at(session, run_id, events, first_seq=count - len(events))
+
+
+def insert_at(
+    session: Session, run_id: uuid.UUID, events: Sequence[NewEvent], *, first_seq: int
+) -> list[StoredEvent]:
+    """Insert events at numbers the caller has reserved in this transaction.
+
+    Returns:
+        The rows as PostgreSQL holds them, in order of `seq`: JSON is normalised on the way
+        in, so only these are the same bytes that a later reader will get.
+    """
+    rows = [
+        {
+            "run_id": run_id,
+            "seq": first_seq + offset,
+            "event_id": uuid.uuid4(),
+            "origin": event.origin,
+            "type": event.type,
+            "payload": storable(event.payload),
+            "timestamp": event.timestamp,
+        }
+        for offset, event in enumerate(events)
+    ]
+    stored = session.execute(insert(RunEvent).returning(*_COLUMNS), rows)
+    return sorted((_stored(row) for row in stored), key=lambda event: event.seq)
+
+
+def read(session: Session, run_id: uuid.UUID, *, after: int, limit: int) -> Page:
+    """Read up to `limit` events whose `seq` is at least `after`, in order.
+
+    The run's counters are read first: events committed in between make the slice longer,
+    never the run look ended too early.
+    """
+    total, status = session.execute(select(Run.event_count, Run.status).where(Run.id == run_id)).one()
+    query = (
+        select(*_COLUMNS)
+        .where(RunEvent.run_id == run_id, RunEvent.seq >= after)
+        .order_by(RunEvent.seq)
+        .limit(limit)
+    )
+    events = [_stored(row) for row in session.execute(query)]
+    return Page(events, total, is_closed=status in TERMINAL)
+
+
+def get_event(session: Session, event_id: uuid.UUID, *, organization_id: uuid.UUID) -> StoredEvent:
+    """Read one event of an organization's runs.
+
+    Raises:
+        EventNotFoundError: there is none, or it is another organization's.
+    """
+    query = (
+        select(*_COLUMNS)
+        .join(Run, Run.id == RunEvent.run_id)
+        .where(RunEvent.event_id == event_id, Run.organization_id == organization_id)
+    )
+    row = session.execute(query).one_or_none()
+    if row is None:
+        raise EventNotFoundError(event_id)
+    return _stored(row)
+
+
+def encode(events: Sequence[StoredEvent]) -> bytes:
+    """Events as one message for a channel."""
+    return orjson.dumps(
+        [
+            {
+                "run_id": event.run_id,
+                "seq": event.seq,
+                "event_id": event.event_id,
+                "origin": event.origin,
+                "type": event.type,
+                "payload": event.payload,
+                "timestamp": event.timestamp,
+                "created_at": event.created_at,
+            }
+            for event in events
+        ]
+    )
+
+
+def decode(message: bytes) -> list[StoredEvent]:
+    """Events from a channel's message."""
+    return [
+        StoredEvent(
+            run_id=uuid.UUID(item["run_id"]),
+            seq=item["seq"],
+            event_id=uuid.UUID(item["event_id"]),
+            origin=Origin(item["origin"]),
+            type=item["type"],
+            payload=item["payload"],
+            timestamp=item["timestamp"],
+            created_at=datetime.fromisoformat(item["created_at"]),
+        )
+        for item in orjson.loads(message)
+    ]

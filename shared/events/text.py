@@ -1,0 +1,25 @@
+"""What PostgreSQL's jsonb can hold of what a model may say."""
+
+import re
+from typing import Any
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def storable_text(text: str) -> str:
+    """Replace what jsonb refuses: NUL, and halves of a surrogate pair that lost each other."""
+    return _UNSTORABLE.sub(_REPLACEMENT, text)
+
+
+def storable(value: Any) -> Any:
+    """Replace unstorable characters in every string and key of a JSON value."""
+    match value:
+        case str():
+            return storable_text(value)
+        case dict():
+            return {storable_text(str(key)): storable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [storable(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,12 @@
+"""Instants on the wire."""
+
+from datetime import UTC, datetime
+
+
+def rfc3339(instant: datetime) -> str:
+    """An aware instant as UTC with microseconds and `Z` (contract: griptape §1.6)."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def rfc3339_or_none(instant: datetime | None) -> str | None:
+    return None if instant is None else rfc3339(instant)

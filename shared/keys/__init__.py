@@ -1,0 +1,1 @@
+"""API keys: who may act, and in which organization."""

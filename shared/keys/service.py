@@ -1,0 +1,86 @@
+"""API keys: make one, find the principal behind one, and set up the first organization."""
+
+import hashlib
+import secrets
+import uuid
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from shared.errors import NotFoundError
+from shared.keys.principal import Principal
+from shared.models import ApiKey, Membership, Organization, User
+
+PREFIX = "ry_"
+SECRET_BYTES = 32
+
+
+class OrganizationNotFoundError(NotFoundError):
+    """There is no such organization."""
+
+
+class UserNotFoundError(NotFoundError):
+    """There is no such user in that organization."""
+
+
+def hash_secret(secret: str) -> bytes:
+    """What is kept of a secret: 256 random bits need no salt and no slow hash."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def create_key(
+    session: Session, *, organization_id: uuid.UUID, user_id: uuid.UUID, name: str
+) -> tuple[ApiKey, str]:
+    """Make a key for a member.
+
+    Returns:
+        The key, and its secret: `ry_` and 32 random bytes, never to be seen again.
+    """
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    key = ApiKey(
+        organization_id=organization_id,
+        user_id=user_id,
+        name=name,
+        secret_sha256=hash_secret(secret),
+    )
+    session.add(key)
+    session.flush()
+    return key, secret
+
+
+def find_principal(session: Session, secret: str) -> Principal | None:
+    """Return who bears this secret, or None if nobody does."""
+    row = session.execute(
+        select(ApiKey.organization_id, ApiKey.user_id, ApiKey.id, User.email)
+        .join(User, User.id == ApiKey.user_id)
+        .where(ApiKey.secret_sha256 == hash_secret(secret))
+    ).one_or_none()
+    return None if row is None else Principal(row[0], row[1], row[2], row[3])
+
+
+def ensure_member(session: Session, *, organization: str, email: str) -> tuple[uuid.UUID, uuid.UUID]:
+    """Find or make an organization by name and a user by e-mail, and make one a member of the other.
+
+    Returns:
+        The organization's id and the user's.
+    """
+    user = session.scalar(select(User).where(func.lower(User.email) == email.lower()))
+    if user is None:
+        user = User(id=uuid.uuid4(), email=email, name=email.partition("@")[0])
+        session.add(user)
+        session.flush()
+    owner = session.scalar(
+        select(Organization)
+        .where(Organization.name == organization)
+        .order_by(Organization.created_at)
+        .limit(1)
+    )
+    if owner is None:
+        owner = Organization(id=uuid.uuid4(), name=organization, created_by=user.id)
+        session.add(owner)
+        session.flush()
+    session.execute(
+        insert(Membership).values(organization_id=owner.id, user_id=user.id).on_conflict_do_nothing()
+    )
+    return owner.id, user.id

@@ -1,0 +1,64 @@
+"""Logging: structlog, one format for every logger of a process."""
+
+import logging
+import logging.config
+
+import structlog
+
+from shared.settings import Settings
+
+
+def configure_logging(settings: Settings, *, process: str) -> None:
+    """Set up logging for a process; its name is in every line, and no secret ever is."""
+    shared_processors: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        _adds(process),
+    ]
+    renderer: list[structlog.types.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if settings.log_format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=False)]
+    )
+    structlog.configure(
+        processors=[*shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared_processors,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
+
+
+_QUIET = {
+    # Without a result backend Celery warns once for each revoke that it cannot record it.
+    "celery.worker.request": logging.ERROR,
+    "celery.app.trace": logging.ERROR,
+    "celery.worker.strategy": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "griptape": logging.ERROR,
+}
+
+
+def _adds(process: str) -> structlog.types.Processor:
+    def add(
+        _logger: structlog.types.WrappedLogger, _name: str, event: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
+        event.setdefault("process", process)
+        return event
+
+    return add

@@ -1,0 +1,25 @@
+"""The tables, one a file; imported here so that the metadata is complete."""
+
+from shared.models.api_key import ApiKey
+from shared.models.assistant import RESOURCE_LISTS, Assistant
+from shared.models.base import Base, JsonObject
+from shared.models.organization import Organization
+from shared.models.run import Run
+from shared.models.run_event import FINISH, RUN_COMPLETED, Origin, RunEvent
+from shared.models.user import Membership, User
+
+__all__ = [
+    "FINISH",
+    "RESOURCE_LISTS",
+    "RUN_COMPLETED",
+    "ApiKey",
+    "Assistant",
+    "Base",
+    "JsonObject",
+    "Membership",
+    "Organization",
+    "Origin",
+    "Run",
+    "RunEvent",
+    "User",
+]

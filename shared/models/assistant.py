@@ -1,0 +1,61 @@
+"""The table of assistants."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, Uuid, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, Identified, Timestamped
+
+
+class Resources:
+    """The things an assistant works with, and a run in its stead, by id and in order."""
+
+    knowledge_base_ids: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
+    retriever_ids: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
+    ruleset_ids: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
+    structure_ids: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
+    tool_ids: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
+
+
+RESOURCE_LISTS = (
+    "knowledge_base_ids",
+    "retriever_ids",
+    "ruleset_ids",
+    "structure_ids",
+    "tool_ids",
+)
+"""The names of the columns of `Resources`."""
+
+
+class Assistant(Resources, Identified, Timestamped, Base):
+    """What a caller configures once and runs many times.
+
+    A deleted assistant keeps its row, so that its runs stay readable; it can neither be
+    seen nor run any more.
+    """
+
+    __tablename__ = "assistants"
+
+    organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    input: Mapped[str | None]
+    model: Mapped[str | None]
+    created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    deleted_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # What a run refers to, so that no run can belong to another organization than its assistant.
+        UniqueConstraint("organization_id", "id"),
+        CheckConstraint("length(name) between 1 and 200", name="name_length"),
+        Index(
+            "ix_assistants_page",
+            "organization_id",
+            text("created_at DESC"),
+            "id",
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )

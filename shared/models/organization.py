@@ -1,0 +1,24 @@
+"""The table of organizations: each owns everything its members make."""
+
+import uuid
+
+from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, Identified, JsonObject, Timestamped
+
+
+class Organization(Identified, Timestamped, Base):
+    """An owner of assistants, runs and keys; nothing is ever seen across organizations."""
+
+    __tablename__ = "organizations"
+    __table_args__ = (CheckConstraint("length(name) between 1 and 200", name="name_length"),)
+
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    default_bucket_id: Mapped[uuid.UUID] = mapped_column(default=uuid.uuid4)
+    entitlement: Mapped[str] = mapped_column(server_default="FREE")
+    default_models: Mapped[JsonObject | None]
+    created_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", use_alter=True, ondelete="SET NULL")
+    )

@@ -1,0 +1,96 @@
+"""The table of runs. Only `shared.runs.transitions` changes a status."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Enum, ForeignKeyConstraint, Index, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.assistant import Resources
+from shared.models.base import Base, Identified, JsonObject, Timestamped
+from shared.runs.lifecycle import HELD, TERMINAL, RunStatus
+
+
+def _listed(statuses: frozenset[RunStatus]) -> str:
+    return ", ".join(f"'{status}'" for status in sorted(statuses))
+
+
+_IS_HELD = f"status IN ({_listed(HELD)})"
+_IS_TERMINAL = f"status IN ({_listed(TERMINAL)})"
+
+
+class Run(Resources, Identified, Timestamped, Base):
+    """One execution of an assistant.
+
+    The row is also the outbox: a QUEUED run whose Celery message got lost is sent again by the
+    reconciler, paced by `dispatched_at` and `dispatch_count`.
+    `attempt` is the fencing token; `losses` is what counts against the limit of attempts.
+    A CANCELLED run keeps its lease until its worker has said how the work stopped.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "assistant_id"],
+            ["assistants.organization_id", "assistants.id"],
+            ondelete="CASCADE",
+        ),
+        ForeignKeyConstraint(["created_by"], ["users.id"]),
+        CheckConstraint(f"({_IS_TERMINAL}) = (completed_at IS NOT NULL)", name="one_end"),
+        CheckConstraint(
+            f"NOT ({_IS_HELD}) OR (worker IS NOT NULL AND lease_expires_at IS NOT NULL)",
+            name="held_by_a_worker",
+        ),
+        CheckConstraint(
+            f"lease_expires_at IS NULL OR {_IS_HELD} OR status = 'CANCELLED'", name="lease_is_held"
+        ),
+        CheckConstraint(
+            "status NOT IN ('RUNNING', 'SUCCEEDED', 'FAILED') OR started_at IS NOT NULL",
+            name="started",
+        ),
+        CheckConstraint("status <> 'SUCCEEDED' OR output IS NOT NULL", name="success_has_output"),
+        CheckConstraint(
+            "attempt >= 0 AND losses BETWEEN 0 AND attempt AND event_count >= 0", name="counters"
+        ),
+        Index("ix_runs_page", "organization_id", "assistant_id", text("created_at DESC"), "id"),
+        # What the reconciler polls. No column that a heartbeat writes is indexed, so that
+        # renewing a lease stays a heap-only update.
+        Index("ix_runs_queued", "created_at", postgresql_where=text("status = 'QUEUED'")),
+        Index("ix_runs_held", "id", postgresql_where=text(_IS_HELD)),
+        Index(
+            "ix_runs_stopping",
+            "id",
+            postgresql_where=text("status = 'CANCELLED' AND lease_expires_at IS NOT NULL"),
+        ),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    organization_id: Mapped[uuid.UUID]
+    assistant_id: Mapped[uuid.UUID]
+    created_by: Mapped[uuid.UUID]
+
+    input: Mapped[str | None]
+    args: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
+    stream: Mapped[bool] = mapped_column(server_default="false")
+    model: Mapped[str | None]
+
+    status: Mapped[RunStatus] = mapped_column(
+        Enum(RunStatus, native_enum=False, create_constraint=True, name="status", length=9)
+    )
+    status_detail: Mapped[JsonObject | None]
+    output: Mapped[JsonObject | None]
+    usage: Mapped[JsonObject | None]
+
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    losses: Mapped[int] = mapped_column(server_default="0")
+    event_count: Mapped[int] = mapped_column(server_default="0")
+    worker: Mapped[str | None] = mapped_column(Text)
+    lease_expires_at: Mapped[datetime | None]
+
+    queued_at: Mapped[datetime]
+    dispatched_at: Mapped[datetime | None]
+    dispatch_count: Mapped[int] = mapped_column(server_default="0")
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]

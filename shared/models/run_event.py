@@ -1,0 +1,58 @@
+"""The table of run events: appended, never changed."""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, Enum, ForeignKey, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, JsonObject
+
+
+class Origin(StrEnum):
+    """Who speaks in an event."""
+
+    ASSISTANT = "ASSISTANT"  # what is being executed
+    SYSTEM = "SYSTEM"  # the platform, about the run's life
+    USER = "USER"  # a caller's own code
+
+
+RUN_COMPLETED = "AssistantRunCompleted"
+"""The type of a run's last event."""
+
+FINISH = "FinishStructureRunEvent"
+"""The type of the framework's event that carries the answer."""
+
+
+class RunEvent(Base):
+    """Something that happened in a run; `seq` counts from 0 without holes."""
+
+    __tablename__ = "run_events"
+    __table_args__ = (
+        CheckConstraint("seq >= 0", name="seq"),
+        CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_is_object"),
+        Index(
+            "uq_run_events_completed",
+            "run_id",
+            unique=True,
+            postgresql_where=text(f"type = '{RUN_COMPLETED}' AND origin = 'SYSTEM'"),
+        ),
+        Index(
+            "uq_run_events_finish",
+            "run_id",
+            unique=True,
+            postgresql_where=text(f"type = '{FINISH}' AND origin = 'ASSISTANT'"),
+        ),
+    )
+
+    run_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event_id: Mapped[uuid.UUID] = mapped_column(default=uuid.uuid4, unique=True)
+    origin: Mapped[Origin] = mapped_column(
+        Enum(Origin, native_enum=False, create_constraint=True, name="origin", length=9)
+    )
+    type: Mapped[str]
+    payload: Mapped[JsonObject]
+    timestamp: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -1,0 +1,32 @@
+"""The tables of users and of their memberships in organizations."""
+
+import uuid
+
+from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, Identified, Timestamped
+
+
+class User(Identified, Timestamped, Base):
+    """A person or a program that acts."""
+
+    __tablename__ = "users"
+
+    email: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default="")
+
+    __table_args__ = (Index("uq_users_email", text("lower(email)"), unique=True),)
+
+
+class Membership(Base):
+    """A user's place in an organization."""
+
+    __tablename__ = "memberships"
+
+    organization_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )

@@ -1,0 +1,1 @@
+"""Runs: their lifecycle, their transitions, how they are read and what can be asked of them."""

@@ -1,0 +1,108 @@
+"""What the log says of each transition: which events, in which order, with what in them."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from shared.events.log import NewEvent
+from shared.instants import rfc3339, rfc3339_or_none
+from shared.models import FINISH, RUN_COMPLETED, JsonObject, Origin, Run
+from shared.runs.lifecycle import Trigger
+
+Narrator = Callable[[Run], NewEvent]
+
+
+def _system(kind: str, payload: JsonObject) -> NewEvent:
+    return NewEvent(Origin.SYSTEM, kind, payload)
+
+
+def queued(run: Run) -> NewEvent:
+    payload: JsonObject = {"status": run.status, "attempt": run.attempt}
+    if run.status_detail is not None:
+        payload["status_detail"] = run.status_detail
+    return _system("AssistantRunQueued", payload)
+
+
+def _starting(run: Run) -> NewEvent:
+    return _system("AssistantRunStarting", {"status": run.status, "attempt": run.attempt})
+
+
+def _running(run: Run) -> NewEvent:
+    return _system(
+        "AssistantRunRunning",
+        {
+            "status": run.status,
+            "attempt": run.attempt,
+            "started_at": rfc3339_or_none(run.started_at),
+        },
+    )
+
+
+def _finish(run: Run) -> NewEvent:
+    """The answer, or an artifact that says why there is none (contract: griptape §7.5)."""
+    artifact = run.output or error_artifact(_message(run))
+    identifier = uuid.uuid4().hex
+    event = NewEvent(Origin.ASSISTANT, FINISH, {})
+    event.payload.update(
+        {
+            "type": FINISH,
+            "id": identifier,
+            "timestamp": event.timestamp,
+            "meta": {},
+            "structure_id": run.id.hex,
+            "output_task_input": None,
+            "output_task_output": artifact,
+        }
+    )
+    return event
+
+
+def _error(run: Run) -> NewEvent:
+    return _system(
+        "AssistantRunError",
+        {
+            "status": run.status,
+            "status_detail": {**(run.status_detail or {}), "error": _message(run)},
+        },
+    )
+
+
+def _completed(run: Run) -> NewEvent:
+    return _system(
+        RUN_COMPLETED,
+        {
+            "status": run.status,
+            "started_at": rfc3339_or_none(run.started_at),
+            "completed_at": rfc3339(run.completed_at) if run.completed_at else None,
+            "status_detail": run.status_detail or {},
+        },
+    )
+
+
+def _message(run: Run) -> str:
+    return str((run.status_detail or {}).get("message", run.status))
+
+
+def error_artifact(message: str) -> JsonObject:
+    """An artifact that carries an error, in the framework's own form."""
+    identifier = uuid.uuid4().hex
+    return {
+        "type": "ErrorArtifact",
+        "id": identifier,
+        "reference": None,
+        "meta": {},
+        "name": identifier,
+        "value": message,
+    }
+
+
+NARRATION: Final[Mapping[Trigger, tuple[Narrator, ...]]] = {
+    Trigger.CLAIM: (_starting,),
+    Trigger.START: (_running,),
+    Trigger.SUCCEED: (_finish, _completed),
+    Trigger.FAIL: (_finish, _completed),
+    Trigger.BREAK: (_finish, _error, _completed),
+    Trigger.REQUEUE: (queued,),
+    Trigger.CANCEL: (_finish, _completed),
+}
+"""The events of every transition; `AssistantRunCompleted` is the last of every ending."""

@@ -1,0 +1,109 @@
+"""Named reads of runs."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Interval, Select, func, literal, or_, select
+from sqlalchemy.orm import Session
+
+from shared.errors import RunNotFoundError
+from shared.models import Run
+from shared.runs.lifecycle import HELD, RunStatus
+
+
+def get_run(session: Session, run_id: uuid.UUID, *, organization_id: uuid.UUID) -> Run:
+    """Return a run of an organization.
+
+    Raises:
+        RunNotFoundError: there is none, or it is another organization's.
+    """
+    run = session.scalar(select(Run).where(Run.id == run_id, Run.organization_id == organization_id))
+    if run is None:
+        raise RunNotFoundError(run_id)
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A slice of an assistant's runs, newest first."""
+
+    runs: Sequence[Run]
+    total: int
+
+
+def page_of_assistant(
+    session: Session,
+    assistant_id: uuid.UUID,
+    *,
+    organization_id: uuid.UUID,
+    statuses: frozenset[RunStatus] = frozenset(),
+    offset: int,
+    limit: int,
+) -> RunPage:
+    """Return an assistant's runs, newest first; all statuses if none is named."""
+    conditions = [Run.organization_id == organization_id, Run.assistant_id == assistant_id]
+    if statuses:
+        conditions.append(Run.status.in_(statuses))
+    total = session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0
+    query = select(Run).where(*conditions).order_by(Run.created_at.desc(), Run.id).offset(offset).limit(limit)
+    return RunPage(session.scalars(query).all(), total)
+
+
+def lease_lapsed() -> ColumnElement[bool]:
+    """Whether a run's worker has been silent for longer than its lease."""
+    return Run.lease_expires_at < func.now()
+
+
+def lock_lost(session: Session, *, limit: int) -> Sequence[Run]:
+    """Lock held runs whose lease has lapsed; those another reconciler has locked are skipped."""
+    return session.scalars(_skip_locked(select(Run).where(Run.status.in_(HELD), lease_lapsed()), limit)).all()
+
+
+def lock_unconfirmed_stops(session: Session, *, limit: int) -> Sequence[Run]:
+    """Lock cancelled runs whose worker went silent before it said how the work stopped."""
+    return session.scalars(
+        _skip_locked(select(Run).where(Run.status == RunStatus.CANCELLED, lease_lapsed()), limit)
+    ).all()
+
+
+def lock_expired(session: Session, *, queue_ttl: timedelta, limit: int) -> Sequence[Run]:
+    """Lock runs that have been QUEUED for longer than `queue_ttl`, whatever their attempt."""
+    return session.scalars(
+        _skip_locked(
+            select(Run).where(Run.status == RunStatus.QUEUED, Run.created_at < func.now() - queue_ttl),
+            limit,
+        )
+    ).all()
+
+
+def lock_overdue(session: Session, *, max_duration: timedelta, limit: int) -> Sequence[Run]:
+    """Lock runs that have been RUNNING for longer than `max_duration`."""
+    return session.scalars(
+        _skip_locked(
+            select(Run).where(Run.status == RunStatus.RUNNING, Run.started_at < func.now() - max_duration),
+            limit,
+        )
+    ).all()
+
+
+def lock_undelivered(
+    session: Session, *, after: timedelta, queue_is_empty: bool, limit: int
+) -> Sequence[Run]:
+    """Lock QUEUED runs whose message should have reached a worker by now.
+
+    While messages wait in the broker a run may simply be behind them: its message is sent again
+    after `after`, then after twice as long, and so on up to 64 times, so that a backlog grows by
+    a logarithm only. With an empty broker nothing is ahead of anything: `after` is enough.
+    """
+    wait = literal(after, Interval)
+    pause = wait if queue_is_empty else wait * func.power(2, func.least(Run.dispatch_count, 6))
+    undelivered = or_(Run.dispatched_at.is_(None), Run.dispatched_at < func.now() - pause)
+    return session.scalars(
+        _skip_locked(select(Run).where(Run.status == RunStatus.QUEUED, undelivered), limit)
+    ).all()
+
+
+def _skip_locked(query: Select[Run], limit: int) -> Select[Run]:
+    return query.order_by(Run.created_at).limit(limit).with_for_update(skip_locked=True)

@@ -1,0 +1,1 @@
+"""The executing process: it claims runs, executes assistants and records what happened."""

@@ -1,0 +1,1 @@
+"""The ways a run can be executed."""

@@ -1,0 +1,102 @@
+"""What an executor gets and gives. It knows nothing of Celery, SQL or Redis."""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from shared.runs.lifecycle import Reason
+from worker.cancellation import CancelToken
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of a ruleset."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """Rules the assistant is to follow, under one name."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One earlier turn of the conversation: what was asked, what was answered."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Everything one execution needs, frozen.
+
+    `input` is the effective one, the run's or else the assistant's. `model` is provider/model,
+    never empty. `token` says when to stop: executors look at it, and shut their connections
+    when it fires (`token.on_cancel`).
+    """
+
+    run_id: uuid.UUID
+    assistant_id: uuid.UUID
+    assistant_name: str
+    attempt: int
+    model: str
+    input: str | None
+    args: tuple[str, ...]
+    stream: bool
+    max_duration: timedelta
+    token: CancelToken
+    rulesets: tuple[Ruleset, ...] = ()
+    history: tuple[Exchange, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)  # executor settings of the operator
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorEvent:
+    """Something the assistant did; `payload` is a JSON object whose `type` is `type`."""
+
+    type: str
+    payload: dict[str, Any]
+    timestamp: float = field(default_factory=time.time)  # epoch seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The assistant answered. `output` is an artifact object (contract: griptape §7.5)."""
+
+    output: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The assistant, its model or a tool failed. `message` is for people: no secret, no traceback."""
+
+    message: str
+    reason: Reason = Reason.ASSISTANT_FAILED
+
+
+class InvalidConfigurationError(Exception):
+    """The run cannot be executed as configured: an unknown provider, a missing key or package."""
+
+
+Outcome = Succeeded | Failed
+
+Emit = Callable[[ExecutorEvent], None]
+"""Takes an event; raises RunStopped once the run is to stop. Safe from any thread."""
+
+Executor = Callable[[RunContext, Emit], Outcome]
+"""Executes one run: emits events as they happen, returns how it went.
+
+Raises:
+    RunStopped: the token fired.
+    InvalidConfigurationError: the platform's configuration is at fault; the run ends in ERROR.
+    Exception: anything else counts as the assistant's failure; the run ends FAILED.
+"""
