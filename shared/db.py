@@ -2,15 +2,20 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from shared.settings import Settings
 
 Sessions = sessionmaker[Session]
+
+OUTAGE_ERRORS: Final = (OperationalError, InterfaceError, PoolTimeoutError)
+"""What it looks like when PostgreSQL is away, starting, or out of connections."""
 
 
 def _dumps(value: Any) -> str:

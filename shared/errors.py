@@ -72,6 +72,10 @@ class TransitionRefusedError(RunyardError):
 class LeaseLostError(RunyardError):
     """This attempt no longer owns the run."""
 
+    def __init__(self, *, status: str | None) -> None:
+        super().__init__(f"This attempt no longer owns the run, which is {status or 'gone'}.")
+        self.status = status
+
 
 class ServiceUnavailableError(RunyardError):
     """The database cannot be reached at the moment."""

@@ -25,6 +25,7 @@ class NewEvent:
     type: str
     payload: JsonObject
     timestamp: float = field(default_factory=time.time)  # epoch seconds, when it happened
+    event_id: uuid.UUID = field(default_factory=uuid.uuid4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def append(
     )
     count = session.scalar(reserve)
     if count is None:
-        raise LeaseLostError
+        raise LeaseLostError(status=session.scalar(select(Run.status).where(Run.id == run_id)))
     return insert_at(session, run_id, events, first_seq=count - len(events))
 
 
@@ -110,7 +111,7 @@ def insert_at(
         {
             "run_id": run_id,
             "seq": first_seq + offset,
-            "event_id": uuid.uuid4(),
+            "event_id": event.event_id,
             "origin": event.origin,
             "type": event.type,
             "payload": storable(event.payload),
@@ -120,6 +121,19 @@ def insert_at(
     ]
     stored = session.execute(insert(RunEvent).returning(*_COLUMNS), rows)
     return sorted((_stored(row) for row in stored), key=lambda event: event.seq)
+
+
+def find_stored(session: Session, run_id: uuid.UUID, events: Sequence[NewEvent]) -> list[StoredEvent]:
+    """Return those of the events that are stored already, in order: all or none of a batch.
+
+    For a writer whose connection broke in a commit, and who cannot know whether it went through.
+    """
+    query = (
+        select(*_COLUMNS)
+        .where(RunEvent.run_id == run_id, RunEvent.event_id.in_([event.event_id for event in events]))
+        .order_by(RunEvent.seq)
+    )
+    return [_stored(row) for row in session.execute(query)]
 
 
 def read(session: Session, run_id: uuid.UUID, *, after: int, limit: int) -> Page:

@@ -13,12 +13,14 @@ def storable_text(text: str) -> str:
 
 
 def storable(value: Any) -> Any:
-    """Replace unstorable characters in every string and key of a JSON value."""
+    """Replace what jsonb or a JSON reader cannot hold, in every string, key and number of a JSON value."""
     match value:
         case str():
             return storable_text(value)
         case dict():
             return {storable_text(str(key)): storable(item) for key, item in value.items()}
+        case int() if not -(2**63) <= value < 2**64:
+            return str(value)  # no JSON number that every reader would read alike
         case list() | tuple():
             return [storable(item) for item in value]
         case _:

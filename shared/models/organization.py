@@ -19,6 +19,4 @@ class Organization(Identified, Timestamped, Base):
     default_bucket_id: Mapped[uuid.UUID] = mapped_column(default=uuid.uuid4)
     entitlement: Mapped[str] = mapped_column(server_default="FREE")
     default_models: Mapped[JsonObject | None]
-    created_by: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("users.id", use_alter=True, ondelete="SET NULL")
-    )
+    created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))

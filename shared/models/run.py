@@ -27,7 +27,8 @@ class Run(Resources, Identified, Timestamped, Base):
     The row is also the outbox: a QUEUED run whose Celery message got lost is sent again by the
     reconciler, paced by `dispatched_at` and `dispatch_count`.
     `attempt` is the fencing token; `losses` is what counts against the limit of attempts.
-    A CANCELLED run keeps its lease until its worker has said how the work stopped.
+    A run cancelled while a worker held it `is_stopping`, and keeps its lease, until the worker has
+    said how the work stopped.
     """
 
     __tablename__ = "runs"
@@ -43,8 +44,9 @@ class Run(Resources, Identified, Timestamped, Base):
             f"NOT ({_IS_HELD}) OR (worker IS NOT NULL AND lease_expires_at IS NOT NULL)",
             name="held_by_a_worker",
         ),
+        CheckConstraint(f"lease_expires_at IS NULL OR {_IS_HELD} OR is_stopping", name="lease_is_held"),
         CheckConstraint(
-            f"lease_expires_at IS NULL OR {_IS_HELD} OR status = 'CANCELLED'", name="lease_is_held"
+            "NOT is_stopping OR (status = 'CANCELLED' AND lease_expires_at IS NOT NULL)", name="stopping"
         ),
         CheckConstraint(
             "status NOT IN ('RUNNING', 'SUCCEEDED', 'FAILED') OR started_at IS NOT NULL",
@@ -62,7 +64,7 @@ class Run(Resources, Identified, Timestamped, Base):
         Index(
             "ix_runs_stopping",
             "id",
-            postgresql_where=text("status = 'CANCELLED' AND lease_expires_at IS NOT NULL"),
+            postgresql_where=text("is_stopping"),
         ),
         {"postgresql_with": {"fillfactor": 80}},
     )
@@ -88,6 +90,7 @@ class Run(Resources, Identified, Timestamped, Base):
     event_count: Mapped[int] = mapped_column(server_default="0")
     worker: Mapped[str | None] = mapped_column(Text)
     lease_expires_at: Mapped[datetime | None]
+    is_stopping: Mapped[bool] = mapped_column(server_default="false")
 
     queued_at: Mapped[datetime]
     dispatched_at: Mapped[datetime | None]

@@ -56,16 +56,20 @@ def lease_lapsed() -> ColumnElement[bool]:
     return Run.lease_expires_at < func.now()
 
 
-def lock_lost(session: Session, *, limit: int) -> Sequence[Run]:
-    """Lock held runs whose lease has lapsed; those another reconciler has locked are skipped."""
-    return session.scalars(_skip_locked(select(Run).where(Run.status.in_(HELD), lease_lapsed()), limit)).all()
+def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence[Run]:
+    """Lock held runs whose lease has lapsed; those another reconciler has locked are skipped.
+
+    A PostgreSQL that has just started kept every worker from renewing: none is lost until each has
+    had the time of a lease.
+    """
+    database_was_up = func.pg_postmaster_start_time() < func.now() - lease_ttl
+    query = select(Run).where(Run.status.in_(HELD), lease_lapsed(), database_was_up)
+    return session.scalars(_skip_locked(query, limit)).all()
 
 
 def lock_unconfirmed_stops(session: Session, *, limit: int) -> Sequence[Run]:
     """Lock cancelled runs whose worker went silent before it said how the work stopped."""
-    return session.scalars(
-        _skip_locked(select(Run).where(Run.status == RunStatus.CANCELLED, lease_lapsed()), limit)
-    ).all()
+    return session.scalars(_skip_locked(select(Run).where(Run.is_stopping, lease_lapsed()), limit)).all()
 
 
 def lock_expired(session: Session, *, queue_ttl: timedelta, limit: int) -> Sequence[Run]:

@@ -109,7 +109,7 @@ def cancel_by(
     """End a run on behalf of `requested_by`, of whatever organization.
 
     Args:
-        attempt: only if this attempt has the run; any if None.
+        attempt: only if this attempt has the run, or is the next to have it; any if None.
 
     Returns:
         The CANCELLED run, or None if it had already ended or moved on.
@@ -121,6 +121,5 @@ def cancel_by(
         return None
     run = applied.run
     dispatcher.announce(session, applied.events)
-    was_held = run.lease_expires_at is not None
-    dispatcher.revoke(session, run.id, attempt=run.attempt if was_held else run.attempt + 1)
+    dispatcher.revoke(session, run.id, attempt=run.attempt if run.is_stopping else run.attempt + 1)
     return run

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError, TransitionRefusedError
@@ -15,6 +15,7 @@ from shared.events.log import StoredEvent
 from shared.events.text import storable
 from shared.models import JsonObject, Run
 from shared.runs.lifecycle import (
+    HELD,
     TRANSITIONS,
     Reason,
     RunStatus,
@@ -50,8 +51,8 @@ def apply(
     for one move exactly one wins, whatever each of them had read before.
 
     Args:
-        attempt: the attempt that moves the run, or (CLAIM) that the run is to begin.
-            None for callers who are no worker.
+        attempt: the attempt that moves the run, that it is to begin (CLAIM), or that is to be
+            stopped, also before it began (CANCEL). None for callers who know of no attempt.
         detail: why, as `status_detail`; absent leaves nothing behind.
         values: further columns of this move, such as `output`.
         only_if: a further condition on the row, such as a lapsed lease.
@@ -78,8 +79,7 @@ def apply(
         .execution_options(populate_existing=True)  # a Run already loaded would keep stale columns
     )
     if attempt is not None:
-        expected = attempt - 1 if trigger is Trigger.CLAIM else attempt
-        move = move.where(Run.attempt == expected)
+        move = move.where(_fence(trigger, attempt))
     if only_if is not None:
         move = move.where(only_if)
     run = session.scalars(move).one_or_none()
@@ -92,6 +92,17 @@ def apply(
         first_seq=run.event_count - len(narrators),
     )
     return Applied(run, events)
+
+
+def _fence(trigger: Trigger, attempt: int) -> ColumnElement[bool]:
+    is_next = and_(Run.status == RunStatus.QUEUED, Run.attempt == attempt - 1)
+    match trigger:
+        case Trigger.CLAIM:
+            return is_next
+        case Trigger.CANCEL:
+            return or_(is_next, and_(Run.status.in_(HELD), Run.attempt == attempt))
+        case _:
+            return Run.attempt == attempt
 
 
 def _columns(trigger: Trigger) -> dict[str, Any]:
@@ -111,7 +122,7 @@ def _columns(trigger: Trigger) -> dict[str, Any]:
                 "dispatch_count": 0,
             }
         case Trigger.CANCEL:  # the lease stays until the work is known to have stopped
-            return {"completed_at": func.now()}
+            return {"completed_at": func.now(), "is_stopping": Run.status.in_(HELD)}
         case Trigger.SUCCEED | Trigger.FAIL | Trigger.BREAK:
             return {"completed_at": func.now(), "lease_expires_at": None}
 
@@ -136,31 +147,6 @@ def claim(session: Session, run_id: uuid.UUID, *, attempt: int, worker: str, lea
         attempt=attempt,
         values={"worker": worker, "lease_expires_at": func.now() + lease_ttl},
     )
-
-
-def renew_lease(
-    session: Session, run_id: uuid.UUID, *, attempt: int, lease_ttl: timedelta
-) -> RunStatus | None:
-    """Keep a run for `lease_ttl` from now on, by the database's clock.
-
-    Returns:
-        None if the lease was renewed; else the status the run has now: the attempt is over.
-    """
-    renew = (
-        update(Run)
-        .where(
-            Run.id == run_id,
-            Run.attempt == attempt,
-            Run.status.in_([RunStatus.STARTING, RunStatus.RUNNING]),
-        )
-        .values(lease_expires_at=func.now() + lease_ttl, updated_at=Run.updated_at)
-        .returning(Run.id)
-        .execution_options(synchronize_session=False)
-    )
-    if session.scalar(renew) is not None:
-        return None
-    status = session.scalar(select(Run.status).where(Run.id == run_id))
-    return status or RunStatus.ERROR
 
 
 def cancel_detail(*, requested_by: str) -> ColumnElement[Any]:
@@ -205,10 +191,10 @@ def record_stop(
         .where(
             Run.id == run_id,
             Run.attempt == attempt,
-            Run.status == RunStatus.CANCELLED,
-            Run.lease_expires_at.is_not(None),
+            Run.is_stopping,
         )
         .values(
+            is_stopping=False,
             lease_expires_at=None,
             usage=func.coalesce(Run.usage, usage, type_=Run.usage.type),
             status_detail=Run.status_detail.op("||")(

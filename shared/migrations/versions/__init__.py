@@ -1,0 +1,1 @@
+"""One file a migration; each suits the release before it."""

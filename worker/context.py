@@ -1,0 +1,62 @@
+"""From a claimed run to what its executor gets."""
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.models import Assistant, Run
+from shared.settings import Settings
+from worker.cancellation import CancelToken
+from worker.executors.base import RunContext
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What is read of a run in the transaction that claims it."""
+
+    run_id: uuid.UUID
+    attempt: int
+    assistant_id: uuid.UUID
+    assistant_name: str
+    input: str | None
+    args: tuple[str, ...]
+    model: str | None
+    stream: bool
+    waited_seconds: float  # from QUEUED to now
+
+
+def load_claimed(session: Session, run: Run) -> Claimed:
+    """Read what the execution of a run needs."""
+    name, now = session.execute(
+        select(Assistant.name, func.clock_timestamp()).where(Assistant.id == run.assistant_id)
+    ).one()
+    return Claimed(
+        run_id=run.id,
+        attempt=run.attempt,
+        assistant_id=run.assistant_id,
+        assistant_name=name,
+        input=run.input,
+        args=tuple(run.args),
+        model=run.model,
+        stream=run.stream,
+        waited_seconds=round((now - run.queued_at).total_seconds(), 3),
+    )
+
+
+def build_context(settings: Settings, claimed: Claimed, token: CancelToken) -> RunContext:
+    """Make the executor's frozen view of a run; the worker's default model fills in for none."""
+    return RunContext(
+        run_id=claimed.run_id,
+        assistant_id=claimed.assistant_id,
+        assistant_name=claimed.assistant_name,
+        attempt=claimed.attempt,
+        model=claimed.model or settings.model,
+        input=claimed.input,
+        args=claimed.args,
+        stream=claimed.stream,
+        max_duration=settings.max_duration,
+        token=token,
+        options={"echo_words_per_second": settings.echo_words_per_second},
+    )

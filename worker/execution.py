@@ -1,0 +1,291 @@
+"""One run, from claim to outcome."""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import select
+
+from shared.db import OUTAGE_ERRORS, unit_of_work
+from shared.errors import RunNotFoundError, TransitionRefusedError
+from shared.models import JsonObject, Run
+from shared.runs import service, transitions
+from shared.runs.lifecycle import HELD, TRANSITIONS, Reason, RunStatus, StoppedHow, Trigger
+from worker.cancellation import RunStopped, Seat, StopReason
+from worker.context import Claimed, build_context, load_claimed
+from worker.event_writer import EventWriter
+from worker.executors import registry
+from worker.executors.base import (
+    ExecutorEvent,
+    Failed,
+    InvalidConfigurationError,
+    Outcome,
+    RunContext,
+    Succeeded,
+)
+from worker.ladder import Ladder
+from worker.outage import persistently
+from worker.redaction import redact
+from worker.resources import Resources
+from worker.usage import UsageMeter
+
+log = structlog.get_logger(__name__)
+
+REVOKE_PATIENCE: Final = 2.0  # seconds in which a revoke that killed the code becomes a cancelled row
+REVOKE_POLL: Final = 0.05  # seconds
+
+
+class Ending(StrEnum):
+    """How this attempt ended, as its worker sees it."""
+
+    NOT_CLAIMED = "not_claimed"  # a stale or second message; nothing was done
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    BROKEN = "broken"  # ended in ERROR
+    CANCELLED = "cancelled"
+    REQUEUED = "requeued"  # given back while draining
+    LOST = "lost"  # the run is no longer this attempt's
+    ABANDONED = "abandoned"  # its code would not stop
+
+
+def execute(resources: Resources, run_id: uuid.UUID, attempt: int, seat: Seat) -> Ending:
+    """Execute one attempt of a run in this thread and bring it to an end, whatever happens.
+
+    Nothing is raised for what the run, its assistant or its callers do. What could not be recorded
+    because PostgreSQL was away for too long is left to the reconciler.
+    """
+    claimed = _claim(resources, run_id, attempt)
+    if claimed is None:
+        return Ending.NOT_CLAIMED
+    ending = Attempt(resources, claimed, seat).run()
+    log.info("run attempt ended", ending=ending)
+    return ending
+
+
+def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> Claimed | None:
+    worker = resources.worker_name
+    try:
+        with unit_of_work(resources.sessions) as session:
+            applied = transitions.claim(
+                session, run_id, attempt=attempt, worker=worker, lease_ttl=resources.settings.lease_ttl
+            )
+            resources.dispatcher.announce(session, applied.events)
+            claimed = load_claimed(session, applied.run)
+    except (TransitionRefusedError, RunNotFoundError) as refusal:
+        log.info("run not claimed", reason=str(refusal))
+        return None
+    except OUTAGE_ERRORS as error:  # the run stays QUEUED; the reconciler sends it again
+        log.warning("run not claimed", reason=str(error.__cause__ or error))
+        return None
+    log.info("run claimed", waited_seconds=claimed.waited_seconds)
+    return claimed
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    how: StoppedHow
+
+
+@dataclass(frozen=True, slots=True)
+class _Misconfigured:
+    message: str
+
+
+class Attempt:
+    """A claimed run on its way to an end; every write is fenced by its attempt."""
+
+    def __init__(self, resources: Resources, claimed: Claimed, seat: Seat) -> None:
+        self._resources = resources
+        self._claimed = claimed
+        self._run_id = claimed.run_id
+        self._number = claimed.attempt
+        self._seat = seat
+        self._token = seat.token
+        self._usage = UsageMeter()
+        self._ending = Ending.LOST
+        self._writer = EventWriter(resources, self._run_id, self._number, self._token)
+
+    def run(self) -> Ending:
+        with self._resources.leases.hold(self._run_id, self._number, self._token):
+            try:
+                self._start_and_execute()
+            except SystemExit:
+                self._terminated()
+            except OUTAGE_ERRORS as error:
+                log.warning("run left to the reconciler", reason=str(error.__cause__ or error))
+                self._ending = Ending.LOST
+        return self._ending
+
+    def _start_and_execute(self) -> None:
+        try:
+            context = build_context(self._resources.settings, self._claimed, self._token)
+            executor = registry.resolve(context.model)
+        except InvalidConfigurationError as error:
+            self._break(Reason.INVALID_CONFIGURATION, str(error))
+            return
+        if not self._start(context):
+            return
+        grace = self._resources.settings.cancel_grace.total_seconds()
+        ladder = Ladder(self._token, grace=grace, give_up=self._abandon)
+        result = self._work(ladder, lambda: executor(context, self._emit))
+        if ladder.gave_up:
+            self._ending = Ending.ABANDONED
+            return
+        self._writer.close()
+        self._finish(result)
+
+    def _start(self, context: RunContext) -> bool:
+        if not self._apply(Trigger.START):
+            self._stopped(StoppedHow.COOPERATIVE)
+            return False
+        self._resources.leases.set_deadline(self._run_id, context.max_duration.total_seconds())
+        log.info("run started", model=context.model)
+        return True
+
+    def _emit(self, event: ExecutorEvent) -> None:
+        self._usage.count(event)
+        self._writer.emit(event)
+
+    def _work(self, ladder: Ladder, work: Callable[[], Outcome]) -> Outcome | _Stopped | _Misconfigured:
+        try:
+            outcome = ladder.watch(work)
+        except RunStopped:
+            return _Stopped(ladder.how)
+        except InvalidConfigurationError as error:
+            return _Misconfigured(str(error))
+        except Exception as error:
+            log.warning("assistant failed", error_type=type(error).__name__, exc_info=True)
+            return Failed(f"{type(error).__name__}: {error}")
+        return _Stopped(ladder.how) if self._token.is_cancelled else outcome
+
+    def _finish(self, result: Outcome | _Stopped | _Misconfigured) -> None:
+        match result:
+            case Succeeded(output):
+                self._succeed(output)
+            case Failed(message, reason):
+                self._fail(reason, message)
+            case _Misconfigured(message):
+                self._break(Reason.INVALID_CONFIGURATION, message)
+            case _Stopped(how):
+                self._stopped(how)
+
+    def _succeed(self, output: JsonObject) -> None:
+        detail = {"reason": Reason.COMPLETED, "message": "The assistant answered."}
+        if self._apply(Trigger.SUCCEED, detail, output=output, usage=self._usage.total()):
+            self._ending = Ending.SUCCEEDED
+        else:
+            self._stopped(StoppedHow.COOPERATIVE)
+
+    def _fail(self, reason: Reason, message: str) -> None:
+        detail = {"reason": reason, "message": redact(message)}
+        if self._apply(Trigger.FAIL, detail, usage=self._usage.total()):
+            self._ending = Ending.FAILED
+        else:
+            self._stopped(StoppedHow.COOPERATIVE)
+
+    def _terminated(self) -> None:
+        """End a run whose process was told to terminate: by a revoke, or because it is to exit.
+
+        A revoke cancels the run, if not before then while this waits; otherwise it is given back.
+        """
+        self._token.cancel(StopReason.DRAINED)
+        self._writer.close()
+        deadline = time.monotonic() + REVOKE_PATIENCE
+        while time.monotonic() < deadline:
+            with self._resources.sessions() as session:
+                if session.scalar(select(Run.status).where(Run.id == self._run_id)) not in HELD:
+                    break
+            time.sleep(REVOKE_POLL)
+        self._stopped(StoppedHow.INTERRUPTED)
+
+    def _stopped(self, how: StoppedHow) -> None:
+        """End a run whose code has stopped, or been left behind, for the reason its token gives."""
+        match self._token.reason:
+            case StopReason.TIMED_OUT:
+                limit = self._resources.settings.max_duration.total_seconds()
+                self._break(Reason.TIMED_OUT, f"The run took longer than it may: {limit:g} s.")
+            case StopReason.DRAINED:
+                self._requeue(how)
+            case StopReason.CANCELLED | None:
+                self._record_cancel(how)
+            case StopReason.DATABASE_LOST:
+                self._break(Reason.INTERNAL_ERROR, "What the run did could not be recorded.")
+            case StopReason.LEASE_LOST:
+                self._ending = Ending.LOST
+
+    def _break(self, reason: Reason, message: str) -> None:
+        detail = {"reason": reason, "message": redact(message)}
+        if self._apply(Trigger.BREAK, detail, usage=self._usage.total()):
+            self._ending = Ending.BROKEN
+        else:
+            self._record_cancel(StoppedHow.COOPERATIVE)
+
+    def _requeue(self, how: StoppedHow) -> None:
+        detail = {"reason": Reason.WORKER_DRAINED, "message": "Its worker was stopped; it starts anew."}
+        if self._apply(Trigger.REQUEUE, detail):
+            self._ending = Ending.REQUEUED
+        else:
+            self._record_cancel(how)
+
+    def _record_cancel(self, how: StoppedHow) -> None:
+        """Complete the receipt; if the work was stopped from outside, cancel the run first."""
+
+        def record() -> bool:
+            with unit_of_work(self._resources.sessions) as session:
+                if self._token.reason is StopReason.CANCELLED:
+                    service.cancel_by(
+                        session,
+                        self._resources.dispatcher,
+                        self._run_id,
+                        requested_by="a revoked task",
+                        attempt=self._number,
+                    )
+                return transitions.record_stop(
+                    session, self._run_id, how, attempt=self._number, usage=self._usage.total()
+                )
+
+        was_cancelled = self._persistently(record)
+        self._ending = Ending.CANCELLED if was_cancelled else Ending.LOST
+        log.info("run stopped", how=how, was_cancelled=was_cancelled)
+
+    def _abandon(self) -> None:
+        """Leave behind code that does not stop; called in the ladder's thread."""
+        log.error("run abandoned: its code does not stop", reason=self._token.reason)
+        try:
+            self._stopped(self._seat.last_resort)
+        except OUTAGE_ERRORS as error:
+            log.warning("run left to the reconciler", reason=str(error.__cause__ or error))
+        finally:
+            self._resources.leases.release(self._run_id, self._number)
+            self._seat.abandon()
+
+    def _apply(self, trigger: Trigger, detail: JsonObject | None = None, **values: Any) -> bool:
+        """Apply a transition of this attempt, however often its commit has to be repeated.
+
+        Returns:
+            False if the run is no longer this attempt's.
+        """
+        target = next(iter(TRANSITIONS[trigger].values()))
+
+        def apply() -> bool:
+            try:
+                with unit_of_work(self._resources.sessions) as session:
+                    applied = transitions.apply(
+                        session, self._run_id, trigger, attempt=self._number, detail=detail, values=values
+                    )
+                    self._resources.dispatcher.announce(session, applied.events)
+                    if applied.run.status is RunStatus.QUEUED:
+                        self._resources.dispatcher.enqueue(session, self._run_id, attempt=self._number + 1)
+            except TransitionRefusedError as refusal:
+                # A commit whose answer got lost went through: the run is where it was to go.
+                return refusal.status == target and refusal.attempt == self._number
+            return True
+
+        return self._persistently(apply)
+
+    def _persistently(self, work: Callable[[], bool]) -> bool:
+        return persistently(work, grace=self._resources.settings.database_outage_grace)

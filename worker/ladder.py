@@ -1,0 +1,101 @@
+"""The ladder by which a run that is to stop is made to stop, within the grace."""
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from shared.runs.lifecycle import StoppedHow
+from worker.cancellation import CancelToken, RunStopped
+
+T = TypeVar("T")
+
+COOPERATIVE_SHARE: Final = 0.4
+"""The part of the grace in which the code may end by itself, its connections being shut already."""
+
+INTERRUPT_PAUSE: Final = 0.5  # seconds between two exceptions raised in a thread that swallows them
+
+
+class Ladder:
+    """Does one run's work in the calling thread, and makes it stop once the token has fired.
+
+    The token's callbacks have shut what the run was reading from by then. The code has its share of
+    the grace to return; then RunStopped is raised in its thread, again and again; and at the end of
+    the grace `give_up` is called, in the ladder's own thread, and the code is on its own.
+    """
+
+    def __init__(self, token: CancelToken, *, grace: float, give_up: Callable[[], object]) -> None:
+        self._token = token
+        self._grace = grace
+        self._give_up = give_up
+        self._thread_id = threading.get_ident()
+        self._lock = threading.RLock()  # an exception may be raised while the worker thread holds it
+        self._left = threading.Event()
+        self._was_interrupted = False
+        self._gave_up = False
+
+    @property
+    def how(self) -> StoppedHow:
+        """How the code ended, after the token had fired."""
+        return StoppedHow.INTERRUPTED if self._was_interrupted else StoppedHow.COOPERATIVE
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether `give_up` was called: somebody else has finished the run."""
+        return self._gave_up
+
+    def watch(self, work: Callable[[], T]) -> T:
+        """Do `work`. Once this has returned or raised, the ladder raises nothing in the thread.
+
+        Raises:
+            RunStopped: the code was interrupted, or saw the token by itself.
+        """
+        with self._token.on_cancel(self._start):
+            try:
+                return work()
+            finally:
+                self._disarm()
+
+    def _disarm(self) -> None:
+        while True:
+            try:
+                with self._lock:
+                    self._left.set()
+                    _take_back(self._thread_id)
+            except RunStopped:  # it was on its way already
+                continue
+            return
+
+    def _start(self) -> None:
+        threading.Thread(target=self._climb, name="ladder", daemon=True).start()
+
+    def _climb(self) -> None:
+        end = time.monotonic() + self._grace
+        if self._left.wait(self._grace * COOPERATIVE_SHARE):
+            return
+        while time.monotonic() < end:
+            self._interrupt()
+            if self._left.wait(min(INTERRUPT_PAUSE, max(0.01, end - time.monotonic()))):
+                return
+        with self._lock:
+            if self._left.is_set():
+                return
+            self._gave_up = True
+        self._give_up()
+
+    def _interrupt(self) -> None:
+        with self._lock:
+            if not self._left.is_set():
+                self._was_interrupted = True
+                _raise_in(self._thread_id)
+
+
+def _raise_in(thread_id: int) -> None:
+    """Raise RunStopped in a thread, at its next bytecode; one blocked in C does not notice."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(RunStopped))
+
+
+def _take_back(thread_id: int) -> None:
+    """Take back an exception that has not been raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), None)

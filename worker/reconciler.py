@@ -1,0 +1,168 @@
+"""The reconciler, a process of its own: what was lost is found, sent again or ended.
+
+Any number may run: each row is worked on by whoever locks it first. It knows the truth from
+PostgreSQL alone, and works while there is no worker.
+"""
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import redis
+import structlog
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from shared.celery_app import make_celery
+from shared.db import OUTAGE_ERRORS, Sessions, make_engine, make_sessions, unit_of_work
+from shared.dispatch import Dispatcher
+from shared.logs import configure_logging
+from shared.models import JsonObject, Run
+from shared.runs import queries, transitions
+from shared.runs.lifecycle import Reason, RunStatus, StoppedHow, Trigger
+from shared.settings import Settings, get_settings
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 200
+"""Runs worked on in one transaction."""
+
+OVERDUE_MARGIN: Final = timedelta(seconds=10)
+"""What a worker has, beyond the grace, to end an overdue run by itself."""
+
+
+class Reconciler:
+    """One round looks for everything that should not stay as it is."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, dispatcher: Dispatcher) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._dispatcher = dispatcher
+
+    def round(self) -> int:
+        """Do one round.
+
+        Returns:
+            The number of runs that were moved, completed or sent again.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: PostgreSQL is away.
+        """
+        steps = (self._take_over, self._confirm_stops, self._expire, self._time_out, self._republish)
+        return sum(self._repeat(step) for step in steps)
+
+    def run(self, stop: threading.Event) -> None:
+        """Do rounds until told to stop."""
+        pause = self._settings.reconcile_interval.total_seconds()
+        while not stop.is_set():
+            try:
+                if changed := self.round():
+                    log.info("reconciled", runs=changed)
+            except OUTAGE_ERRORS as error:
+                log.warning("database away", error=str(error.__cause__ or error))
+            stop.wait(pause)
+
+    def _repeat(self, step: Callable[[Session], int]) -> int:
+        total = 0
+        while True:
+            with unit_of_work(self._sessions) as session:
+                done = step(session)
+            total += done
+            if done < BATCH:
+                return total
+
+    def _take_over(self, session: Session) -> int:
+        lost = queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH)
+        for run in lost:
+            self._take_over_one(session, run)
+        return len(lost)
+
+    def _take_over_one(self, session: Session, run: Run) -> None:
+        was_running = run.status is RunStatus.RUNNING
+        limit = self._settings.max_attempts_running if was_running else self._settings.max_attempts
+        losses, worker, attempt = run.losses + 1, run.worker, run.attempt
+        detail: JsonObject = {"reason": Reason.WORKER_LOST, "worker": worker, "losses": losses}
+        detail["message"] = f"The worker {worker} was lost while the run was {run.status}."
+        if losses < limit:
+            trigger = Trigger.REQUEUE
+        else:
+            trigger = Trigger.BREAK
+            if limit > 1:
+                detail["reason"] = Reason.TOO_MANY_ATTEMPTS
+                detail["message"] += f" It was the last of {limit} attempts."
+        self._apply(session, run, trigger, detail, attempt=attempt, losses=losses)
+        log.warning("run lost", run_id=str(run.id), attempt=attempt, worker=worker, move=trigger)
+
+    def _apply(
+        self, session: Session, run: Run, trigger: Trigger, detail: JsonObject, *, attempt: int, **values: int
+    ) -> None:
+        applied = transitions.apply(session, run.id, trigger, attempt=attempt, detail=detail, values=values)
+        self._dispatcher.announce(session, applied.events)
+        if trigger is Trigger.REQUEUE:
+            self._dispatcher.enqueue(session, run.id, attempt=attempt + 1)
+
+    def _confirm_stops(self, session: Session) -> int:
+        unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)
+        for run in unconfirmed:
+            transitions.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)
+            log.info("stop never confirmed", run_id=str(run.id), worker=run.worker)
+        return len(unconfirmed)
+
+    def _expire(self, session: Session) -> int:
+        expired = queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH)
+        limit = self._settings.queue_ttl.total_seconds()
+        detail = {"reason": Reason.EXPIRED, "message": f"No worker took the run within {limit:g} s."}
+        for run in expired:
+            self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
+        return len(expired)
+
+    def _time_out(self, session: Session) -> int:
+        limit = self._settings.max_duration
+        overdue = queries.lock_overdue(
+            session, max_duration=limit + self._settings.cancel_grace + OVERDUE_MARGIN, limit=BATCH
+        )
+        message = f"The run took longer than it may: {limit.total_seconds():g} s."
+        for run in overdue:
+            detail = {"reason": Reason.TIMED_OUT, "message": message}
+            self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
+            self._dispatcher.revoke(session, run.id, attempt=run.attempt)
+        return len(overdue)
+
+    def _republish(self, session: Session) -> int:
+        try:
+            queue_is_empty = self._dispatcher.queue_length() == 0
+        except redis.RedisError as error:
+            log.warning("broker away", error=str(error))
+            return 0
+        undelivered = queries.lock_undelivered(
+            session, after=self._settings.republish_after, queue_is_empty=queue_is_empty, limit=BATCH
+        )
+        for run in undelivered:
+            run.dispatched_at = func.now()
+            run.dispatch_count += 1
+            self._dispatcher.enqueue(session, run.id, attempt=run.attempt + 1)
+        if undelivered:
+            log.info("runs sent again", runs=len(undelivered), queue_is_empty=queue_is_empty)
+        return len(undelivered)
+
+
+def main() -> None:
+    """Run the reconciler until SIGTERM or SIGINT."""
+    settings = get_settings()
+    configure_logging(settings, process="reconciler")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    engine = make_engine(settings, pool_size=2)
+    dispatcher = Dispatcher.make(settings, make_celery(settings))
+    log.info("reconciler started")
+    Reconciler(settings, make_sessions(engine), dispatcher).run(stop)
+    dispatcher.close()
+    engine.dispose()
+    log.info("reconciler stopped")
+
+
+if __name__ == "__main__":
+    main()
