@@ -20,6 +20,7 @@ from worker.context import Claimed, build_context, load_claimed
 from worker.event_writer import EventWriter
 from worker.executors import registry
 from worker.executors.base import (
+    Executor,
     ExecutorEvent,
     Failed,
     InvalidConfigurationError,
@@ -52,8 +53,18 @@ class Ending(StrEnum):
     ABANDONED = "abandoned"  # its code would not stop
 
 
-def execute(resources: Resources, run_id: uuid.UUID, attempt: int, seat: Seat) -> Ending:
+def execute(
+    resources: Resources,
+    run_id: uuid.UUID,
+    attempt: int,
+    seat: Seat,
+    *,
+    resolve: Callable[[str], Executor] = registry.resolve,
+) -> Ending:
     """Execute one attempt of a run in this thread and bring it to an end, whatever happens.
+
+    Args:
+        resolve: finds the executor of a model; raises InvalidConfigurationError if there is none.
 
     Nothing is raised for what the run, its assistant or its callers do. What could not be recorded
     because PostgreSQL was away for too long is left to the reconciler.
@@ -61,7 +72,7 @@ def execute(resources: Resources, run_id: uuid.UUID, attempt: int, seat: Seat) -
     claimed = _claim(resources, run_id, attempt)
     if claimed is None:
         return Ending.NOT_CLAIMED
-    ending = Attempt(resources, claimed, seat).run()
+    ending = Attempt(resources, claimed, seat, resolve).run()
     log.info("run attempt ended", ending=ending)
     return ending
 
@@ -98,8 +109,11 @@ class _Misconfigured:
 class Attempt:
     """A claimed run on its way to an end; every write is fenced by its attempt."""
 
-    def __init__(self, resources: Resources, claimed: Claimed, seat: Seat) -> None:
+    def __init__(
+        self, resources: Resources, claimed: Claimed, seat: Seat, resolve: Callable[[str], Executor]
+    ) -> None:
         self._resources = resources
+        self._resolve = resolve
         self._claimed = claimed
         self._run_id = claimed.run_id
         self._number = claimed.attempt
@@ -123,7 +137,7 @@ class Attempt:
     def _start_and_execute(self) -> None:
         try:
             context = build_context(self._resources.settings, self._claimed, self._token)
-            executor = registry.resolve(context.model)
+            executor = self._resolve(context.model)
         except InvalidConfigurationError as error:
             self._break(Reason.INVALID_CONFIGURATION, str(error))
             return

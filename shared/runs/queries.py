@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Interval, Select, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
@@ -101,8 +101,8 @@ def lock_undelivered(
     after `after`, then after twice as long, and so on up to 64 times, so that a backlog grows by
     a logarithm only. With an empty broker nothing is ahead of anything: `after` is enough.
     """
-    wait = literal(after, Interval)
-    pause = wait if queue_is_empty else wait * func.power(2, func.least(Run.dispatch_count, 6))
+    doublings = 0 if queue_is_empty else func.least(Run.dispatch_count, 6)
+    pause = func.make_interval(0, 0, 0, 0, 0, 0, after.total_seconds() * func.power(2, doublings))
     undelivered = or_(Run.dispatched_at.is_(None), Run.dispatched_at < func.now() - pause)
     return session.scalars(
         _skip_locked(select(Run).where(Run.status == RunStatus.QUEUED, undelivered), limit)

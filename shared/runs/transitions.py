@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError, TransitionRefusedError
@@ -196,7 +196,7 @@ def record_stop(
         .values(
             is_stopping=False,
             lease_expires_at=None,
-            usage=func.coalesce(Run.usage, usage, type_=Run.usage.type),
+            usage=literal(usage, Run.usage.type),
             status_detail=Run.status_detail.op("||")(
                 func.jsonb_build_object("stopped_at", now, "stopped_how", how.value)
             ),

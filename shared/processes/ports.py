@@ -1,0 +1,52 @@
+"""Free loopback ports for servers."""
+
+import random
+import socket
+from pathlib import Path
+from typing import Final
+
+LOOPBACK: Final = "127.0.0.1"
+LOWEST: Final = 10_240
+EPHEMERAL: Final = 32_768  # where Linux begins to take ports for outgoing connections
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+TRIES: Final = 100
+
+
+def free_port() -> int:
+    """A port nobody listens on now, outside the range that outgoing connections are given.
+
+    There a client that keeps calling a stopped server would in the end be given the server's
+    own port, and talk to itself.
+    """
+    top = _ephemeral_start()
+    if top <= LOWEST:
+        return _any_port()
+    for _ in range(TRIES):
+        port = random.SystemRandom().randrange(LOWEST, top)
+        if is_free(port):
+            return port
+    return _any_port()
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _ephemeral_start() -> int:
+    if not _RANGE.exists():
+        return EPHEMERAL
+    return min(EPHEMERAL, int(_RANGE.read_text().split()[0]))
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,129 @@
+"""Fixtures for all tests: servers for those that ask, rows, and a clean database for each."""
+
+import os
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import sessionmaker
+
+from shared.db import Sessions, make_engine, make_sessions
+from shared.keys.principal import Principal
+from shared.models import Assistant, Run
+from shared.settings import Settings
+from tests.support.dispatching import RecordingDispatcher
+from tests.support.factories import Factories
+from tests.support.services import TestServices, running_services
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    for name in [name for name in os.environ if name.startswith("RUNYARD_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Generator[TestServices]:
+    """One PostgreSQL and one Redis per test process, not durable, stopped at the end."""
+    with running_services(tmp_path_factory.mktemp("services")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template_database(services: TestServices) -> str:
+    """The name of a migrated database; others are cloned from it, so nobody connects to it."""
+    return services.migrate_template()
+
+
+@pytest.fixture(scope="session")
+def database_url(services: TestServices, template_database: str) -> Generator[str]:
+    """The migrated database that tests share, each rolling back what it did."""
+    with services.cloned_database(template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def setting_overrides() -> dict[str, Any]:
+    """What a module's tests set differently: override this fixture there."""
+    return {}
+
+
+@pytest.fixture
+def settings(services: TestServices, database_url: str, setting_overrides: dict[str, Any]) -> Settings:
+    """Settings for the shared database."""
+    return services.settings(database_url=database_url, **setting_overrides)
+
+
+@pytest.fixture(scope="session")
+def engine(services: TestServices, database_url: str) -> Generator[Engine]:
+    """Connections to the shared database."""
+    engine = make_engine(services.settings(database_url=database_url))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> Generator[Sessions]:
+    """Sessions on one connection: the code commits, the test rolls back.
+
+    All of a test is one transaction, in which `now()` stands still.
+    """
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        yield sessionmaker(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
+        transaction.rollback()
+
+
+@pytest.fixture
+def committed_settings(
+    services: TestServices, template_database: str, setting_overrides: dict[str, Any]
+) -> Generator[Settings]:
+    """Settings for a database of the test's own and an empty Redis: for races and processes."""
+    with services.cloned_database(template_database) as url:
+        yield services.settings(database_url=url, redis_url=services.empty_redis(), **setting_overrides)
+
+
+@pytest.fixture
+def committed_engine(committed_settings: Settings) -> Generator[Engine]:
+    """Connections to the test's own database."""
+    engine = make_engine(committed_settings)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def committed_sessions(committed_engine: Engine) -> Sessions:
+    """Sessions that commit, in the test's own database."""
+    return make_sessions(committed_engine)
+
+
+@pytest.fixture
+def dispatcher() -> RecordingDispatcher:
+    """What the factories send by: nothing leaves it."""
+    return RecordingDispatcher()
+
+
+@pytest.fixture
+def factories(request: pytest.FixtureRequest, dispatcher: RecordingDispatcher) -> Factories:
+    """Rows in the database the test uses: its own if it asks for that, else the shared one."""
+    committed = any(name.startswith("committed_") for name in request.fixturenames)
+    return Factories(request.getfixturevalue("committed_sessions" if committed else "sessions"), dispatcher)
+
+
+@pytest.fixture
+def make_principal(factories: Factories) -> Callable[..., Principal]:
+    """Make an organization, a user, a membership and a key."""
+    return factories.principal
+
+
+@pytest.fixture
+def make_assistant(factories: Factories) -> Callable[..., Assistant]:
+    """Make an assistant."""
+    return factories.assistant
+
+
+@pytest.fixture
+def make_run(factories: Factories) -> Callable[..., Run]:
+    """Make a run, in whatever status."""
+    return factories.run

@@ -1,0 +1,38 @@
+"""A dispatcher that sends nothing and remembers what it would have sent."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
+
+from shared.db import after_commit
+from shared.events.log import StoredEvent
+
+
+@dataclass
+class RecordingDispatcher:
+    """Stands in for `shared.dispatch.Dispatcher`; what was asked for counts once it is committed."""
+
+    enqueued: list[tuple[uuid.UUID, int]] = field(default_factory=list)
+    revoked: list[tuple[uuid.UUID, int]] = field(default_factory=list)
+    announced: list[StoredEvent] = field(default_factory=list)
+    waiting: int = 0  # messages that the broker is to hold
+
+    def enqueue(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
+        after_commit(session, lambda: self.enqueued.append((run_id, attempt)))
+
+    def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
+        after_commit(session, lambda: self.revoked.append((run_id, attempt)))
+
+    def announce(self, session: Session, events: Sequence[StoredEvent]) -> None:
+        after_commit(session, lambda: self.announced.extend(events))
+
+    def send(self, run_id: uuid.UUID, *, attempt: int) -> None:
+        self.enqueued.append((run_id, attempt))
+
+    def queue_length(self) -> int:
+        return self.waiting
+
+    def close(self) -> None:
+        """Nothing is open."""

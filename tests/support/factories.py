@@ -1,0 +1,117 @@
+"""Rows for tests: valid by default, a test names only what it is about."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from shared.assistants import service as assistants
+from shared.db import Sessions, unit_of_work
+from shared.keys import service as keys
+from shared.keys.principal import Principal
+from shared.models import Assistant, Run
+from shared.runs import service as runs
+from shared.runs import transitions
+from shared.runs.lifecycle import RunStatus, Trigger
+from tests.support.dispatching import RecordingDispatcher
+
+WORKER: Final = "runs@test"
+LEASE: Final = timedelta(seconds=20)
+
+_ROADS: Final[Mapping[RunStatus, tuple[Trigger, ...]]] = {
+    RunStatus.QUEUED: (),
+    RunStatus.STARTING: (Trigger.CLAIM,),
+    RunStatus.RUNNING: (Trigger.CLAIM, Trigger.START),
+    RunStatus.SUCCEEDED: (Trigger.CLAIM, Trigger.START, Trigger.SUCCEED),
+    RunStatus.FAILED: (Trigger.CLAIM, Trigger.START, Trigger.FAIL),
+    RunStatus.ERROR: (Trigger.CLAIM, Trigger.START, Trigger.BREAK),
+    RunStatus.CANCELLED: (Trigger.CANCEL,),
+}
+"""How a run gets into each status."""
+
+
+class Factories:
+    """Makes rows in one database, each call in a unit of work of its own."""
+
+    def __init__(self, sessions: Sessions, dispatcher: RecordingDispatcher) -> None:
+        self._sessions = sessions
+        self._dispatcher = dispatcher
+        self._principal: Principal | None = None
+        self._assistants: dict[uuid.UUID, Assistant] = {}
+
+    def principal(self, *, organization: str | None = None, email: str | None = None) -> Principal:
+        """A new organization's only member, with a key."""
+        return self.principal_and_secret(organization=organization, email=email)[0]
+
+    def principal_and_secret(
+        self, *, organization: str | None = None, email: str | None = None
+    ) -> tuple[Principal, str]:
+        """As `principal`, with the secret of the key: what a caller sends."""
+        unique = uuid.uuid4().hex[:12]
+        email = email or f"user-{unique}@example.com"
+        with unit_of_work(self._sessions) as session:
+            organization_id, user_id = keys.ensure_member(
+                session, organization=organization or f"organization {unique}", email=email
+            )
+            key, secret = keys.create_key(
+                session, organization_id=organization_id, user_id=user_id, name="test"
+            )
+            return Principal(organization_id, user_id, key.id, email), secret
+
+    def assistant(self, principal: Principal | None = None, **fields: Any) -> Assistant:
+        """An assistant, of the default principal if of nobody else."""
+        with unit_of_work(self._sessions) as session:
+            return assistants.create(
+                session, principal or self.default_principal(), {"name": "assistant", **fields}
+            )
+
+    def run(
+        self,
+        principal: Principal | None = None,
+        assistant: Assistant | None = None,
+        *,
+        status: RunStatus = RunStatus.QUEUED,
+        **request: Any,
+    ) -> Run:
+        """A run, brought into a status as its worker `WORKER` and its first attempt would bring it.
+
+        Without an assistant it is one made for the principal, the same for all their runs.
+        """
+        principal = principal or self.default_principal()
+        assistant = assistant or self._default_assistant(principal)
+        with unit_of_work(self._sessions) as session:
+            wanted = runs.RunRequest(**{"input": "Hello", **request})
+            run = runs.submit(session, self._dispatcher, principal, assistant.id, wanted)
+            for trigger in _ROADS[status]:
+                run = _step(session, run, trigger)
+            session.refresh(run)
+            return run
+
+    def default_principal(self) -> Principal:
+        """The principal of everything that was made for nobody in particular."""
+        if self._principal is None:
+            self._principal = self.principal()
+        return self._principal
+
+    def _default_assistant(self, principal: Principal) -> Assistant:
+        if principal.organization_id not in self._assistants:
+            self._assistants[principal.organization_id] = self.assistant(principal)
+        return self._assistants[principal.organization_id]
+
+
+def _step(session: Session, run: Run, trigger: Trigger) -> Run:
+    match trigger:
+        case Trigger.CLAIM:
+            return transitions.claim(
+                session, run.id, attempt=run.attempt + 1, worker=WORKER, lease_ttl=LEASE
+            ).run
+        case Trigger.CANCEL:
+            detail = transitions.cancel_detail(requested_by="user@example.com")
+            return transitions.apply(session, run.id, trigger, detail=detail).run
+        case Trigger.SUCCEED:
+            values = {"output": {"type": "TextArtifact", "value": "Hello"}}
+            return transitions.apply(session, run.id, trigger, attempt=run.attempt, values=values).run
+        case _:
+            return transitions.apply(session, run.id, trigger, attempt=run.attempt).run

@@ -1,0 +1,134 @@
+"""How three kinds of model provider put a streamed answer on the wire."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+USAGE: Final = (11, 7)  # tokens in and out
+
+Json = dict[str, Any]
+
+
+class Dialect(Protocol):
+    """The parts of a streamed answer, as bytes."""
+
+    content_type: str
+
+    def opening(self) -> bytes: ...
+    def word(self, text: str) -> bytes: ...
+    def tool_call(self, name: str) -> bytes: ...
+    def ending(self, *, usage: bool) -> bytes: ...
+    def garbage(self) -> bytes: ...
+    def refusal(self, message: str, status: int) -> Json: ...
+
+
+class OpenAi:
+    """Chat completions."""
+
+    content_type = "text/event-stream"
+
+    def opening(self) -> bytes:
+        return self._frame(
+            [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
+        )
+
+    def word(self, text: str) -> bytes:
+        return self._frame([{"index": 0, "delta": {"content": text}, "finish_reason": None}])
+
+    def tool_call(self, name: str) -> bytes:
+        call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        return self._frame([{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}])
+
+    def ending(self, *, usage: bool) -> bytes:
+        frames = self._frame([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        if usage:
+            counts = {"prompt_tokens": USAGE[0], "completion_tokens": USAGE[1], "total_tokens": sum(USAGE)}
+            frames += self._frame([], usage=counts)
+        return frames + b"data: [DONE]\n\n"
+
+    def refusal(self, message: str, status: int) -> Json:
+        return {"error": {"message": message, "type": "stub", "code": status}}
+
+    def garbage(self) -> bytes:
+        return b"data: {not json\n\n"
+
+    def _frame(self, choices: list[Json], usage: Json | None = None) -> bytes:
+        common = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "stub"}
+        return b"data: " + json.dumps({**common, "choices": choices, "usage": usage}).encode() + b"\n\n"
+
+
+class Anthropic:
+    """Messages."""
+
+    content_type = "text/event-stream"
+
+    def opening(self) -> bytes:
+        usage = {"input_tokens": USAGE[0], "output_tokens": 1}
+        message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "stub", "content": []}
+        start = {"message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage}}
+        block = {"index": 0, "content_block": {"type": "text", "text": ""}}
+        return self._frame("message_start", start) + self._frame("content_block_start", block)
+
+    def word(self, text: str) -> bytes:
+        return self._frame("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": text}})
+
+    def tool_call(self, name: str) -> bytes:
+        block = {"index": 1, "content_block": {"type": "tool_use", "id": "call_1", "name": name, "input": {}}}
+        delta = {"index": 1, "delta": {"type": "input_json_delta", "partial_json": "{}"}}
+        return self._frame("content_block_start", block) + self._frame("content_block_delta", delta)
+
+    def ending(self, *, usage: bool) -> bytes:
+        stop = {
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": USAGE[1]},
+        }
+        frames = self._frame("content_block_stop", {"index": 0})
+        if usage:
+            frames += self._frame("message_delta", stop)
+        return frames + self._frame("message_stop", {})
+
+    def refusal(self, message: str, status: int) -> Json:
+        return {"type": "error", "error": {"type": f"stub_{status}", "message": message}}
+
+    def garbage(self) -> bytes:
+        return b"event: content_block_delta\ndata: {not json\n\n"
+
+    def _frame(self, kind: str, data: Json) -> bytes:
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **data})}\n\n".encode()
+
+
+class Ollama:
+    """Chat, one JSON object a line."""
+
+    content_type = "application/x-ndjson"
+
+    def opening(self) -> bytes:
+        return b""
+
+    def word(self, text: str) -> bytes:
+        return self._line({"message": {"role": "assistant", "content": text}, "done": False})
+
+    def tool_call(self, name: str) -> bytes:
+        call = {"function": {"name": name, "arguments": {}}}
+        message = {"role": "assistant", "content": "", "tool_calls": [call]}
+        return self._line({"message": message, "done": False})
+
+    def ending(self, *, usage: bool) -> bytes:
+        counts = {"prompt_eval_count": USAGE[0], "eval_count": USAGE[1]} if usage else {}
+        return self._line({"message": {"role": "assistant", "content": ""}, "done": True, **counts})
+
+    def refusal(self, message: str, status: int) -> Json:  # noqa: ARG002  # as the others have it
+        return {"error": message}
+
+    def garbage(self) -> bytes:
+        return b"{not json\n"
+
+    def _line(self, data: Json) -> bytes:
+        return json.dumps({"model": "stub", "created_at": "2026-01-01T00:00:00Z", **data}).encode() + b"\n"
+
+
+DIALECTS: Final[Mapping[str, Dialect]] = {
+    "/v1/chat/completions": OpenAi(),
+    "/v1/messages": Anthropic(),
+    "/api/chat": Ollama(),
+}

@@ -1,0 +1,73 @@
+"""The embedded servers of a test session, and the databases on them."""
+
+import itertools
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import redis
+from psycopg import sql
+
+from shared.embedded.services import Services, embedded_services
+from shared.migrations.upgrade import upgrade
+from shared.settings import Settings
+
+TEMPLATE: Final = "runyard_template"
+REDIS_DATABASES: Final = 16  # as Redis has them by default; 0 is everybody's
+
+
+class TestServices:
+    """PostgreSQL and Redis for one test process, with databases made and dropped at will."""
+
+    __test__ = False
+
+    def __init__(self, services: Services) -> None:
+        self.postgres = services.postgres
+        self.redis = services.redis
+        self._numbers = itertools.count(1)
+
+    def settings(self, **values: object) -> Settings:
+        """Settings for these servers; a test names what it is about, durations as timedelta or seconds."""
+        urls = {"database_url": self.postgres.url, "redis_url": self.redis.url}
+        return Settings.model_validate({**urls, **values})
+
+    def migrate_template(self) -> str:
+        """Make the database that others are cloned from, by the migrations."""
+        self._create(TEMPLATE, template="template1")
+        upgrade(self.settings(database_url=self.postgres.database_url(TEMPLATE)).sqlalchemy_url)
+        return TEMPLATE
+
+    @contextmanager
+    def cloned_database(self, template: str) -> Generator[str]:
+        """The URL of a copy of a database, dropped in the end whoever is still connected."""
+        name = f"{template}_{next(self._numbers)}"
+        self._create(name, template=template)
+        try:
+            yield self.postgres.database_url(name)
+        finally:
+            self._execute("DROP DATABASE {} WITH (FORCE)", name)
+
+    def empty_redis(self) -> str:
+        """The URL of a Redis database that is empty; they come round again after 15."""
+        number = next(self._numbers) % (REDIS_DATABASES - 1) + 1
+        url = f"{self.redis.url.rpartition('/')[0]}/{number}"
+        with redis.Redis.from_url(url) as client:
+            client.flushdb()
+        return url
+
+    def _create(self, name: str, *, template: str) -> None:
+        self._execute("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, template)
+
+    def _execute(self, statement: str, *names: str) -> None:
+        url = self.postgres.database_url("postgres")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def running_services(directory: Path) -> Generator[TestServices]:
+    """Both servers in a directory: fast, and gone with the block."""
+    with embedded_services(directory, durable=False) as services:
+        yield TestServices(services)

@@ -1,0 +1,137 @@
+"""The token and the ladder."""
+
+import threading
+import time
+
+import pytest
+
+from shared.runs.lifecycle import StoppedHow
+from worker.cancellation import CancelToken, RunStopped, StopReason
+from worker.ladder import Ladder
+
+PATIENCE = 10
+
+
+def test_the_first_reason_stays():
+    token = CancelToken()
+    assert token.cancel(StopReason.CANCELLED)
+    assert not token.cancel(StopReason.DRAINED)
+    assert token.reason is StopReason.CANCELLED
+
+
+def test_callbacks_are_called_once_and_only_inside_their_block():
+    token, calls = CancelToken(), []
+    with token.on_cancel(lambda: calls.append("left")):
+        pass
+    with token.on_cancel(lambda: calls.append("inside")):
+        token.cancel(StopReason.CANCELLED)
+        token.cancel(StopReason.CANCELLED)
+    with token.on_cancel(lambda: calls.append("late")):
+        pass
+    assert calls == ["inside", "late"]
+
+
+def test_a_callback_that_fails_does_not_keep_others_from_being_called():
+    token, calls = CancelToken(), []
+
+    def fail():
+        raise ValueError
+
+    with token.on_cancel(fail), token.on_cancel(lambda: calls.append(1)):
+        token.cancel(StopReason.CANCELLED)
+    assert calls == [1]
+
+
+def climb(work, *, grace):
+    """Do `work` under a ladder in a thread of its own, firing its token once it has begun."""
+    token, begun, seen = CancelToken(), threading.Event(), {}
+    gave_up = threading.Event()
+
+    def in_thread():
+        ladder = seen["ladder"] = Ladder(token, grace=grace, give_up=gave_up.set)
+        try:
+            seen["result"] = ladder.watch(lambda: work(begun, token))
+        except RunStopped:
+            seen["stopped"] = True
+
+    thread = threading.Thread(target=in_thread, daemon=True)
+    thread.start()
+    assert begun.wait(PATIENCE)
+    token.cancel(StopReason.CANCELLED)
+    return thread, seen, gave_up
+
+
+def test_code_that_sees_the_token_ends_cooperatively():
+    def work(begun, token):
+        begun.set()
+        token.wait()
+        return "done"
+
+    thread, seen, _ = climb(work, grace=5)
+    thread.join(PATIENCE)
+    assert seen["result"] == "done"
+    assert seen["ladder"].how is StoppedHow.COOPERATIVE
+
+
+def test_a_busy_loop_is_interrupted():
+    def work(begun, token):
+        begun.set()
+        while True:
+            pass
+
+    thread, seen, gave_up = climb(work, grace=0.5)
+    thread.join(PATIENCE)
+    assert seen["stopped"]
+    assert seen["ladder"].how is StoppedHow.INTERRUPTED
+    assert not gave_up.is_set()
+
+
+def test_code_that_swallows_the_first_interrupt_meets_another():
+    def work(begun, token):
+        begun.set()
+        try:
+            while True:
+                pass
+        except RunStopped:
+            while True:
+                pass
+
+    thread, seen, gave_up = climb(work, grace=2)
+    thread.join(PATIENCE)
+    assert seen["stopped"]
+    assert not gave_up.is_set()
+
+
+def test_code_that_never_stops_is_given_up_within_the_grace():
+    release = threading.Event()
+
+    def work(begun, token):
+        begun.set()
+        while not release.is_set():
+            try:
+                release.wait(0.01)
+            except RunStopped:
+                continue
+
+    started = time.monotonic()
+    thread, seen, gave_up = climb(work, grace=0.6)
+    assert gave_up.wait(PATIENCE)
+    assert time.monotonic() - started < 2
+    assert seen["ladder"].gave_up
+    release.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_nothing_is_raised_in_the_thread_after_the_work():
+    token = CancelToken()
+    ladder = Ladder(token, grace=0.2, give_up=lambda: pytest.fail("gave up on work that had returned"))
+
+    def work():
+        token.cancel(StopReason.CANCELLED)
+        return "answer"
+
+    assert ladder.watch(work) == "answer"
+    end = time.monotonic() + 0.5  # longer than the grace: a ladder still armed would raise in here
+    while time.monotonic() < end:
+        pass

@@ -1,0 +1,146 @@
+"""How a worker process is taken out of service: let go of the queues, see its runs out, exit."""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, Final, Protocol
+
+import structlog
+from celery.worker import state
+
+from shared.settings import Settings
+from worker.cancellation import StopReason
+
+EX_DRAINED: Final = 0
+EX_RECYCLE: Final = 75
+"""The exit code of a process that left a run behind and is to be replaced; EX_TEMPFAIL in sysexits.h."""
+
+TICK: Final = 0.1  # seconds between two looks for further orders while runs are seen out
+STOP_MARGIN: Final = 1.0  # seconds beyond the cancel grace for runs to record how they ended
+EXIT_PATIENCE: Final = 3.0  # seconds for Celery to say goodbye to a broker that may not answer
+
+log = structlog.get_logger(__name__)
+
+
+class Crew(Protocol):
+    """The runs of a worker process, as its pool knows them."""
+
+    def stop_runs(self, reason: StopReason) -> None:
+        """Tell every run to stop."""
+        ...
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until no run is left, for up to `timeout` seconds; say whether that is so."""
+        ...
+
+
+class Post(Protocol):
+    """The place of a worker process between its broker and its supervisor."""
+
+    def close_intake(self) -> None:
+        """Take nothing from the queues any more."""
+        ...
+
+    def leave(self, code: int) -> None:
+        """Have the process exit soon, in good order."""
+        ...
+
+    def vanish(self, code: int) -> None:
+        """Exit at once."""
+        ...
+
+    def ask_for_successor(self) -> None:
+        """Let the supervisor know that this process takes nothing new."""
+        ...
+
+
+class _Order(Enum):
+    RECYCLE = auto()
+    DRAIN = auto()
+
+
+class Drain:
+    """Takes a process out of service when it is ordered to, once.
+
+    A DRAIN lets the runs go on for the grace, then has them given back, and exits even if one of
+    them is stuck. A second one ends the grace, a third one the wait. A RECYCLE waits for the runs
+    without end: they are the neighbours of one that would not stop, and have done nothing wrong.
+
+    Orders come from signal handlers too, so giving one takes no lock that their thread could hold.
+    """
+
+    def __init__(self, crew: Crew, post: Post, settings: Settings) -> None:
+        self._crew = crew
+        self._post = post
+        self._grace = settings.drain_grace.total_seconds()
+        self._patience = settings.cancel_grace.total_seconds() + STOP_MARGIN
+        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
+        self._code = EX_DRAINED
+        self._deadline = float("inf")
+        self._completed = threading.Event()
+
+    def start(self) -> None:
+        """Be ready for orders."""
+        threading.Thread(target=self._obey, name="drain", daemon=True).start()
+
+    def order(self) -> None:
+        """Drain; ordered again, hurry."""
+        self._orders.put(_Order.DRAIN)
+
+    def recycle(self) -> None:
+        """Have this process replaced, at the pace of its runs."""
+        self._orders.put(_Order.RECYCLE)
+
+    def complete(self) -> None:
+        """Wait until the runs are seen out; with no order given, that is the order."""
+        if not self._completed.is_set():
+            self.order()
+        self._completed.wait()
+
+    def _obey(self) -> None:
+        self._take(self._orders.get())
+        self._post.close_intake()
+        self._see_out()
+        self._completed.set()
+        self._post.leave(self._code)
+        if not self._is_hurried(within=EXIT_PATIENCE):
+            log.warning("exit takes too long")
+        self._post.vanish(self._code)
+
+    def _see_out(self) -> None:
+        log.info("drain begun", exit_code=self._code)
+        while not self._crew.wait_idle(TICK):
+            self._take_waiting()
+            if time.monotonic() >= self._deadline:
+                break
+        else:
+            return
+        log.info("drain grace over")
+        self._crew.stop_runs(StopReason.DRAINED)
+        self._deadline = time.monotonic() + self._patience
+        while not self._crew.wait_idle(TICK):
+            self._take_waiting()
+            if time.monotonic() >= self._deadline:
+                log.error("runs left behind by the drain")
+                return
+
+    def _take_waiting(self) -> None:
+        while True:
+            try:
+                self._take(self._orders.get_nowait())
+            except queue.Empty:
+                return
+
+    def _take(self, order: _Order) -> None:
+        now = time.monotonic()
+        if order is _Order.RECYCLE:
+            self._code = EX_RECYCLE
+            self._post.ask_for_successor()
+        elif self._deadline == float("inf"):
+            self._deadline = now + self._grace
+        else:
+            self._deadline = now

@@ -1,0 +1,254 @@
+"""The thread pool whose runs can be told to stop, and left behind if they do not."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from billiard.einfo import ExceptionInfo
+from celery.concurrency.base import BasePool
+from celery.exceptions import Ignore
+
+from shared.runs.lifecycle import StoppedHow
+from worker.cancellation import CancelToken, StopReason, seated
+from worker.drain import Drain
+
+log = structlog.get_logger(__name__)
+
+Report = Callable[[], object]
+"""Tells Celery how a request ended."""
+
+
+class RunAbandonedError(Exception):
+    """The task did not stop and was left behind; its process is recycled."""
+
+
+class Job:
+    """One Celery request and the thread that executes it; to Celery, the result of `apply_async`."""
+
+    last_resort: Final = StoppedHow.ABANDONED
+
+    def __init__(
+        self,
+        work: Callable[[], Any],
+        *,
+        on_result: Callable[[Any], object],
+        on_error: Callable[[ExceptionInfo], object],
+        on_accepted: Callable[[int, float], object],
+        pool: "TaskPool",
+    ) -> None:
+        self.token = CancelToken()
+        self.accepted = threading.Event()
+        self.is_revoked = False
+        self.thread_id = 0
+        self.work = work
+        self.on_result = on_result
+        self.on_error = on_error
+        self.on_accepted = on_accepted
+        self._pool = pool
+
+    def abandon(self) -> None:
+        """Give the slot of a run that does not stop back, and have the process recycled."""
+        self._pool.abandon(self)
+
+    def terminate(self, _signal: int) -> None:
+        """Stop the run: `Request.terminate` calls this."""
+        self._pool.stop_job(self)
+
+
+class TaskPool(BasePool):
+    """Executes each Celery request in a fresh daemon thread, at most `limit` at once.
+
+    A thread of its own has no state of an earlier run, and a daemon does not hold up the exit.
+    Celery's books are kept in the consumer's thread alone: what runs end with is handed to its
+    event loop, since iterating over its sets while another thread changes them raises.
+    """
+
+    signal_safe = False
+    body_can_be_buffer = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.drain: Drain | None = None
+        self._changed = threading.Condition()
+        self._jobs: set[Job] = set()
+        self._waiting: deque[Job] = deque()
+        self._abandoned = 0
+        self._reports: deque[Report] = deque()
+        self._loop: Any = None  # the consumer's event loop; without one, reports are made at once
+
+    @property
+    def num_processes(self) -> int:
+        """The slots Celery may count on.
+
+        Celery forgets a request when it announces its revoke; its thread keeps its slot until it ends.
+        """
+        with self._changed:
+            return self._limit - sum(job.is_revoked for job in self._jobs)
+
+    @property
+    def _limit(self) -> int:
+        limit: int = self.limit
+        return limit
+
+    def on_apply(
+        self,
+        target: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        callback: Callable[[Any], object],
+        error_callback: Callable[[ExceptionInfo], object],
+        accept_callback: Callable[[int, float], object],
+        **_options: Any,
+    ) -> Job:
+        job = Job(
+            partial(target, *args, **(kwargs or {})),
+            on_result=callback,
+            on_error=error_callback,
+            on_accepted=accept_callback,
+            pool=self,
+        )
+        with self._changed:
+            self._waiting.append(job)
+        self._fill()
+        return job
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Stop the run that `pid`, the id of its thread, belongs to."""
+        with self._changed:
+            job = next((job for job in self._jobs if job.thread_id == pid), None)
+        if job is not None:
+            self.stop_job(job)
+
+    def stop_job(self, job: Job) -> None:
+        """Stop a run on Celery's behalf, which regards its request as done from then on."""
+        with self._changed:
+            job.is_revoked = True
+        job.token.cancel(StopReason.CANCELLED)
+
+    def stop_runs(self, reason: StopReason) -> None:
+        """Tell every run to stop."""
+        with self._changed:
+            jobs = [*self._jobs, *self._waiting]
+        for job in jobs:
+            job.token.cancel(reason)
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until no run is left, for up to `timeout` seconds; say whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._jobs or self._waiting), timeout)
+
+    def abandon(self, job: Job) -> None:
+        """Leave a run behind: its slot is free, its thread counts no more, its process will be recycled."""
+        if not self._end(job, partial(_report_abandoned, job)):
+            return
+        self._abandoned += 1
+        log.error("thread abandoned", thread_id=job.thread_id)
+        if self.drain is not None:
+            self.drain.recycle()
+
+    def grow(self, n: int = 1) -> None:
+        self.limit = self._limit + n
+        self._fill()
+
+    def shrink(self, n: int = 1) -> None:
+        self.limit = max(1, self._limit - n)
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        self._loop = loop
+        loop.call_soon(self._make_reports)
+
+    def on_stop(self) -> None:
+        self._loop = None  # it turns no more
+        self._make_reports()
+        if self.drain is not None:
+            self.drain.complete()
+        self._make_reports()
+
+    def on_terminate(self) -> None:
+        self.stop_runs(StopReason.DRAINED)
+        self.on_stop()
+
+    def _get_info(self) -> dict[str, Any]:
+        with self._changed:
+            threads = len(self._jobs)
+            stopping = sum(job.token.is_cancelled for job in self._jobs)
+        return {
+            "implementation": f"{type(self).__module__}:{type(self).__qualname__}",
+            "max-concurrency": self._limit,
+            "threads": threads,
+            "stopping": stopping,
+            "abandoned": self._abandoned,
+        }
+
+    def _fill(self) -> None:
+        while (job := self._next()) is not None:
+            self._start(job)
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            if not self._waiting or len(self._jobs) >= self._limit:
+                return None
+            job = self._waiting.popleft()
+            self._jobs.add(job)
+            return job
+
+    def _start(self, job: Job) -> None:
+        thread = threading.Thread(target=self._execute, args=(job,), name="run", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            self._end(job, partial(job.on_error, ExceptionInfo()))
+            return
+        job.thread_id = thread.native_id or 0
+        try:
+            job.on_accepted(job.thread_id, time.monotonic())
+        finally:
+            job.accepted.set()
+
+    def _execute(self, job: Job) -> None:
+        job.accepted.wait()  # Celery could not make sense of an end before the beginning
+        with seated(job):
+            try:
+                report = partial(job.on_result, job.work())
+            except BaseException:  # the tracer lets SystemExit and its like through
+                report = partial(job.on_error, ExceptionInfo())
+        self._end(job, report)
+
+    def _end(self, job: Job, report: Report) -> bool:
+        """Free a job's slot and have its end reported; once only, whoever comes first."""
+        with self._changed:
+            if job not in self._jobs:
+                return False
+            self._jobs.discard(job)
+            self._changed.notify_all()
+        self._reports.append(report)
+        self._reports.append(self._fill)
+        loop = self._loop
+        if loop is None:
+            self._make_reports()
+        else:
+            loop.call_soon(self._make_reports)
+        return True
+
+    def _make_reports(self) -> None:
+        while self._reports:
+            try:
+                self._reports.popleft()()
+            except IndexError:  # another thread was faster
+                return
+            except Exception:
+                log.exception("request not concluded")
+
+
+def _report_abandoned(job: Job) -> None:
+    """Conclude a request whose thread goes on; what has been revoked stays so in Flower."""
+    try:
+        raise Ignore if job.is_revoked else RunAbandonedError(RunAbandonedError.__doc__)
+    except (Ignore, RunAbandonedError):
+        failed, runtime = True, 0.0
+        job.on_result((failed, ExceptionInfo(), runtime))
