@@ -14,7 +14,8 @@ from shared.db import OUTAGE_ERRORS, unit_of_work
 from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.models import JsonObject, Run
 from shared.runs import service, transitions
-from shared.runs.lifecycle import HELD, TRANSITIONS, Reason, RunStatus, StoppedHow, Trigger
+from shared.runs.effects import follow
+from shared.runs.lifecycle import HELD, TRANSITIONS, Reason, StoppedHow, Trigger
 from worker.cancellation import RunStopped, Seat, StopReason
 from worker.context import Claimed, build_context, load_claimed
 from worker.event_writer import EventWriter
@@ -84,7 +85,7 @@ def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> Claimed | N
             applied = transitions.claim(
                 session, run_id, attempt=attempt, worker=worker, lease_ttl=resources.settings.lease_ttl
             )
-            resources.dispatcher.announce(session, applied.events)
+            follow(session, resources.dispatcher, applied)
             claimed = load_claimed(session, applied.run)
     except (TransitionRefusedError, RunNotFoundError) as refusal:
         log.info("run not claimed", reason=str(refusal))
@@ -291,9 +292,7 @@ class Attempt:
                     applied = transitions.apply(
                         session, self._run_id, trigger, attempt=self._number, detail=detail, values=values
                     )
-                    self._resources.dispatcher.announce(session, applied.events)
-                    if applied.run.status is RunStatus.QUEUED:
-                        self._resources.dispatcher.enqueue(session, self._run_id, attempt=self._number + 1)
+                    follow(session, self._resources.dispatcher, applied)
             except TransitionRefusedError as refusal:
                 # A commit whose answer got lost went through: the run is where it was to go.
                 return refusal.status == target and refusal.attempt == self._number

@@ -21,6 +21,7 @@ from shared.dispatch import Dispatcher
 from shared.logs import configure_logging
 from shared.models import JsonObject, Run
 from shared.runs import queries, transitions
+from shared.runs.effects import follow
 from shared.runs.lifecycle import Reason, RunStatus, StoppedHow, Trigger
 from shared.settings import Settings, get_settings
 
@@ -99,9 +100,7 @@ class Reconciler:
         self, session: Session, run: Run, trigger: Trigger, detail: JsonObject, *, attempt: int, **values: int
     ) -> None:
         applied = transitions.apply(session, run.id, trigger, attempt=attempt, detail=detail, values=values)
-        self._dispatcher.announce(session, applied.events)
-        if trigger is Trigger.REQUEUE:
-            self._dispatcher.enqueue(session, run.id, attempt=attempt + 1)
+        follow(session, self._dispatcher, applied)
 
     def _confirm_stops(self, session: Session) -> int:
         unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)

@@ -15,6 +15,7 @@ from shared.events import log
 from shared.keys.principal import Principal
 from shared.models import RESOURCE_LISTS, Assistant, Run
 from shared.runs import queries, transitions
+from shared.runs.effects import follow
 from shared.runs.lifecycle import RunStatus, Trigger
 from shared.runs.narration import queued
 
@@ -120,6 +121,6 @@ def cancel_by(
     except TransitionRefusedError:
         return None
     run = applied.run
-    dispatcher.announce(session, applied.events)
+    follow(session, dispatcher, applied)
     dispatcher.revoke(session, run.id, attempt=run.attempt if run.is_stopping else run.attempt + 1)
     return run
