@@ -14,7 +14,9 @@ from shared.models import Assistant, Run
 from shared.settings import Settings
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
+from tests.support.llm_stub import LlmStub
 from tests.support.services import TestServices, running_services
+from tests.support.stack import Stack, environment, running_stack
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -127,3 +129,18 @@ def make_assistant(factories: Factories) -> Callable[..., Assistant]:
 def make_run(factories: Factories) -> Callable[..., Run]:
     """Make a run, in whatever status."""
     return factories.run
+
+
+@pytest.fixture(scope="session")
+def llm() -> Generator[LlmStub]:
+    """The model provider of the stack."""
+    with LlmStub() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) -> Generator[Stack]:
+    """One `runyard dev` for all tests that ask for it; they are one xdist group."""
+    env = environment(OPENAI_BASE_URL=llm.openai_url, OPENAI_API_KEY="sk-stub")
+    with running_stack(tmp_path_factory.mktemp("stack"), "--concurrency", "20", env=env) as running:
+        yield running

@@ -1,11 +1,9 @@
 """How a worker process is taken out of service: let go of the queues, see its runs out, exit."""
 
-import logging
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Final, Protocol
 
@@ -13,12 +11,10 @@ import structlog
 from celery.worker import state
 
 from shared.settings import Settings
+from worker import lifeline
 from worker.cancellation import StopReason
 
 EX_DRAINED: Final = 0
-EX_RECYCLE: Final = 75
-"""The exit code of a process that left a run behind and is to be replaced; EX_TEMPFAIL in sysexits.h."""
-
 TICK: Final = 0.1  # seconds between two looks for further orders while runs are seen out
 STOP_MARGIN: Final = 1.0  # seconds beyond the cancel grace for runs to record how they ended
 EXIT_PATIENCE: Final = 3.0  # seconds for Celery to say goodbye to a broker that may not answer
@@ -58,6 +54,36 @@ class Post(Protocol):
         ...
 
 
+class ConsumerPost:
+    """The post of a process whose broker connection a Celery consumer keeps."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+
+    def close_intake(self) -> None:
+        self._consumer.call_soon(self._cancel_queues)
+
+    def leave(self, code: int) -> None:
+        setattr(state, "should_stop", code)  # noqa: B010  # the stubs do not know it
+        self._consumer.call_soon(_wake)
+
+    def vanish(self, code: int) -> None:
+        os._exit(code)
+
+    def ask_for_successor(self) -> None:
+        lifeline.ask_for_successor()
+
+    def _cancel_queues(self) -> None:
+        # Deselected too, so that a reconnect in between does not take them up again. A message
+        # that was on its way finds no consumer, and goes back to its queue.
+        for name in list(self._consumer.app.amqp.queues.consume_from):
+            self._consumer.cancel_task_queue(name)
+
+
+def _wake() -> None:
+    """Do nothing, but in the event loop: it looks at `should_stop` whenever it turns."""
+
+
 class _Order(Enum):
     RECYCLE = auto()
     DRAIN = auto()
@@ -79,6 +105,7 @@ class Drain:
         self._grace = settings.drain_grace.total_seconds()
         self._patience = settings.cancel_grace.total_seconds() + STOP_MARGIN
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
+        self._is_ordered = False
         self._code = EX_DRAINED
         self._deadline = float("inf")
         self._completed = threading.Event()
@@ -89,6 +116,7 @@ class Drain:
 
     def order(self) -> None:
         """Drain; ordered again, hurry."""
+        self._is_ordered = True
         self._orders.put(_Order.DRAIN)
 
     def recycle(self) -> None:
@@ -96,49 +124,52 @@ class Drain:
         self._orders.put(_Order.RECYCLE)
 
     def complete(self) -> None:
-        """Wait until the runs are seen out; with no order given, that is the order."""
-        if not self._completed.is_set():
+        """Wait until the runs are seen out; if nobody has ordered that, do."""
+        if not self._is_ordered:
             self.order()
         self._completed.wait()
 
     def _obey(self) -> None:
         self._take(self._orders.get())
+        log.info("drain begun", exit_code=self._code)
         self._post.close_intake()
-        self._see_out()
+        if not self._crew_is_gone():
+            log.info("drain grace over")
+            self._crew.stop_runs(StopReason.DRAINED)
+            self._deadline = time.monotonic() + self._patience
+            if not self._crew_is_gone():
+                log.error("runs left behind by the drain")
         self._completed.set()
         self._post.leave(self._code)
-        if not self._is_hurried(within=EXIT_PATIENCE):
-            log.warning("exit takes too long")
+        self._wait_for_exit()
         self._post.vanish(self._code)
 
-    def _see_out(self) -> None:
-        log.info("drain begun", exit_code=self._code)
+    def _crew_is_gone(self) -> bool:
+        """Wait for the runs until the deadline, which further orders may move."""
         while not self._crew.wait_idle(TICK):
             self._take_waiting()
             if time.monotonic() >= self._deadline:
-                break
-        else:
-            return
-        log.info("drain grace over")
-        self._crew.stop_runs(StopReason.DRAINED)
-        self._deadline = time.monotonic() + self._patience
-        while not self._crew.wait_idle(TICK):
-            self._take_waiting()
-            if time.monotonic() >= self._deadline:
-                log.error("runs left behind by the drain")
-                return
+                return False
+        return True
+
+    def _wait_for_exit(self) -> None:
+        """Wait to be ended with the process, until that takes too long or somebody is in a hurry."""
+        end = time.monotonic() + EXIT_PATIENCE
+        while (left := end - time.monotonic()) > 0:
+            try:
+                if self._orders.get(timeout=left) is _Order.DRAIN:
+                    return
+            except queue.Empty:
+                log.warning("exit takes too long")
 
     def _take_waiting(self) -> None:
-        while True:
-            try:
-                self._take(self._orders.get_nowait())
-            except queue.Empty:
-                return
+        while not self._orders.empty():  # this thread alone takes
+            self._take(self._orders.get())
 
     def _take(self, order: _Order) -> None:
         now = time.monotonic()
         if order is _Order.RECYCLE:
-            self._code = EX_RECYCLE
+            self._code = lifeline.EX_RECYCLE
             self._post.ask_for_successor()
         elif self._deadline == float("inf"):
             self._deadline = now + self._grace

@@ -1,25 +1,22 @@
 """One run, from claim to outcome."""
 
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import structlog
-from sqlalchemy import select
 
 from shared.db import OUTAGE_ERRORS, unit_of_work
 from shared.errors import RunNotFoundError, TransitionRefusedError
-from shared.models import JsonObject, Run
-from shared.runs import service, transitions
+from shared.models import JsonObject
+from shared.runs import transitions
 from shared.runs.effects import follow
-from shared.runs.lifecycle import HELD, TRANSITIONS, Reason, StoppedHow, Trigger
+from shared.runs.lifecycle import TRANSITIONS, Reason, StoppedHow, Trigger
 from worker.cancellation import RunStopped, Seat, StopReason
 from worker.context import Claimed, build_context, load_claimed
 from worker.event_writer import EventWriter
-from worker.executors import registry
 from worker.executors.base import (
     Executor,
     ExecutorEvent,
@@ -29,16 +26,15 @@ from worker.executors.base import (
     RunContext,
     Succeeded,
 )
+from worker.executors.registry import resolve as resolve_executor
 from worker.ladder import Ladder
 from worker.outage import persistently
 from worker.redaction import redact
 from worker.resources import Resources
+from worker.revocation import cancel_revoked
 from worker.usage import UsageMeter
 
 log = structlog.get_logger(__name__)
-
-REVOKE_PATIENCE: Final = 2.0  # seconds in which a revoke that killed the code becomes a cancelled row
-REVOKE_POLL: Final = 0.05  # seconds
 
 
 class Ending(StrEnum):
@@ -60,7 +56,7 @@ def execute(
     attempt: int,
     seat: Seat,
     *,
-    resolve: Callable[[str], Executor] = registry.resolve,
+    resolve: Callable[[str], Executor] = resolve_executor,
 ) -> Ending:
     """Execute one attempt of a run in this thread and bring it to an end, whatever happens.
 
@@ -128,8 +124,6 @@ class Attempt:
         with self._resources.leases.hold(self._run_id, self._number, self._token):
             try:
                 self._start_and_execute()
-            except SystemExit:
-                self._terminated()
             except OUTAGE_ERRORS as error:
                 log.warning("run left to the reconciler", reason=str(error.__cause__ or error))
                 self._ending = Ending.LOST
@@ -202,21 +196,6 @@ class Attempt:
         else:
             self._stopped(StoppedHow.COOPERATIVE)
 
-    def _terminated(self) -> None:
-        """End a run whose process was told to terminate: by a revoke, or because it is to exit.
-
-        A revoke cancels the run, if not before then while this waits; otherwise it is given back.
-        """
-        self._token.cancel(StopReason.DRAINED)
-        self._writer.close()
-        deadline = time.monotonic() + REVOKE_PATIENCE
-        while time.monotonic() < deadline:
-            with self._resources.sessions() as session:
-                if session.scalar(select(Run.status).where(Run.id == self._run_id)) not in HELD:
-                    break
-            time.sleep(REVOKE_POLL)
-        self._stopped(StoppedHow.INTERRUPTED)
-
     def _stopped(self, how: StoppedHow) -> None:
         """End a run whose code has stopped, or been left behind, for the reason its token gives."""
         match self._token.reason:
@@ -252,13 +231,7 @@ class Attempt:
         def record() -> bool:
             with unit_of_work(self._resources.sessions) as session:
                 if self._token.reason is StopReason.CANCELLED:
-                    service.cancel_by(
-                        session,
-                        self._resources.dispatcher,
-                        self._run_id,
-                        requested_by="a revoked task",
-                        attempt=self._number,
-                    )
+                    cancel_revoked(session, self._resources.dispatcher, self._run_id, attempt=self._number)
                 return transitions.record_stop(
                     session, self._run_id, how, attempt=self._number, usage=self._usage.total()
                 )

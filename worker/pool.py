@@ -23,7 +23,7 @@ Report = Callable[[], object]
 
 
 class RunAbandonedError(Exception):
-    """The task did not stop and was left behind; its process is recycled."""
+    """A run did not stop and was left behind; its process is recycled."""
 
 
 class Job:
@@ -94,7 +94,7 @@ class TaskPool(BasePool):
         limit: int = self.limit
         return limit
 
-    def on_apply(
+    def on_apply(  # type: ignore[override]  # what Celery passes, by name
         self,
         target: Callable[..., Any],
         args: Sequence[Any] = (),
@@ -117,7 +117,7 @@ class TaskPool(BasePool):
         self._fill()
         return job
 
-    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+    def terminate_job(self, pid: int, _signal: int | None = None) -> None:
         """Stop the run that `pid`, the id of its thread, belongs to."""
         with self._changed:
             job = next((job for job in self._jobs if job.thread_id == pid), None)
@@ -215,7 +215,7 @@ class TaskPool(BasePool):
         with seated(job):
             try:
                 report = partial(job.on_result, job.work())
-            except BaseException:  # the tracer lets SystemExit and its like through
+            except BaseException:  # noqa: BLE001  # the tracer lets SystemExit and its like through
                 report = partial(job.on_error, ExceptionInfo())
         self._end(job, report)
 
@@ -247,8 +247,13 @@ class TaskPool(BasePool):
 
 def _report_abandoned(job: Job) -> None:
     """Conclude a request whose thread goes on; what has been revoked stays so in Flower."""
+    failed, runtime = True, 0.0
+    job.on_result((failed, _einfo(Ignore() if job.is_revoked else RunAbandonedError()), runtime))
+
+
+def _einfo(error: Exception) -> ExceptionInfo:
+    """An error as Celery passes it on; it needs a traceback."""
     try:
-        raise Ignore if job.is_revoked else RunAbandonedError(RunAbandonedError.__doc__)
-    except (Ignore, RunAbandonedError):
-        failed, runtime = True, 0.0
-        job.on_result((failed, ExceptionInfo(), runtime))
+        raise error
+    except type(error):
+        return ExceptionInfo()

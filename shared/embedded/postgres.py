@@ -16,6 +16,7 @@ from psycopg import sql
 from shared.embedded.account import account_for
 from shared.embedded.installation import MAJOR, Installation
 from shared.embedded.server import ENVIRONMENT, EmbeddedServer, EmbeddedServiceError
+from shared.private_files import write_private
 from shared.processes import child
 from shared.processes.ports import LOOPBACK
 
@@ -35,9 +36,9 @@ SPEED_FOR_SAFETY: Final = ("fsync=off", "synchronous_commit=off", "full_page_wri
 class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL for this user only: one role, one database, a random password."""
 
-    name: ClassVar[str] = "PostgreSQL"
+    name: ClassVar[str] = "postgres"
     program: ClassVar[str] = "postgres"
-    ladder: ClassVar[child.Ladder] = ((signal.SIGINT, 5.0), (signal.SIGQUIT, 3.0))  # fast, immediate
+    ladder: ClassVar[child.Ladder] = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 1.0))  # fast, immediate
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         super().__init__(data_dir, durable=durable)
@@ -92,7 +93,7 @@ class EmbeddedPostgres(EmbeddedServer):
         if self._account is not None:
             os.chown(unfinished, self._account.uid, self._account.gid)
         password = secrets.token_hex(32)
-        _write_private(self._password_path, password)
+        write_private(self._password_path, password.encode())
         self._initdb(unfinished, password)
         unfinished.rename(self._working_directory)
 
@@ -152,10 +153,3 @@ def _ensure_database(connection: psycopg.Connection) -> None:
     known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
     if known is None:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)

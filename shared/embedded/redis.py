@@ -40,9 +40,9 @@ def find_redis_server() -> Path:
 class EmbeddedRedis(EmbeddedServer):
     """A Redis for this user only; appended to disk every second, never evicting."""
 
-    name: ClassVar[str] = "Redis"
+    name: ClassVar[str] = "redis"
     program: ClassVar[str] = "redis-server"
-    ladder: ClassVar[child.Ladder] = ((signal.SIGTERM, 5.0),)
+    ladder: ClassVar[child.Ladder] = ((signal.SIGTERM, 3.0),)
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         super().__init__(data_dir, durable=durable)

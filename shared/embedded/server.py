@@ -101,8 +101,7 @@ class EmbeddedServer(ABC):
         else:
             child.stop(self._process, self.ladder)
         stop_leftovers(self.program, self._working_directory, self.ladder)
-        if self.log_path.exists():
-            self.log_path.replace(self.log_path.with_suffix(".log.old"))
+        child.set_aside(self.log_path)
         self._prepare()
         self._spawn()
 
@@ -126,8 +125,6 @@ class EmbeddedServer(ABC):
         """Stop the server, whatever it takes; does nothing if it does not run."""
         if self._process is not None:
             child.stop(self._process, self.ladder)
-            if self._process.returncode != 0:
-                stop_leftovers(self.program, self._working_directory, self.ladder)
             self._process = None
         self._lock.release()
 

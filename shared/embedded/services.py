@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shared.embedded.postgres import EmbeddedPostgres
 from shared.embedded.redis import EmbeddedRedis
+from shared.private_files import make_private_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def embedded_services(data_dir: Path, *, durable: bool = True) -> Generator[Serv
         DirectoryInUseError: another process runs servers on this directory.
         EmbeddedServiceError: one of them does not start; neither is left running.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directory(data_dir)
     services = Services(
         EmbeddedPostgres(data_dir / "postgres", durable=durable),
         EmbeddedRedis(data_dir / "redis", durable=durable),

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
+
+import psutil
 
 KILL_TIMEOUT: Final = 5.0  # seconds; what outlives SIGKILL for longer hangs in the kernel
 TAIL_BYTES: Final = 8192
@@ -76,22 +78,34 @@ def _feed(stdin: IO[bytes], data: bytes) -> None:
 
 
 def stop(process: Process, ladder: Ladder) -> None:
-    """End a process by the signals of a ladder, and by SIGKILL to its whole group at last."""
+    """End a process by the signals of a ladder, by SIGKILL at last; then what it has left behind."""
+    family = descendants(process.pid)
     for signal_number, patience in ladder:
         if process.poll() is not None:
-            return
+            break
         process.send_signal(signal_number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
     if process.poll() is None:
-        kill(process)
+        family += descendants(process.pid)  # those of the meantime
+        process.kill()
+        process.wait(KILL_TIMEOUT)
+    kill(family)
 
 
-def kill(process: Process) -> None:
-    """End a process and its group without further ado."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(KILL_TIMEOUT)
+def descendants(pid: int) -> list[psutil.Process]:
+    """The processes that a process has started, they in turn, and so on."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """End processes without further ado; those that have ended already are passed over."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def describe_exit(process: Process) -> str:
@@ -109,3 +123,9 @@ def tail(path: Path, *, lines: int = 10) -> str:
     with path.open("rb") as log:
         log.seek(max(0, path.stat().st_size - TAIL_BYTES))
         return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+
+
+def set_aside(log_path: Path) -> None:
+    """Keep the log of the last start as `.old`, instead of the one before it."""
+    if log_path.exists():
+        log_path.replace(log_path.with_name(f"{log_path.name}.old"))

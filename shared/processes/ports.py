@@ -1,5 +1,6 @@
-"""Free loopback ports for servers."""
+"""Loopback: its free ports, and whether an address is on it."""
 
+import ipaddress
 import random
 import socket
 from pathlib import Path
@@ -50,3 +51,13 @@ def _any_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -100,24 +99,16 @@ def cancel(session: Session, dispatcher: Dispatcher, principal: Principal, run_i
 
 
 def cancel_by(
-    session: Session,
-    dispatcher: Dispatcher,
-    run_id: uuid.UUID,
-    *,
-    requested_by: str,
-    attempt: int | None = None,
+    session: Session, dispatcher: Dispatcher, run_id: uuid.UUID, *, requested_by: str
 ) -> Run | None:
-    """End a run on behalf of `requested_by`, of whatever organization.
-
-    Args:
-        attempt: only if this attempt has the run, or is the next to have it; any if None.
+    """End a run on behalf of `requested_by`, of whatever organization, and stop its work.
 
     Returns:
-        The CANCELLED run, or None if it had already ended or moved on.
+        The CANCELLED run, or None if it had already ended.
     """
-    details: dict[str, Any] = {"detail": transitions.cancel_detail(requested_by=requested_by)}
+    detail = transitions.cancel_detail(requested_by=requested_by)
     try:
-        applied = transitions.apply(session, run_id, Trigger.CANCEL, attempt=attempt, **details)
+        applied = transitions.apply(session, run_id, Trigger.CANCEL, detail=detail)
     except TransitionRefusedError:
         return None
     run = applied.run

@@ -1,7 +1,9 @@
-"""How three kinds of model provider put a streamed answer on the wire."""
+"""How model providers put a streamed answer on the wire."""
 
 import json
-from collections.abc import Mapping
+import re
+import struct
+import zlib
 from typing import Any, Final, Protocol
 
 USAGE: Final = (11, 7)  # tokens in and out
@@ -127,8 +129,124 @@ class Ollama:
         return json.dumps({"model": "stub", "created_at": "2026-01-01T00:00:00Z", **data}).encode() + b"\n"
 
 
-DIALECTS: Final[Mapping[str, Dialect]] = {
-    "/v1/chat/completions": OpenAi(),
-    "/v1/messages": Anthropic(),
-    "/api/chat": Ollama(),
-}
+class Cohere:
+    """Chat, version 2."""
+
+    content_type = "text/event-stream"
+
+    def opening(self) -> bytes:
+        return self._frame("message-start", {"id": "1", "delta": {"message": {"role": "assistant"}}})
+
+    def word(self, text: str) -> bytes:
+        return self._frame("content-delta", {"index": 0, "delta": {"message": {"content": {"text": text}}}})
+
+    def tool_call(self, name: str) -> bytes:
+        call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        return self._frame("tool-call-start", {"index": 0, "delta": {"message": {"tool_calls": call}}})
+
+    def ending(self, *, usage: bool) -> bytes:
+        tokens = {"tokens": {"input_tokens": USAGE[0], "output_tokens": USAGE[1]}} if usage else None
+        return self._frame("message-end", {"delta": {"finish_reason": "COMPLETE", "usage": tokens}})
+
+    def refusal(self, message: str, status: int) -> Json:
+        return {"message": message, "id": str(status)}
+
+    def garbage(self) -> bytes:
+        return b"event: content-delta\ndata: {not json\n\n"
+
+    def _frame(self, kind: str, data: Json) -> bytes:
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **data})}\n\n".encode()
+
+
+class Google:
+    """Generate content."""
+
+    content_type = "text/event-stream"
+
+    def opening(self) -> bytes:
+        return b""
+
+    def word(self, text: str) -> bytes:
+        return self._frame({"text": text})
+
+    def tool_call(self, name: str) -> bytes:
+        return self._frame({"functionCall": {"name": name, "args": {}}})
+
+    def ending(self, *, usage: bool) -> bytes:
+        counts = {"promptTokenCount": USAGE[0], "candidatesTokenCount": USAGE[1]} if usage else None
+        return self._frame({"text": ""}, finishReason="STOP", usage=counts)
+
+    def refusal(self, message: str, status: int) -> Json:
+        return {"error": {"code": status, "message": message, "status": "STUB"}}
+
+    def garbage(self) -> bytes:
+        return b"data: {not json\n\n"
+
+    def _frame(self, part: Json, usage: Json | None = None, **more: str) -> bytes:
+        candidate = {"content": {"role": "model", "parts": [part]}, "index": 0, **more}
+        frame: Json = {"candidates": [candidate]}
+        if usage is not None:
+            frame["usageMetadata"] = usage
+        return b"data: " + json.dumps(frame).encode() + b"\n\n"
+
+
+class Bedrock:
+    """Converse, in Amazon's binary event stream."""
+
+    content_type = "application/vnd.amazon.eventstream"
+
+    def opening(self) -> bytes:
+        return self._frame("messageStart", {"role": "assistant"})
+
+    def word(self, text: str) -> bytes:
+        return self._frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": text}})
+
+    def tool_call(self, name: str) -> bytes:
+        start = {"toolUse": {"toolUseId": "call_1", "name": name}}
+        return self._frame("contentBlockStart", {"contentBlockIndex": 1, "start": start})
+
+    def ending(self, *, usage: bool) -> bytes:
+        frames = self._frame("messageStop", {"stopReason": "end_turn"})
+        if usage:
+            counts = {"inputTokens": USAGE[0], "outputTokens": USAGE[1], "totalTokens": sum(USAGE)}
+            frames += self._frame("metadata", {"usage": counts, "metrics": {"latencyMs": 1}})
+        return frames
+
+    def refusal(self, message: str, status: int) -> Json:  # noqa: ARG002  # as the others have it
+        return {"message": message}
+
+    def garbage(self) -> bytes:
+        return b"not an event" * 4
+
+    def _frame(self, kind: str, data: Json) -> bytes:
+        headers = b"".join(
+            struct.pack(f"!B{len(name)}sBH{len(value)}s", len(name), name, 7, len(value), value)
+            for name, value in (
+                (b":event-type", kind.encode()),
+                (b":content-type", b"application/json"),
+                (b":message-type", b"event"),
+            )
+        )
+        payload = json.dumps(data).encode()
+        prelude = struct.pack("!II", len(headers) + len(payload) + 16, len(headers))
+        message = prelude + struct.pack("!I", zlib.crc32(prelude)) + headers + payload
+        return message + struct.pack("!I", zlib.crc32(message))
+
+
+_DIALECTS: Final[tuple[tuple[str, Dialect], ...]] = (
+    (r"/chat/completions", OpenAi()),
+    (r"/v1/messages", Anthropic()),
+    (r"/api/chat", Ollama()),
+    (r"/v2/chat", Cohere()),
+    (r"/models/(?P<model>[^/:]+):streamGenerateContent", Google()),
+    (r"/model/(?P<model>[^/]+)/converse-stream", Bedrock()),
+)
+"""By the path of a request, which also names the model if the body does not."""
+
+
+def find_dialect(path: str, body: Json) -> tuple[Dialect, str] | None:
+    """The dialect of a request and the model it asks for."""
+    for pattern, dialect in _DIALECTS:
+        if match := re.search(pattern, path):
+            return dialect, match.groupdict().get("model") or str(body["model"])
+    return None

@@ -1,6 +1,6 @@
 """A model provider on loopback, for tests; its models behave as their names say.
 
-It speaks the dialects of OpenAI, Anthropic and Ollama (llm_dialects.py).
+It speaks the dialects of OpenAI, Anthropic, Ollama and others (llm_dialects.py).
 
 | model | behaviour |
 |---|---|
@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Self
 
-from tests.support.llm_dialects import DIALECTS, Dialect, Json
+from tests.support.llm_dialects import Dialect, Json, find_dialect
 
 MAX_WORDS: Final = 10_000
 MAX_PAUSE: Final = 5.0  # seconds between two words
@@ -93,21 +93,22 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {"requests": records.requests, "open_connections": records.open_connections})
 
     def do_POST(self) -> None:
-        dialect = DIALECTS.get(self.path)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if dialect is None:
+        found = find_dialect(self.path, body)
+        if found is None:
             self._answer(404, {"error": {"message": f"no such path: {self.path}"}})
             return
-        request = {"path": self.path, "model": body["model"], "body": body, "headers": dict(self.headers)}
+        dialect, model = found
+        request = {"path": self.path, "model": model, "body": body, "headers": dict(self.headers)}
         nth = self.server.records.add_request(request)
         try:
-            self._behave(dialect, body, nth)
+            self._behave(dialect, model, body, nth)
         except OSError:
             self.close_connection = True
             self.server.records.count(left_early=1)
 
-    def _behave(self, dialect: Dialect, body: Json, nth: int) -> None:
-        kind, *numbers = [part for part in str(body["model"]).split("-") if part]
+    def _behave(self, dialect: Dialect, model: str, body: Json, nth: int) -> None:
+        kind, *numbers = model.split("-")
         match kind, numbers:
             case "hang", []:
                 self._hang()
@@ -117,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
             case "html", []:
                 self._answer(200, "<html><body>It works!</body></html>", "text/html")
             case _:
-                self._stream(dialect, list(_script(dialect, body)), ends=kind != "close")
+                self._stream(dialect, list(_script(dialect, model, body)), ends=kind != "close")
 
     def _stream(self, dialect: Dialect, frames: list[bytes | float], *, ends: bool) -> None:
         self.send_response(200)
@@ -156,9 +157,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(encoded)
 
 
-def _script(dialect: Dialect, body: Json) -> Iterator[bytes | float]:
+def _script(dialect: Dialect, model: str, body: Json) -> Iterator[bytes | float]:
     """What is streamed: frames, and the seconds to wait between them."""
-    kind, *rest = str(body["model"]).split("-")
+    kind, *rest = model.split("-")
     numbers = [int(part) for part in rest if part.isdecimal()]
     yield dialect.opening()
     if rest == ["midstream"]:
@@ -198,6 +199,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.records = Records()
         self.is_stopping = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that vanish are what this stub is for."""
 
 
 class LlmStub:

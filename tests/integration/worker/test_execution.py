@@ -304,7 +304,7 @@ def test_a_revoke_from_elsewhere_cancels_the_run(start, reload):
     assert join() is Ending.CANCELLED
     after = reload(run)
     assert (after.status, after.status_detail["stopped_how"]) == (RunStatus.CANCELLED, "cooperative")
-    assert after.status_detail["requested_by"] == "a revoked task"
+    assert after.status_detail["requested_by"] == "an operator, through Celery"
 
 
 def test_a_drained_run_goes_back_without_being_charged(start, reload):

@@ -1,0 +1,56 @@
+"""The ASGI application: its resources, its dialects, and how they answer errors."""
+
+import importlib.metadata
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
+
+from api import errors, health
+from api.griptape.errors import render
+from api.griptape.router import router as griptape_router
+from api.middleware import BodyLimit, NormalPaths, RequestLog
+from api.resources import open_resources
+from shared.settings import Settings
+
+DESCRIPTION = """
+Runs assistants for you, on your own machines. Every request carries an API key as
+`Authorization: Bearer <key>`; errors are `{"type", "errors"}`.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application; its lifespan opens what it needs and closes it again."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_resources(settings) as resources:
+            app.state.resources = resources
+            yield
+
+    app = FastAPI(
+        title="Runyard",
+        summary="Self-hosted execution of assistant runs.",
+        description=DESCRIPTION,
+        version=importlib.metadata.version("runyard"),
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        redirect_slashes=False,  # `NormalPaths` has seen to it, without a second request
+        redoc_url=None,
+        middleware=[
+            Middleware(RequestLog, render=render),
+            Middleware(NormalPaths),
+            Middleware(BodyLimit, limit=settings.max_body_bytes, render=render),
+        ],
+    )
+    errors.install(app, render)
+    app.include_router(health.router)
+    app.include_router(griptape_router)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The endpoint's name in the contract's spelling: `ListAssistantRuns`."""
+    return "".join(word.capitalize() for word in route.name.split("_"))

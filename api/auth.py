@@ -1,0 +1,77 @@
+"""Bearer keys: from a request's header to the principal who acts."""
+
+import time
+from collections import OrderedDict
+from datetime import timedelta
+from typing import Final
+
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from shared.db import Sessions, unit_of_work
+from shared.errors import UnauthenticatedError
+from shared.keys.principal import Principal
+from shared.keys.service import find_principal, hash_secret
+
+CACHE_SIZE: Final = 4096
+"""Keys remembered at once, good and bad; about a megabyte."""
+
+REFUSAL_TTL: Final = timedelta(seconds=1)
+"""How long a key that is none is remembered: a client that loops is cheap, a new key works soon."""
+
+bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="ApiKey",
+    description="An API key (`ry_…`), made with `runyard keys create`.",
+)
+
+
+class KeyCache:
+    """Remembers for a short while who bears which key; secrets themselves are not kept."""
+
+    def __init__(self, sessions: Sessions, *, ttl: timedelta, size: int = CACHE_SIZE) -> None:
+        self._sessions = sessions
+        self._ttl = ttl
+        self._size = size
+        self._known: OrderedDict[bytes, tuple[float, Principal | None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    async def find(self, secret: str) -> Principal | None:
+        """Return who bears this secret, or None: at most `ttl` seconds out of date."""
+        digest = hash_secret(secret)
+        expires_at, principal = self._known.get(digest, (0.0, None))
+        if expires_at > time.monotonic():
+            return principal
+        principal = await run_in_threadpool(self._look_up, secret)
+        self._remember(digest, principal)
+        return principal
+
+    def _look_up(self, secret: str) -> Principal | None:
+        with unit_of_work(self._sessions) as session:
+            return find_principal(session, secret)
+
+    def _remember(self, digest: bytes, principal: Principal | None) -> None:
+        ttl = self._ttl if principal else min(self._ttl, REFUSAL_TTL)
+        self._known[digest] = (time.monotonic() + ttl.total_seconds(), principal)
+        self._known.move_to_end(digest)
+        while len(self._known) > self._size:
+            self._known.popitem(last=False)
+
+
+async def authenticate(request: Request) -> Principal:
+    """Return who sends a request.
+
+    Raises:
+        UnauthenticatedError: it carries no key, or one that is not valid.
+    """
+    credentials = await bearer(request)
+    if credentials is None:
+        raise UnauthenticatedError
+    keys: KeyCache = request.app.state.resources.keys
+    principal = await keys.find(credentials.credentials)
+    if principal is None:
+        raise UnauthenticatedError
+    return principal

@@ -1,0 +1,164 @@
+"""Errors on their way to a caller: one table to HTTP statuses, and the handlers that use it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy import exc as sql
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from shared.errors import (
+    InvalidRequestError,
+    LeaseLostError,
+    NotFoundError,
+    RunyardError,
+    ServiceUnavailableError,
+    TransitionRefusedError,
+    UnauthenticatedError,
+)
+
+MAX_FAULTS: Final = 20
+"""Faults that one answer lists at the most."""
+
+RETRY_AFTER: Final = "2"  # seconds
+
+TOO_LARGE: Final = HTTPStatus(413)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a request, and where in it."""
+
+    type: str
+    message: str
+    path: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request has no result; each dialect renders it its own way."""
+
+    status: HTTPStatus
+    faults: Sequence[Fault]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Render = Callable[[Problem], Response]
+
+STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
+    InvalidRequestError: HTTPStatus.BAD_REQUEST,
+    UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    TransitionRefusedError: HTTPStatus.CONFLICT,
+    LeaseLostError: HTTPStatus.CONFLICT,
+    ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The status of each domain error; subclasses follow their base, and what is not here is a 500."""
+
+HEADERS_OF: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": RETRY_AFTER},
+}
+
+
+def status_of(error: RunyardError) -> HTTPStatus:
+    """The status of a domain error, by the nearest base that the table knows."""
+    known = (STATUS_OF[base] for base in type(error).__mro__ if base in STATUS_OF)
+    return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def problem(
+    status: HTTPStatus, message: str, *, kind: str | None = None, path: tuple[str | int, ...] = ()
+) -> Problem:
+    """A problem with a single fault; its type is the status's own name if `kind` is absent."""
+    fault = Fault(kind or name_of(status), message, path)
+    return Problem(status, [fault], HEADERS_OF.get(status, {}))
+
+
+def name_of(status: HTTPStatus) -> str:
+    """A status as one word: `NotFound`."""
+    if status is TOO_LARGE:
+        return "ContentTooLarge"  # Python 3.13 renamed it
+    return "".join(word.capitalize() for word in status.name.split("_"))
+
+
+def internal_error() -> Problem:
+    """What a caller learns of an error that is ours: nothing but that there was one."""
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on our side; it was logged.")
+
+
+def too_large(limit: int) -> Problem:
+    return problem(TOO_LARGE, f"The body is larger than {limit} bytes.")
+
+
+def of_domain(error: RunyardError) -> Problem:
+    status = status_of(error)
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("unexpected domain error", exc_info=error)
+        return internal_error()
+    path = error.path if isinstance(error, InvalidRequestError) else ()
+    return problem(status, error.message, kind=type(error).__name__.removesuffix("Error"), path=path)
+
+
+def of_validation(error: RequestValidationError) -> Problem:
+    faults = [Fault(item["type"], item["msg"], tuple(item["loc"])) for item in error.errors()[:MAX_FAULTS]]
+    return Problem(HTTPStatus.BAD_REQUEST, faults)
+
+
+def of_http(error: HTTPException) -> Problem:
+    """The router's own refusals: no such path, method not allowed."""
+    status = HTTPStatus(error.status_code)
+    headers = {**HEADERS_OF.get(status, {}), **(error.headers or {})}
+    return Problem(status, [Fault(name_of(status), str(error.detail))], headers)
+
+
+def of_database(error: sql.SQLAlchemyError) -> Problem:
+    """PostgreSQL away, refusing or too busy is a 503; anything else it says is a bug of ours."""
+    cause = str(getattr(error, "orig", None) or error).strip()
+    if _is_outage(error):
+        log.warning("database unavailable", error=type(error).__name__, cause=cause)
+        unavailable = ServiceUnavailableError()
+        return of_domain(unavailable)
+    log.error("database error", exc_info=error)
+    return internal_error()
+
+
+def _is_outage(error: sql.SQLAlchemyError) -> bool:
+    if isinstance(error, sql.OperationalError | sql.InterfaceError | sql.TimeoutError):
+        return True
+    return isinstance(error, sql.DBAPIError) and error.connection_invalidated
+
+
+def of_disconnect(_error: ClientDisconnect) -> Problem:
+    """Nobody reads this: the caller left before it had sent its whole request."""
+    return problem(HTTPStatus.BAD_REQUEST, "The body ended too early.")
+
+
+TRANSLATIONS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
+    RunyardError: of_domain,
+    RequestValidationError: of_validation,
+    HTTPException: of_http,
+    sql.SQLAlchemyError: of_database,
+    ClientDisconnect: of_disconnect,
+}
+
+
+def install(app: FastAPI, render: Render) -> None:
+    """Answer with `render` whatever an endpoint, a dependency or the router raises on purpose."""
+    for kind, translate in TRANSLATIONS.items():
+        app.add_exception_handler(kind, _handler(translate, render))
+
+
+def _handler(translate: Callable[[Any], Problem], render: Render) -> Any:
+    async def handle(_request: Request, error: Exception) -> Response:
+        return render(translate(error))
+
+    return handle

@@ -1,0 +1,59 @@
+"""Assistants: list, create, read, change, delete (contract: griptape §5)."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.dependencies import PrincipalDep, SessionDep
+from api.errors import TOO_LARGE
+from api.griptape.assistant_schemas import AssistantCreate, AssistantList, AssistantUpdate, AssistantView
+from api.griptape.errors import documented
+from api.griptape.fields import AssistantId
+from api.griptape.pagination import PageDep, Pagination
+from api.routing import KeyedRoute
+from shared.assistants import queries, service
+from shared.models import Assistant
+
+router = APIRouter(prefix="/assistants", tags=["Assistants"], route_class=KeyedRoute)
+
+_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
+
+
+@router.get("", response_model=AssistantList, responses=documented(_BAD))
+def list_assistants(session: SessionDep, principal: PrincipalDep, page: PageDep) -> dict[str, Any]:
+    """List assistants, newest first."""
+    found = queries.page(
+        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size
+    )
+    return {"assistants": found.assistants, "pagination": Pagination.of(page, total=found.total)}
+
+
+@router.post(
+    "", status_code=HTTPStatus.CREATED, response_model=AssistantView, responses=documented(_BAD, TOO_LARGE)
+)
+def create_assistant(session: SessionDep, principal: PrincipalDep, body: AssistantCreate) -> Assistant:
+    """Create an assistant."""
+    return service.create(session, principal, body.given())
+
+
+@router.get("/{assistant_id}", response_model=AssistantView, responses=documented(_UNKNOWN))
+def get_assistant(session: SessionDep, principal: PrincipalDep, assistant_id: AssistantId) -> Assistant:
+    """Read an assistant."""
+    return queries.get_assistant(session, assistant_id, organization_id=principal.organization_id)
+
+
+@router.patch(
+    "/{assistant_id}", response_model=AssistantView, responses=documented(_BAD, _UNKNOWN, TOO_LARGE)
+)
+def update_assistant(
+    session: SessionDep, principal: PrincipalDep, assistant_id: AssistantId, body: AssistantUpdate
+) -> Assistant:
+    """Change an assistant; a field that is absent stays as it is."""
+    return service.change(session, principal, assistant_id, body.given())
+
+
+@router.delete("/{assistant_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+def delete_assistant(session: SessionDep, principal: PrincipalDep, assistant_id: AssistantId) -> None:
+    """Delete an assistant; its runs go on and stay readable."""
+    service.delete(session, principal, assistant_id)

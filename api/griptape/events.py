@@ -1,0 +1,93 @@
+"""Events of assistant runs: listed by offset, streamed, or one by one (contract: griptape §1.8, §7)."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from annotated_types import Ge, Le, Lt
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from api.dependencies import HubDep, PrincipalDep, SessionDep
+from api.griptape.errors import documented
+from api.griptape.event_schemas import EventPage, EventView, encode, run_event
+from api.griptape.fields import MAX_NUMBER, EventId, RunId, at_most, whole
+from api.responses import JsonResponse
+from api.routing import KeyedRoute
+from api.sse import EventStream
+from shared.events import log
+from shared.runs.queries import get_run
+
+router = APIRouter(tags=["Events"], route_class=KeyedRoute)
+
+DEFAULT_LIMIT: Final = 100
+MAX_LIMIT: Final = 1000
+
+Offset = Annotated[int, Ge(0), Le(MAX_NUMBER), whole(default=0), Query()]
+Limit = Annotated[int, Ge(1), at_most(MAX_LIMIT), whole(default=DEFAULT_LIMIT), Query()]
+LastEventId = Annotated[Annotated[int, Ge(0), Lt(MAX_NUMBER)] | None, whole(default=None), Header()]
+
+
+async def _start(offset: Offset = 0, last_event_id: LastEventId = None) -> int:
+    """Where a stream begins: after the last event its reader has seen, or at an offset."""
+    return offset if last_event_id is None else last_event_id + 1
+
+
+StartDep = Annotated[int, Depends(_start)]
+
+EVENT_STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+
+_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
+
+
+@router.get(
+    "/assistant-runs/{assistant_run_id}/events",
+    response_model=EventPage,
+    responses=documented(_BAD, _UNKNOWN),
+)
+def list_assistant_run_events(
+    session: SessionDep,
+    principal: PrincipalDep,
+    assistant_run_id: RunId,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+) -> Response:
+    """List a run's events in order; a poller asks on from `next_offset`, which is always a number."""
+    run = get_run(session, assistant_run_id, organization_id=principal.organization_id)
+    page = log.read(session, run.id, after=offset, limit=limit)
+    count = len(page.events)
+    return JsonResponse(
+        {
+            "events": [run_event(event) for event in page.events],
+            "count": count,
+            "total_count": max(page.total, offset + count) if count else page.total,
+            "limit": limit,
+            "offset": offset,
+            "next_offset": offset + count,
+        }
+    )
+
+
+@router.get(
+    "/assistant-runs/{assistant_run_id}/events/stream",
+    response_class=StreamingResponse,
+    responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
+)
+def stream_assistant_run_events(
+    session: SessionDep,
+    principal: PrincipalDep,
+    hub: HubDep,
+    assistant_run_id: RunId,
+    start: StartDep,
+) -> Response:
+    """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
+    run = get_run(session, assistant_run_id, organization_id=principal.organization_id)
+    return EventStream(hub.follow(run.id, after=start), encode=encode)
+
+
+@router.get("/events/{event_id}", response_model=EventView, responses=documented(_UNKNOWN))
+def get_event(session: SessionDep, principal: PrincipalDep, event_id: EventId) -> Response:
+    """Read one event."""
+    event = log.get_event(session, event_id, organization_id=principal.organization_id)
+    return JsonResponse(run_event(event) | {"structure_run_id": None})

@@ -1,0 +1,78 @@
+"""Kinds of fields that this dialect's requests and answers are made of."""
+
+import re
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Path
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from shared.errors import AssistantNotFoundError, EventNotFoundError, NotFoundError, RunNotFoundError
+from shared.instants import rfc3339
+
+MAX_NUMBER: Final = 2_147_483_647
+"""The largest number a query may carry; PostgreSQL counts events with as many bits."""
+
+MAX_ECHO: Final = 80  # characters of a malformed id that an answer repeats
+
+_WHOLE: Final = re.compile(r"(\d{1,10})(\.0*)?", re.ASCII)
+
+
+def _id_or(error: type[NotFoundError]) -> BeforeValidator:
+    """Read an id from a path; what is no id at all is as unknown as any other."""
+
+    def read(value: Any) -> uuid.UUID:
+        try:
+            return uuid.UUID(value)
+        except ValueError:
+            raise error(value[:MAX_ECHO]) from None
+
+    return BeforeValidator(read)
+
+
+AssistantId = Annotated[uuid.UUID, _id_or(AssistantNotFoundError), Path()]
+RunId = Annotated[uuid.UUID, _id_or(RunNotFoundError), Path()]
+EventId = Annotated[uuid.UUID, _id_or(EventNotFoundError), Path()]
+
+
+def whole(*, default: int | None) -> BeforeValidator:
+    """Read a number of a query: `20` and `20.0` are the same, and nothing means `default`."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if not value:
+            return default
+        match = _WHOLE.fullmatch(value)
+        if match is None:
+            raise PydanticCustomError("whole_number", "This has to be a whole number that is not negative.")
+        return int(match[1])
+
+    return BeforeValidator(read)
+
+
+def at_most(limit: int) -> AfterValidator:
+    """Take less than was asked for, rather than refuse."""
+    return AfterValidator(lambda number: min(number, limit))
+
+
+def _model(value: str) -> str:
+    provider, _, name = value.partition("/")
+    if value != "echo" and not (provider.strip() and name.strip() and value.isprintable()):
+        raise PydanticCustomError("model", "A model is `echo` or `provider/model`, such as `openai/gpt-5`.")
+    return value
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Description = Annotated[str, StringConstraints(max_length=200)]
+Model = Annotated[str, StringConstraints(max_length=200), AfterValidator(_model)]
+Ids = Annotated[list[uuid.UUID], Field(fail_fast=True)]
+
+Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+
+
+def optional() -> Any:
+    """A field of an answer whose key is left out while there is no value."""
+    return Field(default=None, exclude_if=lambda value: value is None)

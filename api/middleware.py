@@ -1,0 +1,139 @@
+"""What happens to every request before a dialect sees it: its path, its size, its id and its log line."""
+
+import re
+import time
+import uuid
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import TOO_LARGE, Render, internal_error, too_large
+
+REQUEST_ID: Final = "x-request-id"
+PROBES: Final = "/health/"
+LOGGED_PATH: Final = 200  # characters of a path that a log line shows
+
+_SLASHES = re.compile("/{2,}")
+_TWICE_API = re.compile("^(?:/api)+(?=/api(?:/|$))")
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+log = structlog.get_logger(__name__)
+
+
+def normal_path(path: str) -> str:
+    """One slash for many, one leading `/api` for two, none at the end (contract: griptape §1.1)."""
+    return _TWICE_API.sub("", _SLASHES.sub("/", path)).rstrip("/") or "/"
+
+
+class NormalPaths:
+    """Sends a request where its client meant it to go."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": normal_path(scope["path"])}
+        await self._app(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses a body that is too large: by its announced length, or as soon as it has grown too long."""
+
+    def __init__(self, app: ASGIApp, *, limit: int, render: Render) -> None:
+        self._app = app
+        self._limit = limit
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif self._announced(scope) > self._limit:
+            await self._render(too_large(self._limit))(scope, receive, send)
+        else:
+            await self._app(scope, self._counted(receive), send)
+
+    def _announced(self, scope: Scope) -> int:
+        length = Headers(scope=scope).get("content-length", "")
+        return int(length) if length.isascii() and length.isdecimal() else 0
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                fault = too_large(self._limit).faults[0]
+                raise HTTPException(TOO_LARGE, fault.message)
+            return message
+
+        return counted
+
+
+class RequestLog:
+    """Gives every request an id, logs its end, and turns what nobody caught into a plain 500."""
+
+    def __init__(self, app: ASGIApp, *, render: Render) -> None:
+        self._app = app
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        answer = _Answer(send, request_id)
+        started_at = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._guarded(scope, receive, answer)
+            finally:
+                _log_end(scope, answer.status, time.perf_counter() - started_at)
+
+    async def _guarded(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"][:LOGGED_PATH])
+            if answer.status is not None:
+                raise  # half an answer is out: the server has to break the connection
+            await self._render(internal_error())(scope, receive, answer)
+
+
+class _Answer:
+    """A `send` that adds the request's id and remembers the status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status: int | None = None
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            MutableHeaders(scope=message)[REQUEST_ID] = self._request_id
+        await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own id if it can be logged as it is, else a new one."""
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _log_end(scope: Scope, status: int | None, seconds: float) -> None:
+    path: str = scope["path"]
+    write = log.debug if path.startswith(PROBES) else log.info
+    write(
+        "request",
+        method=scope["method"],
+        path=path[:LOGGED_PATH],
+        status=status,
+        duration_ms=round(seconds * 1000, 2),
+    )

@@ -1,0 +1,55 @@
+"""Whether PostgreSQL can serve requests, found out in bounded time."""
+
+import asyncio
+from typing import Final
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.migrations.upgrade import is_current
+
+PATIENCE: Final = 2.0  # seconds for an answer
+
+READY: Final = "ready"
+UNAVAILABLE: Final = "unavailable"
+NOT_MIGRATED: Final = "not migrated"
+
+log = structlog.get_logger(__name__)
+
+
+class Readiness:
+    """Asks PostgreSQL one question at a time, in a thread beside those that endpoints share.
+
+    A schema that was once complete stays so: from then on only the connection is tried, and a
+    newer release that migrates meanwhile does not take this one out of service.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._thread = CapacityLimiter(1)
+        self._question: asyncio.Task[str] | None = None
+        self._is_migrated = False
+
+    async def database(self) -> str:
+        """Return `READY`, `NOT_MIGRATED`, or `UNAVAILABLE`: also for no answer in time."""
+        if self._question is None or self._question.done():
+            self._question = asyncio.create_task(self._ask())
+        await asyncio.wait({self._question}, timeout=PATIENCE)
+        return self._question.result() if self._question.done() else UNAVAILABLE
+
+    async def _ask(self) -> str:
+        return await to_thread.run_sync(self._try, limiter=self._thread, abandon_on_cancel=True)
+
+    def _try(self) -> str:
+        try:
+            if self._is_migrated:
+                with self._engine.connect() as connection:
+                    connection.execute(text("SELECT 1"))
+            else:
+                self._is_migrated = is_current(self._engine)
+        except SQLAlchemyError as error:
+            log.warning("not ready", error=type(error).__name__)
+            return UNAVAILABLE
+        return READY if self._is_migrated else NOT_MIGRATED

@@ -1,0 +1,61 @@
+"""What the process holds for all requests: made when it starts, closed when it ends."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
+
+from api.auth import KeyCache
+from api.readiness import Readiness
+from api.streams import StreamHub
+from api.subscriber import Subscriber
+from shared.celery_app import make_celery
+from shared.db import Sessions, make_engine, make_sessions
+from shared.dispatch import Dispatcher
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The engine and the clients of one API process."""
+
+    engine: Engine
+    sessions: Sessions
+    dispatcher: Dispatcher
+    keys: KeyCache
+    subscriber: Subscriber
+    hub: StreamHub
+    readiness: Readiness
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
+    """Make the resources of a process; neither PostgreSQL nor Redis has to be there yet."""
+    engine = make_engine(settings)
+    sessions = make_sessions(engine)
+    celery = make_celery(settings)
+    dispatcher = Dispatcher.make(settings, celery)
+    subscriber = Subscriber.make(settings)
+    hub = StreamHub.make(settings, sessions, subscriber)
+    listening = asyncio.create_task(subscriber.run())
+    try:
+        yield Resources(
+            engine=engine,
+            sessions=sessions,
+            dispatcher=dispatcher,
+            keys=KeyCache(sessions, ttl=settings.key_cache_ttl),
+            subscriber=subscriber,
+            hub=hub,
+            readiness=Readiness(engine),
+        )
+    finally:
+        hub.close()
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+        await run_in_threadpool(dispatcher.close)
+        celery.close()
+        engine.dispose()

@@ -1,0 +1,53 @@
+"""The route class of every dialect: it knows the caller before it reads a body, and reads it as JSON."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import authenticate
+from api.json_body import read_json
+
+LARGE: Final = 65_536  # bytes; a larger body is parsed beside the event loop
+
+_JSON: Final = (b"content-type", b"application/json")
+
+
+class JsonRequest(Request):
+    """A request whose body has been read as JSON, whatever Content-Type it came with."""
+
+    def __init__(self, request: Request, body: bytes, value: Any) -> None:
+        headers = [header for header in request.scope["headers"] if header[0] != _JSON[0]]
+        super().__init__({**request.scope, "headers": [*headers, _JSON]}, request.receive)
+        self._read = body
+        self._value = value
+
+    async def body(self) -> bytes:
+        return self._read
+
+    async def json(self) -> Any:
+        return self._value
+
+
+class KeyedRoute(APIRoute):
+    """A route for bearers of a key: without one nothing is read, parsed or looked up."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+        has_body = self.body_field is not None
+
+        async def keyed(request: Request) -> Response:
+            request.state.principal = await authenticate(request)
+            return await answer(await _read(request) if has_body else request)
+
+        return keyed
+
+
+async def _read(request: Request) -> JsonRequest:
+    body = await request.body()
+    if len(body) > LARGE:
+        return JsonRequest(request, body, await run_in_threadpool(read_json, body))
+    return JsonRequest(request, body, read_json(body) if body else None)

@@ -1,0 +1,113 @@
+"""Event streams: replay a run's log from PostgreSQL, then follow it live, to its end."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy import exc as sql
+
+from api.mailbox import Batch, Mailbox
+from api.subscriber import Subscriber
+from shared.db import Sessions, unit_of_work
+from shared.events.log import Page, read
+from shared.settings import Settings
+
+PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
+READERS: Final = 8
+"""Threads that read for all streams, so that no crowd of readers takes the endpoints' threads."""
+
+AWAY: Final = Page(events=[], total=0, is_closed=False)
+"""What is read while PostgreSQL cannot be reached: nothing yet."""
+
+log = structlog.get_logger(__name__)
+
+
+class StreamHub:
+    """All event streams of one process."""
+
+    def __init__(
+        self, sessions: Sessions, subscriber: Subscriber, *, reread: timedelta, heartbeat: timedelta
+    ) -> None:
+        self._sessions = sessions
+        self._subscriber = subscriber
+        self._reread = reread.total_seconds()
+        self._heartbeat = heartbeat.total_seconds()
+        self._threads = CapacityLimiter(READERS)
+        self._is_closed = False
+
+    @classmethod
+    def make(cls, settings: Settings, sessions: Sessions, subscriber: Subscriber) -> "StreamHub":
+        return cls(sessions, subscriber, reread=settings.stream_reread, heartbeat=settings.stream_heartbeat)
+
+    def close(self) -> None:
+        """End every stream where it is; its reader resumes elsewhere."""
+        self._is_closed = True
+        self._subscriber.close()
+
+    async def follow(self, run_id: uuid.UUID, *, after: int) -> AsyncGenerator[Batch]:
+        """Yield a run's events whose `seq` is at least `after`, in order, each once, to the last.
+
+        What is stored comes first and what is published follows; on any doubt PostgreSQL is read
+        again. It ends with the run's last event, or at once if that is before `after`; and with
+        the process. No database connection is held between reads.
+
+        Yields:
+            Events; an empty batch, whenever there was none for a heartbeat, says "still here".
+        """
+        clock = asyncio.get_running_loop().time
+        is_end = self._is_closed
+        beat_at = clock() + self._heartbeat
+        with self._subscriber.listen(run_id) as mailbox:
+            while not (is_end or mailbox.is_closed):
+                turn = asyncio.create_task(self._next(mailbox, run_id, after))
+                try:
+                    while not turn.done():
+                        await asyncio.wait({turn}, timeout=beat_at - clock())
+                        if clock() >= beat_at:
+                            yield []
+                            beat_at = clock() + self._heartbeat
+                finally:
+                    turn.cancel()
+                batch, is_end = turn.result()
+                if batch:
+                    yield batch
+                    after = batch[-1].seq + 1
+                    beat_at = clock() + self._heartbeat
+
+    async def _next(self, mailbox: Mailbox, run_id: uuid.UUID, after: int) -> tuple[Batch, bool]:
+        """The next events, if any yet, and whether the stream ends with them."""
+        if mailbox.take_gap():
+            page = await self._read(run_id, after)
+            next_seq = page.events[-1].seq + 1 if page.events else after
+            is_end = page.is_closed and (next_seq >= page.total or not page.events)
+            if page.events and next_seq < page.total:
+                mailbox.mark_gap()
+            return page.events, is_end
+        batch = await mailbox.get(self._reread)
+        if batch is None:
+            mailbox.mark_gap()
+            return [], False
+        fresh = [event for event in batch if event.seq >= after]
+        if fresh and fresh[0].seq > after:
+            mailbox.mark_gap()
+            return [], False
+        return fresh, batch[-1].is_last
+
+    async def _read(self, run_id: uuid.UUID, after: int) -> Page:
+        try:
+            return await to_thread.run_sync(
+                self._page, run_id, after, abandon_on_cancel=True, limiter=self._threads
+            )
+        except sql.NoResultFound:
+            return Page(events=[], total=0, is_closed=True)  # the run itself was deleted
+        except sql.SQLAlchemyError as error:
+            log.warning("replay postponed", run_id=str(run_id), error=type(error).__name__)
+            return AWAY
+
+    def _page(self, run_id: uuid.UUID, after: int) -> Page:
+        with unit_of_work(self._sessions) as session:
+            return read(session, run_id, after=after, limit=PAGE)

@@ -1,0 +1,160 @@
+"""The process's one pub/sub connection to Redis, shared by every reader of every run."""
+
+import asyncio
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import redis
+import structlog
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from api.mailbox import Mailbox
+from shared.channels import channel_of
+from shared.events import log as events
+from shared.settings import Settings
+
+PING_AFTER: Final = 5.0  # seconds of silence; as many again without an answer, and the connection is dead
+TIMEOUT: Final = 5.0  # seconds for connecting and for a write
+RECONNECT_AFTER: Final = 0.5  # seconds
+
+Commands = asyncio.Queue[tuple[str, ...]]
+
+log = structlog.get_logger(__name__)
+
+
+class Subscriber:
+    """Hands what is published on a run's channel to the mailboxes of that run's readers.
+
+    Redis may be away at any time: nothing fails, and every (re)subscription that Redis confirms
+    leaves a gap in the mailboxes of its channel, since whatever was published before is lost.
+    The connection is a bare one, as redis-py's own PubSub reconnects by itself on whichever
+    task meets the failure first, which two tasks on one connection do not survive.
+    """
+
+    def __init__(self, pool: ConnectionPool, *, buffer: int) -> None:
+        self._pool = pool
+        self._buffer = buffer
+        self._mailboxes: dict[str, set[Mailbox]] = {}
+        self._commands: Commands | None = None  # while connected
+
+    @classmethod
+    def make(cls, settings: Settings) -> "Subscriber":
+        pool = ConnectionPool.from_url(
+            settings.redis_url.get_secret_value(),
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+        )
+        return cls(pool, buffer=settings.stream_buffer)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._commands is not None
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """The channels that somebody listens to."""
+        return frozenset(self._mailboxes)
+
+    @contextmanager
+    def listen(self, run_id: uuid.UUID) -> Generator[Mailbox]:
+        """Collect what is published about a run, for as long as the block lasts."""
+        channel = channel_of(run_id)
+        mailbox = Mailbox(batches=self._buffer)
+        readers = self._mailboxes.setdefault(channel, set())
+        readers.add(mailbox)
+        if len(readers) == 1:
+            self._send("SUBSCRIBE", channel)
+        try:
+            yield mailbox
+        finally:
+            readers.remove(mailbox)
+            if not readers:
+                del self._mailboxes[channel]
+                self._send("UNSUBSCRIBE", channel)
+
+    def close(self) -> None:
+        """Let every reader go."""
+        for readers in self._mailboxes.values():
+            for mailbox in readers:
+                mailbox.close()
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        was_connected = True
+        while True:
+            try:
+                await self._serve()
+            except* (redis.RedisError, OSError) as failures:
+                write = log.warning if was_connected or self.is_connected else log.debug
+                write("pub/sub connection lost", error=str(failures.exceptions[0]))
+            except* Exception:
+                log.exception("pub/sub connection failed unexpectedly")
+            was_connected, self._commands = self.is_connected, None
+            await asyncio.sleep(RECONNECT_AFTER)
+
+    async def _serve(self) -> None:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
+            log.info("pub/sub connected")
+            self._commands = commands = Commands()
+            if self._mailboxes:
+                self._send("SUBSCRIBE", *self._mailboxes)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_write(connection, commands))
+                tasks.create_task(self._read(connection, commands))
+        finally:
+            await connection.disconnect(nowait=True)
+
+    def _send(self, *command: str) -> None:
+        """Send a command if there is a connection; the next one subscribes to all that is needed."""
+        if self._commands is not None:
+            self._commands.put_nowait(command)
+
+    async def _read(self, connection: AbstractConnection, commands: Commands) -> None:
+        is_pinged = False
+        while True:
+            reply = await connection.read_response(
+                timeout=PING_AFTER, disconnect_on_error=False, push_request=True
+            )
+            if reply is not None:
+                is_pinged = False
+                self._take(reply)
+            elif is_pinged:
+                raise redis.TimeoutError
+            else:
+                is_pinged = True
+                commands.put_nowait(("PING",))
+
+    def _take(self, reply: Any) -> None:
+        match reply:
+            case [b"message", bytes(channel), bytes(message)]:
+                self._deliver(channel.decode(), message)
+            case [b"subscribe", bytes(channel), _]:
+                self._mark_gap(channel.decode())
+
+    def _deliver(self, channel: str, message: bytes) -> None:
+        try:
+            batch = events.decode(message)
+        except (ValueError, TypeError, KeyError):
+            log.exception("published message not understood", channel=channel)
+            self._mark_gap(channel)
+            return
+        if batch:
+            for mailbox in self._mailboxes.get(channel, ()):
+                mailbox.put(batch, size=len(message))
+
+    def _mark_gap(self, channel: str) -> None:
+        for mailbox in self._mailboxes.get(channel, ()):
+            mailbox.mark_gap()
+
+
+async def _write(connection: AbstractConnection, commands: Commands) -> None:
+    while True:
+        await connection.send_command(*await commands.get(), check_health=False)

@@ -1,0 +1,173 @@
+"""The command line's side of the HTTP API."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import httpx2
+
+from shared.errors import RunyardError
+from shared.processes.ports import is_loopback
+
+TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream says something every five
+RECONNECT_PAUSE: Final = 0.5  # seconds
+RECONNECT_FOR: Final = 60.0  # seconds without a new event, while the API cannot be reached
+PAGE_SIZE: Final = 100
+
+
+class ApiUnreachableError(RunyardError):
+    """The API does not answer."""
+
+    def __init__(self, url: str, error: Exception) -> None:
+        super().__init__(f"No Runyard API answers at {url} ({error}). Is `runyard dev` running?")
+
+
+class ApiRefusedError(RunyardError):
+    """The API answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"The API answered {status}: {message}")
+        self.status = status
+
+
+class ApiUnavailableError(ApiRefusedError):
+    """The API cannot answer at the moment."""
+
+
+class KeyRefusedError(ApiRefusedError):
+    """The API does not accept the key."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status, "this API key is not accepted; give one with --api-key or RUNYARD_API_KEY.")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of a run, as the stream sends it."""
+
+    seq: int
+    origin: str
+    type: str
+    payload: Mapping[str, Any]
+    created_at: datetime
+
+    @classmethod
+    def parse(cls, message: httpx2.ServerSentEvent) -> Self:
+        fields: Any = message.json()
+        return cls(
+            seq=int(message.id),
+            origin=fields["origin"],
+            type=fields["type"],
+            payload=fields["payload"],
+            created_at=datetime.fromisoformat(fields["created_at"]),
+        )
+
+    @property
+    def is_last(self) -> bool:
+        return self.type == "AssistantRunCompleted" and self.origin == "SYSTEM"
+
+
+class Client:
+    """Calls the API with a key; every failure is one readable error."""
+
+    def __init__(self, url: str, key: str, *, transport: httpx2.BaseTransport | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._http = httpx2.Client(
+            base_url=f"{self._url}/api",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=TIMEOUT,
+            trust_env=not is_loopback(urlsplit(url).hostname or ""),  # no proxy leads to loopback
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def ensure_assistant(self, name: str) -> str:
+        """The id of the assistant of that name; it is made if there is none."""
+        page: int | None = 1
+        while page is not None:
+            answer = self._call("GET", "/assistants", params={"page": page, "page_size": PAGE_SIZE})
+            for assistant in answer["assistants"]:
+                if assistant["name"] == name:
+                    return str(assistant["assistant_id"])
+            page = answer["pagination"].get("next_page")
+        return str(self._call("POST", "/assistants", json={"name": name})["assistant_id"])
+
+    def create_run(self, assistant_id: str, text: str, *, model: str | None = None) -> str:
+        """Submit a run and return its id."""
+        body = {"input": text, "stream": True, **({"model": model} if model else {})}
+        answer = self._call("POST", f"/assistants/{assistant_id}/runs", json=body)
+        return str(answer["assistant_run_id"])
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/assistant-runs/{run_id}")
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/assistant-runs/{run_id}/cancel", json={})
+
+    def follow(self, run_id: str) -> Iterator[Event]:
+        """Yield a run's events from the first to the last, once each, across lost connections."""
+        seq = -1
+        deadline = time.monotonic() + RECONNECT_FOR
+        while True:
+            reason: Exception = EOFError("the stream ended before the run")
+            try:
+                for event in self._stream(run_id, after=seq):
+                    seq, deadline = event.seq, time.monotonic() + RECONNECT_FOR
+                    yield event
+                    if event.is_last:
+                        return
+            except (httpx2.TransportError, ApiUnavailableError) as error:
+                reason = error
+            if time.monotonic() > deadline:
+                raise ApiUnreachableError(self._url, reason) from reason
+            time.sleep(RECONNECT_PAUSE)
+
+    def _stream(self, run_id: str, *, after: int) -> Iterator[Event]:
+        headers = {"Last-Event-ID": str(after)} if after >= 0 else {}
+        with self._http.stream("GET", f"/assistant-runs/{run_id}/events/stream", headers=headers) as response:
+            if not response.is_success:
+                response.read()
+                raise _refusal(response)
+            for message in httpx2.EventSource(response, max_event_size=None):
+                event = Event.parse(message)
+                if event.seq > after:
+                    yield event
+
+    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, path, **request)
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            raise ApiUnreachableError(self._url, error) from error
+        if not response.is_success:
+            raise _refusal(response)
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def _refusal(response: httpx2.Response) -> ApiRefusedError:
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        return KeyRefusedError(response.status_code)
+    if response.is_server_error:
+        return ApiUnavailableError(response.status_code, _message(response))
+    return ApiRefusedError(response.status_code, _message(response))
+
+
+def _message(response: httpx2.Response) -> str:
+    """What an error's body says, in one line."""
+    try:
+        errors = response.json().get("errors") or []
+    except (ValueError, AttributeError):
+        errors = []
+    said = "; ".join(
+        str(error.get("message", error) if isinstance(error, dict) else error) for error in errors
+    )
+    return said or response.reason_phrase

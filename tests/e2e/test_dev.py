@@ -1,0 +1,121 @@
+"""`runyard dev` as scripts and people use it."""
+
+import signal
+import stat
+import subprocess
+
+import httpx2
+import psutil
+import pytest
+
+from tests.support.stack import RUNYARD, STOP_PATIENCE, environment, running_stack
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+
+
+def runyard(stack, *arguments, timeout=60, **env):
+    return subprocess.run(
+        [str(RUNYARD), *arguments],
+        env={
+            **environment(**env),
+            "RUNYARD_API_URL": stack.file["api_url"],
+            "RUNYARD_API_KEY": stack.file["api_key"],
+        },
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_the_file_says_where_everything_is(stack):
+    file = stack.file
+    assert set(file) == {"api_url", "api_key", "flower_url", "database_url", "redis_url", "pids"}
+    assert set(file["pids"]) == {"api", "worker", "reconciler", "flower", "postgres", "redis"}
+    assert all(psutil.pid_exists(pid) for pid in file["pids"].values())
+    assert stat.S_IMODE((stack.data_dir / "dev.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(stack.data_dir.stat().st_mode) == 0o700
+    assert stack.client.get("/health/ready").status_code == 200
+    assert stack.client.get("/health/live").status_code == 200
+
+
+def test_run_prints_the_answer_and_succeeds(stack):
+    done = runyard(stack, "run", "So it goes.")
+    assert done.returncode == 0, done.stderr
+    assert "So it goes." in done.stdout
+
+
+def test_the_exit_code_says_how_a_run_ended(stack):
+    codes = {}
+    for name, model in (("FAILED", "openai/status-500"), ("ERROR", "nobody/knows")):
+        done = runyard(stack, "run", "--model", model, "Hi")
+        codes[name] = done.returncode
+        assert name in done.stdout + done.stderr
+    assert 0 not in codes.values()
+    assert len(set(codes.values())) == 2
+
+
+def test_watch_and_cancel_from_the_command_line(stack):
+    run_id = stack.create_run(args=["Hi"], model="openai/hang")
+    stack.wait_for(run_id, "RUNNING")
+    cancelled = runyard(stack, "cancel", run_id)
+    assert cancelled.returncode == 0, cancelled.stderr
+    watched = runyard(stack, "watch", run_id)
+    assert "CANCELLED" in watched.stdout
+    assert "AssistantRunCompleted" in watched.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (["watch", "11111111-1111-4111-8111-111111111111"], {}),
+        (["run", "hi", "--api-key", "ry_wrong"], {}),
+        (["run", "hi", "--api-url", "http://127.0.0.1:9"], {}),
+    ],
+)
+def test_what_goes_wrong_is_one_clear_line(stack, arguments, env):
+    done = runyard(stack, *arguments, **env)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+
+
+@pytest.mark.parametrize("name", ["reconciler", "worker", "api", "flower", "redis", "postgres"])
+def test_a_child_that_dies_is_named_and_restarted(stack, name):
+    before = stack.file["pids"][name]
+    psutil.Process(before).send_signal(signal.SIGKILL)
+    wait_until(
+        lambda: stack.file["pids"][name] != before and psutil.pid_exists(stack.file["pids"][name]),
+        timeout=60,
+        what=f"{name} to be restarted",
+    )
+    assert name in stack.output
+    assert "SIGKILL" in stack.output or "signal 9" in stack.output
+    wait_until(lambda: _is_ready(stack), timeout=60, what="the stack to be ready again")
+    run_id = stack.create_run(args=["still here"])
+    assert stack.wait_for(run_id, timeout=60)["status"] == "SUCCEEDED"
+
+
+def _is_ready(stack):
+    try:
+        return stack.client.get("/health/ready").status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_in_time_and_leaves_nothing(tmp_path, number):
+    with running_stack(tmp_path / "a folder with spaces", env=environment()) as stack:
+        key = stack.file["api_key"]
+        below = psutil.Process(stack.process.pid).children(recursive=True)
+        stack.create_run(args=["a long text " * 50])
+        stack.process.send_signal(number)
+        assert stack.process.wait(STOP_PATIENCE) == 0
+        _, alive = psutil.wait_procs(below, timeout=1)
+        assert alive == []
+        assert not (stack.data_dir / "dev.json").exists()
+    if number is signal.SIGINT:
+        with running_stack(tmp_path / "a folder with spaces", env=environment()) as again:
+            assert again.file["api_key"] == key
+            assert again.client.get("/api/assistants").json()["assistants"] != []

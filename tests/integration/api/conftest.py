@@ -1,0 +1,92 @@
+"""The API as its callers see it: in this process for requests, on a port of its own for streams."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Generator
+from typing import Any
+
+import httpx2
+import pytest
+import structlog
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.auth import KeyCache
+from shared.db import Sessions
+from shared.settings import Settings
+from tests.integration.api.serving import Served, serving
+from tests.support.dispatching import RecordingDispatcher
+from tests.support.factories import Factories
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Only what went wrong, with plain tracebacks; structlog's own default takes seconds over one."""
+    structlog.configure(
+        [structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
+
+
+@pytest.fixture
+def anonymous(
+    settings: Settings, sessions: Sessions, dispatcher: RecordingDispatcher
+) -> Generator[TestClient]:
+    """A client without a key; what its requests commit, the test rolls back."""
+    app = create_app(settings)
+    with TestClient(app) as client:
+        app.state.resources = dataclasses.replace(
+            app.state.resources,
+            sessions=sessions,
+            keys=KeyCache(sessions, ttl=settings.key_cache_ttl),
+            dispatcher=dispatcher,
+        )
+        yield client
+
+
+@pytest.fixture
+def secret(factories: Factories) -> str:
+    """The key of the organization whose rows the factories make by default."""
+    factories._principal, secret = factories.principal_and_secret()
+    return secret
+
+
+@pytest.fixture
+def client(anonymous: TestClient, secret: str) -> httpx2.Client:
+    """A client with a key."""
+    anonymous.headers["Authorization"] = f"Bearer {secret}"
+    return anonymous
+
+
+@pytest.fixture
+def as_stranger(client: httpx2.Client, factories: Factories) -> dict[str, str]:
+    """The headers of another organization's member."""
+    _, secret = factories.principal_and_secret()
+    return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture
+def create_run(client: httpx2.Client, make_assistant: Callable[..., Any]) -> Callable[..., httpx2.Response]:
+    """POST a run of an assistant made for it."""
+
+    def create(content: bytes | None = None, **fields: Any) -> httpx2.Response:
+        path = f"/api/assistants/{make_assistant().id}/runs"
+        return client.post(path, content=content) if content is not None else client.post(path, json=fields)
+
+    return create
+
+
+@pytest.fixture
+def served(committed_settings: Settings, secret: str) -> Generator[Served]:
+    """The API on a port of its own, over a database of its own."""
+    with serving(committed_settings, secret=secret) as served:
+        yield served
+
+
+@pytest.fixture
+def served_without_redis(committed_settings: Settings, secret: str) -> Generator[Served]:
+    """The same, with nothing listening where Redis should be."""
+    nowhere = {"redis_url": SecretStr("redis://127.0.0.1:1/0")}
+    with serving(committed_settings.model_copy(update=nowhere), secret=secret) as served:
+        yield served

@@ -1,0 +1,176 @@
+"""What every request has in common: keys, sizes, paths, and the shape of a refusal."""
+
+import uuid
+
+import pytest
+from sqlalchemy import delete, exc
+
+from api.griptape import assistants
+from shared.db import unit_of_work
+from shared.errors import ServiceUnavailableError
+from shared.models import ApiKey
+
+LIMIT = 1_048_576
+
+
+def assert_shape(answer, status, kind):
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"type", "errors"}
+    assert body["type"] == kind
+    assert all(item["message"] and item["type"] for item in body["errors"])
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer ry_wrong",
+        "Basic cnk6",
+        "ry_secret",
+        "Bearer \xff\xfe",
+        "Bearer a b",
+    ],
+)
+def test_without_a_valid_key_nothing_is_told(anonymous, authorization):
+    headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+    for method, path in [
+        ("GET", "/api/assistants"),
+        ("POST", "/api/assistants"),
+        ("GET", f"/api/assistant-runs/{uuid.uuid4()}/events/stream"),
+        ("GET", "/api/events/x"),
+    ]:
+        answer = anonymous.request(method, path, headers=headers, content=b"{not json")
+        assert_shape(answer, 401, "Unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_scheme_may_be_spelled_in_any_case(client):
+    secret = client.headers["Authorization"].split()[1]
+    assert client.get("/api/assistants", headers={"Authorization": f"bEARER {secret}"}).status_code == 200
+
+
+@pytest.mark.parametrize("setting_overrides", [{"key_cache_ttl": 0.05}])
+def test_a_deleted_key_stops_working(client, sessions):
+    assert client.get("/api/assistants").status_code == 200
+    with unit_of_work(sessions) as session:
+        session.execute(delete(ApiKey))
+    deadline = client.app.state.resources.keys
+    deadline._known.clear()
+    assert client.get("/api/assistants").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/", 404, "NotFound"),
+        ("GET", "/api", 404, "NotFound"),
+        ("GET", "/api/nothing", 404, "NotFound"),
+        ("GET", "/api/assistants/x/y/z", 404, "NotFound"),
+        ("GET", "/%00", 404, "NotFound"),
+        ("GET", "/%ff%fe", 404, "NotFound"),
+        ("PUT", "/api/assistants", 405, "MethodNotAllowed"),
+        ("DELETE", f"/api/assistant-runs/{uuid.uuid4()}", 405, "MethodNotAllowed"),
+        ("GET", f"/api/assistant-runs/{uuid.uuid4()}/cancel", 405, "MethodNotAllowed"),
+    ],
+)
+def test_the_routers_own_refusals_have_the_shape_too(client, method, path, status, kind):
+    answer = client.request(method, path)
+    assert_shape(answer, status, kind)
+    if status == 405:
+        assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "path", ["//api/assistants", "/api//assistants", "/api/api/assistants", "//api///api//assistants//"]
+)
+def test_paths_are_taken_as_they_were_meant(client, make_assistant, path):
+    assistant = make_assistant()
+    assert client.get(f"http://testserver{path}").status_code == 200
+    assert client.post(f"http://testserver{path}", json={"name": "Ann"}).status_code == 201
+    assert client.post(f"http://testserver{path}/{assistant.id}/runs/", json={}).status_code == 201
+
+
+def test_a_body_of_two_mebibytes_is_a_413(client, anonymous, make_run):
+    for path in ("assistants", f"assistant-runs/{make_run().id}/cancel", "nothing"):
+        assert_shape(
+            anonymous.post(f"/api/{path}", content=b'{"name": "' + b"x" * 2 * LIMIT + b'"}'),
+            413,
+            "ContentTooLarge",
+        )
+
+
+def test_a_body_that_grows_too_long_is_a_413(client):
+    answer = client.post("/api/assistants", content=(b"x" * 65_536 for _ in range(32)))
+    assert_shape(answer, 413, "ContentTooLarge")
+
+
+def test_a_body_of_exactly_the_limit_is_read(client, create_run):
+    head, tail = b'{"input": "', b'"}'
+    answer = create_run(head + b"x" * (LIMIT - len(head) - len(tail)) + tail)
+    assert answer.status_code == 201
+    assert len(answer.json()["input"]) == LIMIT - len(head) - len(tail)
+
+
+def test_a_body_full_of_brackets_is_read_in_time(create_run):
+    answer = create_run(b'{"args": [' + b"[]," * 300_000 + b'"\\u0000"]}')
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["path"] == "body.args.300000"
+
+
+def test_many_faults_make_a_short_answer(client):
+    answer = client.post("/api/assistants", json={"name": 1, "tool_ids": "x"})
+    assert len(answer.json()["errors"]) == 2
+    answer = client.post("/api/assistants", json={"name": "x", "tool_ids": ["x"] * 20_000})
+    assert len(answer.content) < 1000
+
+
+@pytest.fixture
+def failing(client, monkeypatch):
+    """Make the assistants' query fail in some way."""
+
+    def fail(error):
+        def page(*_arguments, **_fields):
+            raise error
+
+        monkeypatch.setattr(assistants.queries, "page", page)
+        return client.get("/api/assistants")
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServiceUnavailableError(),
+        exc.OperationalError("SELECT secret", {}, OSError("server closed the connection")),
+        exc.InterfaceError("SELECT secret", {}, OSError("connection already closed")),
+        exc.TimeoutError("QueuePool limit"),
+        exc.DBAPIError("SELECT secret", {}, OSError(), connection_invalidated=True),
+    ],
+)
+def test_a_database_that_is_away_is_a_503_and_an_invitation(failing, error):
+    answer = failing(error)
+    assert_shape(answer, 503, "ServiceUnavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("secret"), exc.ProgrammingError("SELECT secret", {}, OSError("secret"))]
+)
+def test_an_error_of_ours_is_a_500_that_tells_nothing(failing, error):
+    answer = failing(error)
+    assert_shape(answer, 500, "InternalServerError")
+    assert "secret" not in answer.text
+
+
+def test_every_answer_carries_its_request_id(client):
+    given = client.get("/api/assistants", headers={"X-Request-ID": "abc-1"})
+    assert given.headers["x-request-id"] == "abc-1"
+    made = [client.get(path, headers={"X-Request-ID": "no good\x7f"}) for path in ("/api/assistants", "/x")]
+    assert len({answer.headers["x-request-id"] for answer in made}) == 2

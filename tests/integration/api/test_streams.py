@@ -1,0 +1,355 @@
+"""Event streams on a real socket: replay, follow, resume, end. Promise 4 of the design."""
+
+import itertools
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from shared import channels
+from shared.db import unit_of_work
+from shared.events import log
+from shared.events.log import NewEvent
+from shared.models import Origin
+from shared.runs import transitions
+from shared.runs.lifecycle import TERMINAL, RunStatus, Trigger
+from tests.integration.api.serving import parsed
+from tests.support.waiting import wait_until
+
+RARELY = timedelta(minutes=5)
+ENDINGS = {
+    RunStatus.SUCCEEDED: (Trigger.SUCCEED, {"output": {"type": "TextArtifact", "value": "Hi"}}),
+    RunStatus.FAILED: (Trigger.FAIL, {}),
+    RunStatus.ERROR: (Trigger.BREAK, {}),
+    RunStatus.CANCELLED: (Trigger.CANCEL, {}),
+}
+
+
+@pytest.fixture
+def setting_overrides():
+    """Nothing comes by itself: what these streams show was replayed or published."""
+    return {"stream_reread": RARELY, "stream_heartbeat": RARELY}
+
+
+@pytest.fixture
+def redis_client(committed_settings):
+    with channels.make_redis(committed_settings) as client:
+        yield client
+
+
+@pytest.fixture
+def tell(committed_sessions):
+    """Store chunks in a run; what they were published as is up to the test."""
+
+    def tell(run, *tokens):
+        events = [NewEvent(Origin.ASSISTANT, "TextChunkEvent", {"token": token}) for token in tokens]
+        with unit_of_work(committed_sessions) as session:
+            return log.append(session, run.id, events, attempt=1)
+
+    return tell
+
+
+@pytest.fixture
+def end(committed_sessions):
+    """End a RUNNING run."""
+
+    def end(run, status=RunStatus.SUCCEEDED):
+        trigger, values = ENDINGS[status]
+        with unit_of_work(committed_sessions) as session:
+            return transitions.apply(session, run.id, trigger, values=values).events
+
+    return end
+
+
+@pytest.fixture
+def publish(redis_client):
+    """Publish stored events, whether or not anybody listens."""
+    return lambda events: channels.publish(redis_client, events)
+
+
+@pytest.fixture
+def following(served, redis_client):
+    """Open a stream, read what is stored of a RUNNING run, and see that the API listens for more."""
+
+    @contextmanager
+    def following(run, *, stored=3, **start):
+        with served.stream(run.id, **start) as reader:
+            reader.take(stored)
+            channel = channels.channel_of(run.id)
+            wait_until(lambda: redis_client.pubsub_numsub(channel)[0][1], what="a subscription")
+            yield reader
+
+    return following
+
+
+def seqs(frames):
+    return [parsed(frame)["seq"] for frame in frames]
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_an_ended_run_is_replayed_to_its_end(served, make_run, status):
+    run = make_run(status=status)
+    with served.stream(run.id) as reader:
+        assert reader.response.headers["content-type"].startswith("text/event-stream")
+        assert reader.response.headers["cache-control"] == "no-cache"
+        assert reader.response.headers["x-accel-buffering"] == "no"
+        assert reader.response.headers["transfer-encoding"] == "chunked"
+        frames = list(reader.frames())
+    assert seqs(frames) == list(range(len(frames)))
+    types = [parsed(frame)["type"] for frame in frames]
+    assert types[0] == "AssistantRunQueued"
+    assert types[-1] == "AssistantRunCompleted"
+    assert types.count("FinishStructureRunEvent") == 1
+
+
+def test_a_frame_is_the_event_of_the_list(served, make_run, tell):
+    run = make_run(status=RunStatus.RUNNING)
+    tell(run, "Grüße \u2028 and \u0085, \x00 \n\r")
+    listed = served.client.get(f"/api/assistant-runs/{run.id}/events").json()["events"]
+    with served.stream(run.id) as reader:
+        streamed = [reader.next() for _ in listed]
+        assert streamed == [{"seq": number, **event} for number, event in enumerate(listed)]
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_a_live_stream_closes_after_the_last_event_of_any_ending(
+    following, make_run, tell, end, publish, status
+):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        publish(tell(run, "Hel", "lo"))
+        assert [reader.next()["payload"]["token"] for _ in range(2)] == ["Hel", "lo"]
+        publish(end(run, status))
+        rest = list(reader.frames())
+    assert parsed(rest[-1])["type"] == "AssistantRunCompleted"
+    assert parsed(rest[-1])["payload"]["status"] == status
+    assert seqs(rest) == list(range(5, 5 + len(rest)))
+
+
+def test_what_is_published_again_is_sent_once(following, make_run, tell, end, publish):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        first, second = tell(run, "a", "b"), tell(run, "c", "d")
+        for events in (first, first, second, first, [*first, *second], second):
+            publish(events)
+        publish(end(run))
+        assert seqs(reader.frames()) == [3, 4, 5, 6, 7, 8]
+
+
+def test_a_lost_publish_is_read_from_the_log(served, following, make_run, tell, end, publish):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        tell(run, "lost", "too")
+        publish(tell(run, "seen"))
+        assert [reader.next()["payload"]["token"] for _ in range(3)] == ["lost", "too", "seen"]
+        end(run)
+        publish(end_of := log_tail(served, run))
+        assert [event.seq for event in end_of] == [7]
+        assert seqs(reader.frames()) == [6, 7]
+
+
+def log_tail(served, run):
+    """The last event alone, as if what came before it had been lost on the way."""
+    with served.resources.sessions() as session:
+        return log.read(session, run.id, after=0, limit=100).events[-1:]
+
+
+def test_a_message_that_is_no_event_does_no_harm(following, make_run, tell, end, publish, redis_client):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        tell(run, "stored")
+        wait_until(lambda: redis_client.publish(channels.channel_of(run.id), b"{nonsense"))
+        assert reader.next()["payload"]["token"] == "stored"
+        redis_client.publish(channels.channel_of(run.id), b'[{"seq": 1}]')
+        publish(end(run))
+        assert seqs(reader.frames()) == [4, 5]
+
+
+def test_a_reader_resumes_where_it_was(served, make_run):
+    run = make_run(status=RunStatus.SUCCEEDED)
+    for start, expected in [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"offset": 3}, [3, 4]),
+        ({"offset": "3.0"}, [3, 4]),
+        ({"offset": ""}, [0, 1, 2, 3, 4]),
+        ({"after": 2}, [3, 4]),
+        ({"after": 0, "offset": 4}, [1, 2, 3, 4]),
+        ({"after": 4}, []),
+        ({"offset": 5}, []),
+        ({"offset": 2_147_483_647}, []),
+        ({"after": 2_147_483_646}, []),
+    ]:
+        assert seqs(served.frames(run.id, **start)) == expected, start
+
+
+def test_a_start_that_is_no_number_is_a_400(served, make_run):
+    run = make_run(status=RunStatus.SUCCEEDED)
+    for value in ("-1", "x", "1.5", "99999999999", "null"):
+        for start in ({"offset": value}, {"after": value}, {"offset": value, "after": 1}):
+            with served.stream(run.id, **start) as reader:
+                assert reader.response.status_code == 400, start
+                assert reader.response.read()
+
+
+def test_a_reader_that_waits_beyond_the_end_is_let_go_with_the_run(following, make_run, end, publish):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run, stored=0, offset=1000) as reader:
+        publish(end(run))
+        assert list(reader.frames()) == []
+
+
+def test_every_reader_sees_the_same_bytes(served, make_run, tell, end, publish):
+    """Live, late or resumed: promise 4."""
+    run = make_run(status=RunStatus.RUNNING)
+    read = {}
+
+    def follow(name, **start):
+        read[name] = served.frames(run.id, **start)
+
+    readers = [threading.Thread(target=follow, args=(f"live {n}",)) for n in range(4)]
+    for reader in readers:
+        reader.start()
+    for number in range(30):
+        publish(tell(run, f"token {number} é", "x" * number))
+        if number % 10 == 0:
+            readers.append(threading.Thread(target=follow, args=(f"joined {number}",)))
+            readers[-1].start()
+    publish(end(run))
+    for reader in readers:
+        reader.join(10)
+    follow("late")
+    resumed = []
+    while not resumed or parsed(resumed[-1])["type"] != "AssistantRunCompleted":
+        with served.stream(run.id, offset=len(resumed)) as reader:
+            resumed += itertools.islice(reader.frames(), 7)
+    assert len(resumed) == 3 + 60 + 2
+    assert len(read) == 8
+    assert all(frames == resumed for frames in read.values())
+
+
+def test_a_long_log_is_replayed_whole(served, make_run, tell, end):
+    run = make_run(status=RunStatus.RUNNING)
+    tell(run, *(str(number) for number in range(950)))
+    end(run)
+    assert seqs(served.frames(run.id)) == list(range(955))
+
+
+@pytest.mark.parametrize("setting_overrides", [{"stream_reread": RARELY, "stream_buffer": 4}])
+def test_a_slow_reader_gets_everything_and_takes_no_memory(served, following, make_run, tell, end, publish):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as slow, following(run) as quick:
+        longest = 0
+        for number in range(150):
+            publish(tell(run, f"{number} " + "x" * 60_000))
+            quick.next()
+            mailboxes = served.resources.subscriber._mailboxes[channels.channel_of(run.id)]
+            longest = max(longest, *(len(mailbox) for mailbox in mailboxes.copy()))
+        publish(end(run))
+        assert longest <= 4
+        assert seqs(slow.frames()) == list(range(3, 155))
+        assert seqs(quick.frames()) == [153, 154]
+
+
+@pytest.mark.parametrize("setting_overrides", [{"stream_heartbeat": 0.05, "stream_reread": 0.02}])
+def test_a_quiet_stream_stays_alive_and_looks_for_itself(following, make_run, tell, end):
+    """Nothing is published here: the periodic look into the log brings the events."""
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        assert [reader.next_block()[:1] for _ in range(3)] == [b":"] * 3
+        tell(run, "found")
+        assert reader.next()["payload"]["token"] == "found"
+        end(run)
+        assert seqs(reader.frames()) == [4, 5]
+
+
+def test_streams_of_many_runs_share_one_subscription_and_hold_no_database_connection(
+    served, make_run, redis_client
+):
+    runs = [make_run(status=RunStatus.RUNNING) for _ in range(6)]
+    with ExitStack() as streams:
+        readers = [streams.enter_context(served.stream(run.id)) for run in [*runs, *runs]]
+        assert [len(reader.take(3)) for reader in readers] == [3] * 12
+        assert len(served.resources.subscriber.channels) == 6
+        wait_until(
+            lambda: all(
+                count for _, count in redis_client.pubsub_numsub(*served.resources.subscriber.channels)
+            )
+        )
+        subscribed = [client for client in redis_client.client_list() if int(client["sub"])]
+        assert [client["sub"] for client in subscribed] == ["6"]
+        wait_until(lambda: served.resources.engine.pool.checkedout() == 0)
+    wait_until(lambda: not served.resources.subscriber.channels, what="readers to be gone")
+    wait_until(lambda: not any(int(client["sub"]) for client in redis_client.client_list()))
+
+
+def test_a_dropped_subscription_is_renewed_and_nothing_is_missed(
+    following, make_run, tell, end, publish, redis_client
+):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        for round_ in range(2):
+            wait_until(lambda: any(int(client["sub"]) for client in redis_client.client_list()))
+            redis_client.client_kill_filter(_type="pubsub")
+            tell(run, f"unheard {round_}")
+            assert reader.next()["payload"]["token"] == f"unheard {round_}"
+        publish(end(run))
+        assert seqs(reader.frames()) == [5, 6]
+
+
+@pytest.mark.parametrize("setting_overrides", [{"stream_reread": 0.05}])
+def test_without_redis_a_stream_still_follows(served_without_redis, make_run, tell, end):
+    run = make_run(status=RunStatus.RUNNING)
+    with served_without_redis.stream(run.id) as reader:
+        reader.take(3)
+        tell(run, "alone")
+        assert reader.next()["payload"]["token"] == "alone"
+        end(run)
+        assert seqs(reader.frames()) == [4, 5]
+
+
+@pytest.mark.parametrize("setting_overrides", [{"stream_reread": 0.05, "stream_heartbeat": 0.05}])
+def test_while_postgresql_is_away_a_stream_stays_alive(
+    following, services, make_run, tell, end, committed_engine
+):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        tell(run, "before")
+        with without_connections(services, committed_engine):
+            blocks = [reader.next_block() for _ in range(6)]
+            assert blocks[-4:] == [b": still here"] * 4
+        tell(run, "after")
+        rest = [parsed(block)["payload"]["token"] for block in blocks if block.startswith(b"id")]
+        assert [*rest, *(event["payload"]["token"] for event in reader.take(2 - len(rest)))] == [
+            "before",
+            "after",
+        ]
+        end(run)
+        assert seqs(reader.frames()) == [5, 6]
+
+
+@contextmanager
+def without_connections(services, engine):
+    """Break every connection to a database, and let nobody in until the block ends."""
+    name = engine.url.database
+    with psycopg.connect(services.postgres.database_url("postgres"), autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+        yield
+        connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+
+def test_the_end_of_the_server_ends_its_streams_at_once(served, make_run):
+    runs = [make_run(status=RunStatus.RUNNING) for _ in range(3)]
+    with ExitStack() as streams:
+        readers = [streams.enter_context(served.stream(run.id)) for run in runs]
+        for reader in readers:
+            reader.take(3)
+        started = time.monotonic()
+        served.server.should_exit = True
+        assert [list(reader.frames()) for reader in readers] == [[], [], []]
+        assert time.monotonic() - started < 4

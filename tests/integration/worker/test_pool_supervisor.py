@@ -1,0 +1,116 @@
+"""A supervisor and its worker processes: replaced when they end, stopped in good order."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.pool_bench import WORKER, PoolBench, eventually
+from tests.support.services import TestServices
+
+STUBBORN = """
+import signal, sys, time
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: None)
+print("stubborn ready", flush=True)
+while True:
+    signal.pause()
+"""
+SHORT_LIVED = "print('short-lived started', flush=True); raise SystemExit(1)"
+
+
+@pytest.fixture
+def bench(services: TestServices, tmp_path: Path) -> Generator[PoolBench]:
+    bench = PoolBench(services.settings(redis_url=services.empty_redis()), tmp_path)
+    yield bench
+    bench.close()
+
+
+def program(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "program.py"
+    path.write_text(text)
+    return path
+
+
+def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children()
+
+
+def test_killed_process_is_replaced(bench: PoolBench) -> None:
+    with bench.supervisor() as supervisor:
+        task = bench.start_task("wait", 60)
+        os.kill(task.pid, signal.SIGKILL)
+        assert bench.heard("finished", bench.send("nothing")).pid != task.pid
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(15) == 0
+
+
+def test_abandoned_run_has_its_process_replaced_while_neighbours_finish(bench: PoolBench) -> None:
+    with bench.supervisor() as supervisor:
+        neighbour = bench.start_task("wait", 8)
+        stuck = bench.start_task("stuck", 0.1)
+        bench.terminate(stuck.id)
+        eventually(lambda: "process retires" in bench.log, "a successor to be asked for")
+        successor = bench.start_task("wait", 60)
+        assert successor.pid != stuck.pid
+        finished = bench.heard("finished", neighbour.id)
+        assert finished.pid == stuck.pid
+        eventually(lambda: "retired process ended" in bench.log, "the process to go")
+        assert '"code": 75' in bench.log
+        supervisor.send_signal(signal.SIGTERM)
+        bench.heard("stopped", successor.id)
+        assert supervisor.wait(15) == 0
+
+
+def test_stop_drains_every_process(bench: PoolBench) -> None:
+    with bench.supervisor(WORKER, "--processes=2", "--concurrency=1") as supervisor:
+        tasks = [bench.start_task("wait", 60) for _ in range(2)]
+        assert len({task.pid for task in tasks}) == 2
+        supervisor.send_signal(signal.SIGINT)
+        for _ in tasks:
+            assert bench.heard("stopped").reason == "drained"
+        assert supervisor.wait(15) == 0
+
+
+def test_second_signal_is_passed_on(bench: PoolBench) -> None:
+    bench.env["RUNYARD_DRAIN_GRACE"] = "600"
+    with bench.supervisor() as supervisor:
+        task = bench.start_task("wait", 60)
+        supervisor.send_signal(signal.SIGTERM)
+        eventually(lambda: "drain begun" in bench.log, "the drain to begin")
+        supervisor.send_signal(signal.SIGTERM)
+        assert bench.heard("stopped", task.id).reason == "drained"
+        assert supervisor.wait(15) == 0
+
+
+def test_processes_drain_when_their_supervisor_is_killed(bench: PoolBench) -> None:
+    with bench.supervisor() as supervisor:
+        task = bench.start_task("wait", 60)
+        (child,) = children(supervisor)
+        supervisor.kill()
+        supervisor.wait(5)
+        assert bench.heard("stopped", task.id).reason == "drained"
+        psutil.wait_procs([child], timeout=15)
+        assert not child.is_running()
+
+
+def test_process_that_does_not_stop_is_killed(bench: PoolBench, tmp_path: Path) -> None:
+    bench.env.update(RUNYARD_DRAIN_GRACE="0.1", RUNYARD_CANCEL_GRACE="0.1")
+    with bench.supervisor(program(tmp_path, STUBBORN)) as supervisor:
+        eventually(lambda: "stubborn ready" in bench.log, "the process to start")
+        (child,) = children(supervisor)
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(15) == 1
+        assert not child.is_running()
+
+
+def test_process_that_dies_at_once_is_not_started_like_mad(bench: PoolBench, tmp_path: Path) -> None:
+    with bench.supervisor(program(tmp_path, SHORT_LIVED)) as supervisor:
+        eventually(lambda: '"restart_in_seconds": 1.0' in bench.log, "the second death")
+        assert bench.log.count("short-lived started") == 2
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(5) == 0

@@ -1,0 +1,24 @@
+"""A supervisor like `python -m worker`, of processes whose program is named first."""
+
+import sys
+from collections.abc import Sequence
+
+from shared.logs import configure_logging
+from shared.settings import get_settings
+from worker.options import ProcessOptions, SupervisorOptions
+from worker.supervisor import Supervisor
+
+
+def main() -> int:
+    program, *arguments = sys.argv[1:]
+
+    def command(options: ProcessOptions) -> Sequence[str]:
+        return [sys.executable, "-P", program, *options.arguments()]
+
+    settings = get_settings()
+    configure_logging(settings, process="worker-supervisor")
+    return Supervisor(SupervisorOptions.parse(settings, arguments), settings, command=command).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

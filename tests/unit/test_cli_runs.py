@@ -1,0 +1,159 @@
+"""`runyard run` and `watch`: what is printed where, and the exit code."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from shared.cli import runs, timeline
+from shared.cli.client import Event
+from shared.runs.lifecycle import TERMINAL, RunStatus
+
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+RUN_ID = "7f0c52ab-93ab-4c9f-8f0b-0d4f1c2a8e11"
+
+
+def event(seq: int, kind: str, **payload: object) -> Event:
+    return Event(seq, "SYSTEM", kind, payload, CREATED + timedelta(milliseconds=12 * seq))
+
+
+class FakeClient:
+    """An API with one run."""
+
+    def __init__(self, events, *, interrupted=False, **run):
+        self.events = events
+        self.interrupted = interrupted
+        self.run = {"created_at": CREATED.isoformat(), **run}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Nothing is open."""
+
+    def ensure_assistant(self, name):
+        return f"id of {name}"
+
+    def create_run(self, assistant_id, text, *, model):
+        self.asked = (assistant_id, text, model)
+        return RUN_ID
+
+    def get_run(self, run_id):
+        assert run_id == RUN_ID
+        return self.run
+
+    def cancel_run(self, run_id):
+        return self.get_run(run_id)
+
+    def follow(self, run_id):
+        assert run_id == RUN_ID
+        yield from self.events
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def invoke(monkeypatch):
+    def call(client, app, *arguments, **options):
+        monkeypatch.setattr(runs.connection, "connect", lambda *_: client)
+        return CliRunner().invoke(app, arguments, **options)
+
+    return call
+
+
+def completed(seq, status, **detail):
+    return event(seq, "AssistantRunCompleted", status=status, status_detail=detail)
+
+
+def test_the_answer_is_printed_once_from_its_chunks(invoke):
+    chunks = [event(0, "TextChunkEvent", token="blue "), event(1, "TextChunkEvent", token="light")]
+    client = FakeClient(
+        [*chunks, completed(2, "SUCCEEDED")], status="SUCCEEDED", output={"value": "blue light"}
+    )
+    result = invoke(client, runs.run_app, "why?", "--assistant", "sky", "--model", "openai/m")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "blue light\n", "")
+    assert client.asked == ("id of sky", "why?", "openai/m")
+
+
+def test_an_answer_without_chunks_is_printed_too(invoke):
+    client = FakeClient([completed(0, "SUCCEEDED")], status="SUCCEEDED", output={"value": "blue"})
+    assert invoke(client, runs.run_app, "why?").stdout == "blue\n"
+
+
+def test_text_can_come_from_standard_input(invoke):
+    client = FakeClient([completed(0, "SUCCEEDED")], status="SUCCEEDED", output={"value": "blue"})
+    invoke(client, runs.run_app, "-", input="from a pipe")
+    assert client.asked[1] == "from a pipe"
+
+
+def test_a_second_attempt_is_told_from_the_first(invoke):
+    events = [
+        event(0, "AssistantRunRunning", attempt=1),
+        event(1, "TextChunkEvent", token="bl"),
+        event(2, "AssistantRunRunning", attempt=2),
+        event(3, "TextChunkEvent", token="blue"),
+        completed(4, "SUCCEEDED"),
+    ]
+    client = FakeClient(events, status="SUCCEEDED", output={"value": "blue"})
+    result = invoke(client, runs.run_app, "why?")
+    assert result.stdout == "bl\nblue\n"
+    assert "attempt 2" in result.stderr
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_the_exit_code_says_how_the_run_ended(invoke, status):
+    client = FakeClient([completed(0, status)], status=status, status_detail={"message": "so it was"})
+    for app, argument in ((runs.run_app, "why?"), (runs.watch_app, RUN_ID)):
+        assert invoke(client, app, argument).exit_code == runs.EXIT_CODES[status]
+
+
+def test_a_bad_ending_is_explained(invoke):
+    client = FakeClient([completed(0, "FAILED")], status="FAILED", status_detail={"message": "no luck"})
+    result = invoke(client, runs.run_app, "why?")
+    assert (result.stdout, result.stderr) == ("", "FAILED: no luck\n")
+
+
+def test_ctrl_c_leaves_the_run_going_and_says_how_to_reach_it(invoke):
+    result = invoke(FakeClient([], interrupted=True), runs.run_app, "why?")
+    assert result.exit_code == 130
+    assert f"runyard watch {RUN_ID}" in result.stderr
+    assert f"runyard cancel {RUN_ID}" in result.stderr
+
+
+def test_cancel_prints_the_status_it_led_to(invoke):
+    client = FakeClient([], status="CANCELLED", status_detail={"message": "by you"})
+    result = invoke(client, runs.cancel_app, RUN_ID)
+    assert (result.exit_code, result.stdout) == (0, "CANCELLED  by you\n")
+
+
+def test_exit_codes_are_distinct_and_documented():
+    assert set(runs.EXIT_CODES) == TERMINAL
+    assert len(set(runs.EXIT_CODES.values())) == len(TERMINAL)
+    documented = dict(re.findall(r"(\d+) ([A-Z]+)", runs.EPILOG))
+    assert documented == {str(code): status for status, code in runs.EXIT_CODES.items()}
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ({"token": "a\nb"}, "'a\\nb'"),
+        ({"output_task_output": {"value": "the answer"}}, "the answer"),
+        ({"output_task_output": None}, ""),
+        ({"status": "QUEUED", "attempt": 0}, "QUEUED"),
+        (
+            {"status": "ERROR", "status_detail": {"reason": "Expired", "message": "late"}},
+            "ERROR (Expired): late",
+        ),
+        ({"input_token_count": 3, "output_token_count": 4}, "3 tokens in, 4 out"),
+        ({}, ""),
+        ({"output_task_output": {"value": "x\n" * 200}}, ("x " * 36)[:71] + "…"),
+    ],
+)
+def test_the_gist_of_an_event_is_one_line(payload, said):
+    assert timeline.gist(payload) == said
+
+
+def test_a_line_of_the_timeline_counts_from_the_runs_creation():
+    line = timeline.line_of(event(3, "AssistantRunRunning", status=RunStatus.RUNNING), since=CREATED)
+    assert line.split() == ["3", "+36", "ms", "AssistantRunRunning", "RUNNING"]

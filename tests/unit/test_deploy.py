@@ -1,0 +1,211 @@
+"""The files in deploy/ are well-formed, complete, and agree with the code."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared.cli.main import COMMANDS
+from shared.settings import Settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+PROCESSES = {"api", "worker", "reconciler", "flower", "migrate"}
+SERVED = {"api", "flower"}
+SET_BY_COMPOSE = {  # the image says where to listen; compose.yaml says where to publish it
+    "RUNYARD_API_HOST",
+    "RUNYARD_API_PORT",
+    "RUNYARD_FLOWER_HOST",
+    "RUNYARD_FLOWER_PORT",
+}
+SECRET = re.compile(r"PASSWORD|AUTH|KEY\b|SECRET|TOKEN")
+INSTRUCTIONS = {
+    *("ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK"),
+    *("RUN", "STOPSIGNAL", "USER", "WORKDIR"),
+}
+
+Stages = list[list[tuple[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def stages() -> Stages:
+    """The Dockerfile's instructions, by stage; the ARG before the first FROM belongs to none."""
+    text = re.sub(r"^\s*#.*\n", "", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = [line for line in re.sub(r"\\\n", " ", text).splitlines() if line.strip()]
+    found: Stages = []
+    for word, _, rest in (line.partition(" ") for line in lines):
+        if word == "FROM":
+            found.append([])
+        if found:
+            found[-1].append((word, rest.strip()))
+    return found
+
+
+def variables() -> set[str]:
+    return {f"RUNYARD_{name.upper()}" for name in Settings.model_fields}
+
+
+def seconds(duration: str) -> float:
+    match = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)s\}?", duration)
+    assert match is not None, duration
+    return float(match[1])
+
+
+def last(stage: list[tuple[str, str]], instruction: str) -> str:
+    return [rest for word, rest in stage if word == instruction][-1]
+
+
+def test_compose_starts_the_two_servers_and_every_process(compose: dict[str, Any]):
+    assert set(compose["services"]) == PROCESSES | {"postgres", "redis"}
+
+
+def test_every_process_is_a_command_of_the_image(compose: dict[str, Any]):
+    for name in PROCESSES:
+        assert compose["services"][name]["command"] == [name]
+        assert name in COMMANDS
+
+
+def test_no_secret_has_a_default(compose: dict[str, Any]):
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    interpolations = re.findall(r"\$\{(\w+)(:?[-?+][^}]*)?\}", text)
+    assert interpolations
+    for name, rest in interpolations:
+        assert rest.startswith(":?" if SECRET.search(name) else ":-"), name
+        assert len(rest) > len(":?"), name
+
+
+def test_no_environment_holds_a_secret_in_the_clear(compose: dict[str, Any]):
+    for service in compose["services"].values():
+        for name, value in (service.get("environment") or {}).items():
+            if SECRET.search(name):
+                assert value is None or value.startswith("${"), name
+
+
+def test_every_setting_reaches_the_processes(compose: dict[str, Any]):
+    given = set(compose["services"]["flower"]["environment"])
+    assert variables() - given == SET_BY_COMPOSE
+    for name in PROCESSES:
+        unknown = {key for key in compose["services"][name]["environment"] if key.startswith("RUNYARD_")}
+        assert unknown <= variables()
+
+
+def test_only_workers_get_the_keys_of_model_providers(compose: dict[str, Any]):
+    for name in PROCESSES - {"worker"}:
+        environment = compose["services"][name]["environment"]
+        assert [key for key in environment if not key.startswith("RUNYARD_")] == []
+
+
+def test_only_the_api_and_flower_are_published_and_on_loopback_only(compose: dict[str, Any]):
+    published = {
+        name: service["ports"] for name, service in compose["services"].items() if "ports" in service
+    }
+    assert set(published) == SERVED
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_servers_are_checked_and_waited_for(compose: dict[str, Any]):
+    services = compose["services"]
+    for name in ("postgres", "redis", "flower"):
+        assert services[name]["healthcheck"]["test"]
+    assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    for name in PROCESSES - {"migrate"}:
+        assert services[name]["depends_on"] == {
+            "migrate": {"condition": "service_completed_successfully"},
+            "postgres": {"condition": "service_healthy"},
+            "redis": {"condition": "service_healthy"},
+        }
+
+
+def test_what_ends_is_started_again_except_the_migration(compose: dict[str, Any]):
+    restarts = {name: service["restart"] for name, service in compose["services"].items()}
+    assert restarts.pop("migrate") == "no"
+    assert set(restarts.values()) == {"unless-stopped"}
+
+
+def test_a_worker_may_finish_its_drain(compose: dict[str, Any]):
+    settings = Settings.model_fields
+    needed = settings["drain_grace"].default + settings["cancel_grace"].default
+    assert seconds(compose["services"]["worker"]["stop_grace_period"]) > needed.total_seconds() + 5
+
+
+def test_redis_forgets_nothing_it_was_told(compose: dict[str, Any]):
+    command = " ".join(compose["services"]["redis"]["command"])
+    for option in (
+        "--appendonly yes",
+        "--appendfsync everysec",
+        "--maxmemory-policy noeviction",
+        "--requirepass",
+    ):
+        assert option in command
+
+
+def test_the_example_names_every_variable():
+    text = (DEPLOY / "env.example").read_text(encoding="utf-8")
+    compose_text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    named = set(re.findall(r"^(?:# )?([A-Z][A-Z_]+)=", text, re.MULTILINE))
+    interpolated = set(re.findall(r"\$\{(\w+)", compose_text))
+    passed_through = set(re.findall(r"^ +([A-Z_]+):$", compose_text, re.MULTILINE))
+    assert named == variables() | interpolated | passed_through
+
+
+def test_the_example_holds_no_secret():
+    text = (DEPLOY / "env.example").read_text(encoding="utf-8")
+    filled = re.findall(r"^(?:# )?([A-Z_]+)=.+$", text, re.MULTILINE)
+    assert [name for name in filled if SECRET.search(name) and not name.endswith("_TTL")] == []
+
+
+def test_the_dockerfile_holds_known_instructions_only(stages: Stages):
+    assert len(stages) == 3
+    assert {word for stage in stages for word, _ in stage} <= INSTRUCTIONS
+
+
+def test_commands_of_the_image_are_in_exec_form(stages: Stages):
+    arrays = [
+        rest.partition("CMD ")[2] if word == "HEALTHCHECK" else rest
+        for stage in stages
+        for word, rest in stage
+        if word in {"RUN", "CMD", "ENTRYPOINT", "HEALTHCHECK"}
+    ]
+    for array in arrays:
+        words = json.loads(array)
+        assert words
+        assert all(isinstance(word, str) for word in words)
+
+
+def test_the_image_runs_the_command_line_as_nobody_special(stages: Stages):
+    final = stages[-1]
+    assert json.loads(last(final, "ENTRYPOINT")) == ["runyard"]
+    assert json.loads(last(final, "CMD")) == ["api"]
+    assert last(final, "STOPSIGNAL") == "SIGTERM"
+    assert int(last(final, "USER").partition(":")[0]) >= 1000
+    health = json.loads(last(final, "HEALTHCHECK").partition("CMD ")[2])
+    compile(health[-1], "HEALTHCHECK", "exec")
+
+
+def test_what_the_image_copies_is_there(stages: Stages):
+    sources = [
+        source
+        for stage in stages
+        for word, rest in stage
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    ]
+    allowed = re.findall(
+        r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(sources) == sorted(allowed)
+    assert all((DEPLOY.parent / source).exists() for source in sources)
+
+
+def test_the_image_installs_only_what_is_pinned_by_hash(stages: Stages):
+    installs = [rest for stage in stages for word, rest in stage if word == "RUN" and '"install"' in rest]
+    for install in installs:
+        assert '"--require-hashes"' in install or '"--no-index"' in install

@@ -1,0 +1,101 @@
+"""Which executor a model string asks for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.executors import models, registry
+from worker.executors.base import InvalidConfigurationError
+
+ACME = """
+def execute(context, emit):
+    return "executed by acme"
+
+not_callable = "text"
+"""
+
+
+@pytest.fixture
+def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Install a distribution with these entry points."""
+
+    def install(entry_points: str) -> None:
+        metadata = tmp_path / "acme-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[runyard.executors]\n{entry_points}\n")
+        (tmp_path / "acme_executor.py").write_text(ACME)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "acme_executor", raising=False)
+
+    return install
+
+
+@pytest.mark.parametrize("model", ["echo", "echo/any", *(f"{p}/m" for p in registry.FRAMEWORK_PROVIDERS)])
+def test_the_frameworks_providers_have_one_executor(model) -> None:
+    assert registry.resolve(model) is registry.resolve("echo")
+
+
+@pytest.mark.parametrize("provider", sorted(registry.FRAMEWORK_PROVIDERS))
+def test_every_provider_has_a_module(provider) -> None:
+    assert callable(models.load_provider(provider).build)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "acme/m", "", "/", "OpenAI/gpt-4o", "openai2/m", "../../etc"])
+def test_an_unknown_provider_is_named_with_those_that_are_known(model) -> None:
+    with pytest.raises(InvalidConfigurationError) as refusal:
+        registry.resolve(model)
+
+    assert repr(model.partition("/")[0]) in str(refusal.value)
+    assert "anthropic, azure-openai, cohere, echo, google, ollama, openai" in str(refusal.value)
+
+
+@pytest.mark.parametrize("model", ["openai", "openai/"])
+def test_a_provider_without_a_model_is_refused(model) -> None:
+    with pytest.raises(InvalidConfigurationError, match="no model"):
+        registry.resolve(model)
+
+
+@pytest.mark.parametrize("model", ["acme/m", "acme"])
+def test_another_distribution_can_bring_an_executor(acme, model) -> None:
+    acme("acme = acme_executor:execute")
+
+    assert registry.resolve(model)(None, None) == "executed by acme"  # type: ignore[arg-type]  # it looks at neither
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("acme_executor:nothing", "cannot be loaded"),
+        ("no_such_module:execute", "cannot be loaded"),
+        ("acme_executor:not_callable", "is not callable"),
+    ],
+)
+def test_an_executor_that_is_none_is_our_configuration(acme, target, why) -> None:
+    acme(f"acme = {target}")
+
+    with pytest.raises(InvalidConfigurationError, match=why) as refusal:
+        registry.resolve("acme/m")
+    assert target in str(refusal.value)
+
+
+def test_no_distribution_can_take_a_providers_name(acme) -> None:
+    acme("openai = acme_executor:execute")
+
+    assert registry.resolve("openai/m") is registry.resolve("echo")
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cohere", None)
+    monkeypatch.delitem(sys.modules, "worker.executors.providers.cohere", raising=False)
+
+    with pytest.raises(InvalidConfigurationError, match="lacks a package that cohere needs: cohere"):
+        models.load_provider("cohere")
+
+
+def test_the_framework_is_not_imported_before_it_is_needed() -> None:
+    code = "import sys; import worker.executors.registry; assert 'griptape' not in sys.modules"
+
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

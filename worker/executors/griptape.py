@@ -1,0 +1,138 @@
+"""Executes a run with an Agent of the griptape framework."""
+
+import contextvars
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from griptape.artifacts import BaseArtifact, ErrorArtifact, TextArtifact
+from griptape.drivers.memory.conversation.local import LocalConversationMemoryDriver
+from griptape.drivers.ruleset.local import LocalRulesetDriver
+from griptape.events import BaseEvent, EventBus, EventListener, FinishStructureRunEvent, TextChunkEvent
+from griptape.memory.structure import ConversationMemory, Run
+from griptape.rules import Rule, Ruleset
+from griptape.structures import Agent
+from griptape.tasks import PromptTask
+
+from shared.runs.lifecycle import Reason
+from worker.executors.base import (
+    Emit,
+    ExecutorEvent,
+    Failed,
+    InvalidConfigurationError,
+    Outcome,
+    RunContext,
+    Succeeded,
+)
+from worker.executors.connections import model_connections
+from worker.executors.model_driver import ModelDriver
+from worker.executors.model_errors import ModelError
+from worker.executors.models import build_driver, silence_limit
+from worker.executors.payloads import event_payload, output_payload
+from worker.executors.prompt import PromptError, compose_prompt
+
+_CHATTY_LOGGERS: Final = ("griptape", "httpx", "httpx2")
+
+
+def execute(context: RunContext, emit: Emit) -> Outcome:
+    """Execute a run.
+
+    Text chunks are emitted whatever `stream` says: clients that did not ask for them ignore them,
+    and only a streamed answer can be stopped half-way.
+    """
+    try:
+        prompt = compose_prompt(context.input, context.args)
+    except PromptError as error:
+        return Failed(str(error), Reason.INVALID_CONFIGURATION)
+    try:
+        with model_connections(context.token, silence=silence_limit(context)) as connections:
+            agent = _agent(context, build_driver(context, connections), prompt)
+            answer = _in_own_context(agent, _relay(context, emit))
+    except Exception:
+        context.token.raise_if_cancelled()  # whatever it broke on, it was to stop
+        raise
+    context.token.raise_if_cancelled()
+    return _outcome(answer)
+
+
+class _Question(PromptTask):
+    """A task whose input is plain text: the framework would run a user's text as a template, unguarded."""
+
+    def _process_task_input(self, task_input: Any) -> BaseArtifact:
+        return TextArtifact(task_input) if isinstance(task_input, str) else task_input
+
+    def default_generate_system_template(self, task: PromptTask) -> str:
+        """The system's message; the framework would compile three templates to find that there is none."""
+        return super().default_generate_system_template(task) if self.tools or self.rulesets else ""
+
+
+def _agent(context: RunContext, driver: ModelDriver, prompt: str) -> Agent:
+    memory = None
+    if context.history:
+        memory = ConversationMemory(
+            conversation_memory_driver=LocalConversationMemoryDriver(),
+            runs=[
+                Run(input=TextArtifact(turn.input), output=TextArtifact(turn.output))
+                for turn in context.history
+            ],
+        )
+    rulesets = [
+        Ruleset(
+            ruleset.name, [Rule(rule.text) for rule in ruleset.rules], ruleset_driver=LocalRulesetDriver()
+        )
+        for ruleset in context.rulesets
+    ]
+    return Agent(
+        tasks=[_Question(prompt, prompt_driver=driver)],
+        conversation_memory=memory,
+        rulesets=rulesets,
+        task_memory=None,  # type: ignore[arg-type]  # its default is one vector store for the whole process
+    )
+
+
+def _in_own_context(agent: Agent, on_event: Callable[[BaseEvent], None]) -> BaseArtifact:
+    """Run an agent where its events reach `on_event` and nobody else.
+
+    The framework keeps its listeners in a context variable. Threads of a pool are used again, and
+    runs go on side by side: each gets a context of its own, with one listener.
+    """
+
+    def run() -> BaseArtifact:
+        EventBus.event_listeners = [EventListener(on_event)]
+        return agent.run().output
+
+    return contextvars.copy_context().run(run)
+
+
+def _relay(context: RunContext, emit: Emit) -> Callable[[BaseEvent], None]:
+    def relay(event: BaseEvent) -> None:
+        context.token.raise_if_cancelled()
+        # The run's own end is told by its outcome; that of a structure within it would end it for clients.
+        is_end = isinstance(event, FinishStructureRunEvent)
+        is_empty = isinstance(event, TextChunkEvent) and not event.token
+        if not is_end and not is_empty:
+            emit(ExecutorEvent(type(event).__name__, event_payload(event), event.timestamp))
+
+    return relay
+
+
+def _outcome(answer: BaseArtifact) -> Outcome:
+    """Read the outcome off what the framework gives: it turns exceptions of a task into its output."""
+    if not isinstance(answer, ErrorArtifact):
+        return Succeeded(output_payload(answer))
+    match answer.exception:
+        case ModelError(is_configuration=True) as error:
+            raise InvalidConfigurationError(str(error)) from error
+        case ModelError() as error:
+            return Failed(str(error), Reason.MODEL_FAILED)
+        case None:
+            return Failed(answer.value)
+        case error:
+            return Failed(f"{type(error).__name__}: {error}")
+
+
+def quieten() -> None:
+    """Keep the framework from writing every question, answer and traceback to standard output."""
+    for name in _CHATTY_LOGGERS:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(logging.CRITICAL)

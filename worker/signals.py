@@ -1,0 +1,113 @@
+"""What a worker does at the turning points of Celery's life."""
+
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from celery import Task, signals
+from celery.exceptions import WorkerShutdown
+from celery.worker.control import control_command
+
+from shared.db import unit_of_work
+from shared.dispatch import EXECUTE_RUN, Outbox, parse_task_id
+from shared.logs import configure_logging
+from shared.settings import get_settings
+from worker import resources
+from worker.drain import EX_DRAINED, ConsumerPost, Drain
+from worker.pool import TaskPool
+from worker.prefork import PreforkPool, ignore_drain_signal
+from worker.revocation import cancel_revoked
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+log = structlog.get_logger(__name__)
+
+_cancels = Outbox("revocations")
+"""Database work of the consumer's thread, done in another."""
+
+_forking = threading.Event()
+"""Set in the parent of a prefork pool."""
+
+
+def connect() -> None:
+    """Have Celery call this module; again makes no difference."""
+    receivers: dict[Any, Callable[..., None]] = {
+        signals.setup_logging: on_setup_logging,
+        signals.worker_ready: on_worker_ready,
+        signals.worker_process_init: on_worker_process_init,
+        signals.worker_shutdown: on_worker_shutdown,
+        signals.worker_process_shutdown: on_worker_process_shutdown,
+        signals.task_revoked: on_task_revoked,
+    }
+    for celery_signal, receiver in receivers.items():
+        celery_signal.connect(receiver, weak=False, dispatch_uid=receiver.__name__)
+    control_command(name="shutdown")(shut_down)
+
+
+def on_setup_logging(**_: Any) -> None:
+    """Log our way; that there is a receiver keeps Celery from its own."""
+    configure_logging(get_settings(), process="worker")
+
+
+def on_worker_ready(sender: Any, **_: Any) -> None:
+    """Take over from Celery how this process is stopped: it goes on listening while it drains."""
+    pool = sender.pool
+    if not isinstance(pool, TaskPool | PreforkPool):
+        log.warning("pool not ours: no drain, no cancel", pool=type(pool).__module__)
+        return
+    if isinstance(pool, PreforkPool):
+        _forking.set()
+    drain = Drain(pool, ConsumerPost(sender), get_settings())
+    drain.start()
+    pool.drain = drain
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: drain.order())
+
+
+def shut_down(state: Any, **_: Any) -> Mapping[str, str]:
+    """Drain the worker (the shutdown command of Celery and Flower)."""
+    drain: Drain | None = getattr(state.consumer.pool, "drain", None)
+    if drain is None:
+        raise WorkerShutdown(EX_DRAINED)
+    drain.order()
+    return {"ok": "draining"}
+
+
+def on_worker_process_init(**_: Any) -> None:
+    """Prepare a child of the prefork pool; its resources are made with its first run."""
+    ignore_drain_signal()
+
+
+def on_worker_process_shutdown(**_: Any) -> None:
+    resources.close()
+
+
+def on_worker_shutdown(**_: Any) -> None:
+    _cancels.close()
+    resources.close()
+
+
+def on_task_revoked(sender: Task[Any, Any], request: Any, **_: Any) -> None:
+    """Cancel the run of a revoked task, whoever revoked it.
+
+    Called in the consumer's thread, which must not wait for a database.
+    """
+    task = parse_task_id(request.id)
+    if sender.name == EXECUTE_RUN and task is not None:
+        run_id, attempt = task
+        _cancels.put(partial(_cancel, run_id, attempt))
+
+
+def _cancel(run_id: uuid.UUID, attempt: int) -> None:
+    own = resources.get()
+    with (
+        structlog.contextvars.bound_contextvars(run_id=str(run_id), attempt=attempt),
+        unit_of_work(own.sessions) as session,
+    ):
+        cancel_revoked(session, own.dispatcher, run_id, attempt=attempt)
+    if _forking.is_set():
+        own.engine.dispose()  # children would inherit what is open
