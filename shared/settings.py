@@ -36,80 +36,90 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(
         description="Redis, as redis://:password@host:port/database; broker and pub/sub."
     )
-    log_format: str = Field("json", pattern="^(json|console)$", description="`json` or `console`.")
-    log_level: str = Field("INFO", description="The least severe level that is logged.")
+    log_format: str = Field(default="json", pattern="^(json|console)$", description="`json` or `console`.")
+    log_level: str = Field(default="INFO", description="The least severe level that is logged.")
 
-    api_host: str = Field("127.0.0.1", description="The address the API listens on.")
-    api_port: int = Field(8000, ge=0, le=65535, description="The port the API listens on.")
+    api_host: str = Field(default="127.0.0.1", description="The address the API listens on.")
+    api_port: int = Field(default=8000, ge=0, le=65535, description="The port the API listens on.")
     max_body_bytes: int = Field(
-        1_048_576, gt=0, description="The largest request body; a larger one is a 413."
+        default=1_048_576, gt=0, description="The largest request body; a larger one is a 413."
     )
     key_cache_ttl: Seconds = Field(
-        timedelta(seconds=3), description="For how long a process trusts a key it has looked up."
+        default=timedelta(seconds=3), description="For how long a process trusts a key it has looked up."
     )
     stream_heartbeat: Seconds = Field(
-        timedelta(seconds=5), description="The pause between comments on an idle event stream."
+        default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
     )
     stream_reread: Seconds = Field(
-        timedelta(seconds=3),
+        default=timedelta(seconds=3),
         description="How often an idle stream looks into PostgreSQL, in case a publish was lost.",
     )
     stream_buffer: int = Field(
-        256,
+        default=256,
         gt=0,
         description="Live batches kept for one reader; one further behind reads PostgreSQL.",
     )
-    database_pool: int = Field(20, gt=0, description="PostgreSQL connections one process keeps at the most.")
+    database_pool: int = Field(
+        default=20, gt=0, description="PostgreSQL connections one process keeps at the most."
+    )
     database_timeout: Seconds = Field(
-        timedelta(seconds=5), description="How long to wait for a PostgreSQL connection."
+        default=timedelta(seconds=5), description="How long to wait for a PostgreSQL connection."
     )
 
-    model: str = Field("echo", description="The model of runs whose assistant names none, as provider/model.")
-    queues: str = Field("runs", description="The queues a worker takes from, separated by commas.")
-    queue: str = Field("runs", description="The queue that new runs are sent to.")
-    concurrency: int = Field(50, gt=0, description="Runs one worker process executes at once.")
-    lease_ttl: Seconds = Field(timedelta(seconds=20), description="How long a silent worker keeps its runs.")
-    heartbeat: Seconds = Field(timedelta(seconds=5), description="The pause between two renewals of a lease.")
+    model: str = Field(
+        default="echo", description="The model of runs whose assistant names none, as provider/model."
+    )
+    queues: str = Field(default="runs", description="The queues a worker takes from, separated by commas.")
+    queue: str = Field(default="runs", description="The queue that new runs are sent to.")
+    concurrency: int = Field(default=50, gt=0, description="Runs one worker process executes at once.")
+    lease_ttl: Seconds = Field(
+        default=timedelta(seconds=20), description="How long a silent worker keeps its runs."
+    )
+    heartbeat: Seconds = Field(
+        default=timedelta(seconds=5), description="The pause between two renewals of a lease."
+    )
     cancel_grace: Seconds = Field(
-        timedelta(seconds=5), description="How long a cancelled run may take to stop by itself."
+        default=timedelta(seconds=5), description="How long a cancelled run may take to stop by itself."
     )
     drain_grace: Seconds = Field(
-        timedelta(seconds=20), description="How long a stopping worker lets its runs go on."
+        default=timedelta(seconds=20), description="How long a stopping worker lets its runs go on."
     )
     max_duration: Seconds = Field(
-        timedelta(hours=1), description="How long a run may be RUNNING; then ERROR, TimedOut."
+        default=timedelta(hours=1), description="How long a run may be RUNNING; then ERROR, TimedOut."
     )
     queue_ttl: Seconds = Field(
-        timedelta(hours=24), description="How long a run may stay QUEUED; then ERROR, Expired."
+        default=timedelta(hours=24), description="How long a run may stay QUEUED; then ERROR, Expired."
     )
-    max_attempts: int = Field(3, ge=1, description="Attempts of a run that is lost before it was RUNNING.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="Attempts of a run that is lost before it was RUNNING."
+    )
     max_attempts_running: int = Field(
-        1,
+        default=1,
         ge=1,
         description="Attempts of a run that is lost while RUNNING, when tools may have acted.",
     )
     database_outage_grace: Seconds = Field(
-        timedelta(seconds=60), description="How long a worker outlives PostgreSQL being away."
+        default=timedelta(seconds=60), description="How long a worker outlives PostgreSQL being away."
     )
     event_flush: Seconds = Field(
-        timedelta(milliseconds=40), description="How long events gather before they are stored."
+        default=timedelta(milliseconds=40), description="How long events gather before they are stored."
     )
     echo_words_per_second: float = Field(
-        0, ge=0, description="The pace of the echo model; 0 is as fast as it can."
+        default=0, ge=0, description="The pace of the echo model; 0 is as fast as it can."
     )
 
     reconcile_interval: Seconds = Field(
-        timedelta(seconds=5), description="The pause between two rounds of the reconciler."
+        default=timedelta(seconds=5), description="The pause between two rounds of the reconciler."
     )
     republish_after: Seconds = Field(
-        timedelta(seconds=10),
+        default=timedelta(seconds=10),
         description="How long a run may wait for a worker before its message is sent again.",
     )
 
-    flower_host: str = Field("127.0.0.1", description="The address Flower listens on.")
-    flower_port: int = Field(5555, ge=0, le=65535, description="The port Flower listens on.")
+    flower_host: str = Field(default="127.0.0.1", description="The address Flower listens on.")
+    flower_port: int = Field(default=5555, ge=0, le=65535, description="The port Flower listens on.")
     flower_basic_auth: SecretStr | None = Field(
-        None, description="user:password for Flower; needed outside loopback."
+        default=None, description="user:password for Flower; needed outside loopback."
     )
 
     @property

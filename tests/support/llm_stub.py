@@ -12,7 +12,7 @@ It speaks the dialects of OpenAI, Anthropic, Ollama and others (llm_dialects.py)
 | `end-midstream` | streams three words and ends properly, but without saying that it has finished |
 | `garbage` | streams something that is not JSON |
 | `html` | answers 200 with a web page |
-| `status-NNN` | refuses with that status |
+| `status-NNN` | refuses with that status; with 429, asks to be left alone for two seconds |
 | `flaky-NNN-K` | refuses K times with that status, then answers |
 | `no-usage` | answers without token counts |
 | `tool` | calls the first tool it is offered, then answers |
@@ -28,6 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Self
 
@@ -153,6 +154,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(encoded)))
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            self.send_header("Retry-After", "2")
         self.end_headers()
         self.wfile.write(encoded)
 

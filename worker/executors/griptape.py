@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from griptape.artifacts import BaseArtifact, ErrorArtifact, TextArtifact
+from griptape.configs import Defaults
 from griptape.drivers.memory.conversation.local import LocalConversationMemoryDriver
 from griptape.drivers.ruleset.local import LocalRulesetDriver
 from griptape.events import BaseEvent, EventBus, EventListener, FinishStructureRunEvent, TextChunkEvent
@@ -31,7 +32,7 @@ from worker.executors.models import build_driver, silence_limit
 from worker.executors.payloads import event_payload, output_payload
 from worker.executors.prompt import PromptError, compose_prompt
 
-_CHATTY_LOGGERS: Final = ("griptape", "httpx", "httpx2")
+_CHATTY_LIBRARIES: Final = ("botocore", "google_genai", "httpx", "httpx2")
 
 
 def execute(context: RunContext, emit: Emit) -> Outcome:
@@ -132,7 +133,12 @@ def _outcome(answer: BaseArtifact) -> Outcome:
 
 
 def quieten() -> None:
-    """Keep the framework from writing every question, answer and traceback to standard output."""
-    for name in _CHATTY_LOGGERS:
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    """Keep the framework from writing every question, answer and traceback to standard output.
+
+    What fails is told by a run's outcome; the libraries may still warn.
+    """
+    framework = logging.getLogger(Defaults.logging_config.logger_name)
+    framework.handlers.clear()
+    framework.setLevel(logging.CRITICAL)
+    for name in _CHATTY_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -7,13 +7,16 @@ from attrs import define, field
 from griptape.common import DeltaMessage, Message, PromptStack, TextDeltaMessageContent
 from griptape.drivers.prompt import BasePromptDriver
 from griptape.tokenizers import BaseTokenizer
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from worker.cancellation import CancelToken
 from worker.executors.model_errors import ModelError, NoAnswerError, model_error
 
 FIRST_PAUSE: Final = 0.5  # seconds before the second attempt of a model call; then twice as long each
 LONGEST_PAUSE: Final = 8.0  # seconds
+LONGEST_RETRY_AFTER: Final = 60.0  # seconds; a provider that asks for more is not waited for any longer
+
+_backoff = wait_exponential_jitter(initial=FIRST_PAUSE, max=LONGEST_PAUSE)
 
 
 @define(kw_only=True)
@@ -44,7 +47,7 @@ class ModelDriver(BasePromptDriver):
         """How the framework is to repeat a model call."""
         return Retrying(
             stop=stop_after_attempt(self.attempts),
-            wait=wait_exponential_jitter(initial=FIRST_PAUSE, max=LONGEST_PAUSE),
+            wait=_wait,
             sleep=self._pause,
             # Tenacity catches RunStopped, too; anything but a transient error is raised again.
             retry=retry_if_exception(lambda error: isinstance(error, ModelError) and error.is_transient),
@@ -82,6 +85,12 @@ class ModelDriver(BasePromptDriver):
         if answered is None:
             answered = self.tokenizer.count_tokens("".join(answer.texts))
         return DeltaMessage.Usage(input_tokens=asked, output_tokens=answered)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, ModelError) else 0.0
+    return max(_backoff(state), min(asked, LONGEST_RETRY_AFTER))
 
 
 class _Answer:

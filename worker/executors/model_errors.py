@@ -1,6 +1,6 @@
 """What went wrong at a model provider, in words for people and in what follows from it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -75,10 +75,18 @@ class NoAnswerError(Exception):
 class ModelError(Exception):
     """A model call failed; the message is for people."""
 
-    def __init__(self, message: str, *, is_configuration: bool = False, is_transient: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_configuration: bool = False,
+        is_transient: bool = False,
+        retry_after: float = 0.0,
+    ) -> None:
         super().__init__(message)
         self.is_configuration = is_configuration  # ours to mend: the key, the address, the model's name
         self.is_transient = is_transient  # it may well work at once
+        self.retry_after = retry_after  # seconds that the provider asks for; 0 if it does not
 
 
 def model_error(model: str, error: Exception, *, silence: float, has_begun: bool) -> ModelError:
@@ -97,6 +105,7 @@ def model_error(model: str, error: Exception, *, silence: float, has_begun: bool
         f"{model} {kind.verdict.format(silence=silence)}{words}",
         is_configuration=kind.is_configuration,
         is_transient=kind.is_transient and not has_begun,
+        retry_after=_retry_after(error),
     )
 
 
@@ -137,6 +146,12 @@ def _status(error: Exception) -> int | None:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status if isinstance(status, int) else None
     return None
+
+
+def _retry_after(error: Exception) -> float:
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    seconds = headers.get("retry-after", "") if isinstance(headers, Mapping) else ""
+    return float(seconds) if seconds.isdecimal() else 0.0
 
 
 def _words(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Which executor a model string asks for."""
 
 import importlib
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, cast
@@ -45,7 +46,8 @@ def warm_up(model: str = ECHO) -> None:
     provider = model.partition("/")[0]
     if provider in FRAMEWORK_PROVIDERS:
         models = importlib.import_module("worker.executors.models")
-        models.load_provider(provider)
+        with suppress(InvalidConfigurationError):
+            models.load_provider(provider)
 
 
 @cache

@@ -1,5 +1,7 @@
 """What a run says of a model that fails it, and how often the model is asked again."""
 
+import time
+
 import pytest
 
 from shared.runs.lifecycle import Reason
@@ -90,6 +92,14 @@ def test_a_call_that_fails_before_its_answer_began_is_repeated(stub, execution) 
     assert isinstance(answered.outcome, Succeeded)
     assert answered.text == answered.output
     assert len(stub.records.requests) == 2
+
+
+def test_a_provider_that_asks_for_a_pause_gets_it(stub, execution) -> None:
+    begun = time.monotonic()
+    answered = execution("openai/flaky-429-1", options={"model_attempts": 2}).run()
+
+    assert isinstance(answered.outcome, Succeeded)
+    assert time.monotonic() - begun > 2
 
 
 def test_attempts_are_bounded(stub, execution) -> None:

@@ -95,6 +95,14 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch) -> None:
         models.load_provider("cohere")
 
 
+def test_warming_up_leaves_a_missing_package_to_the_runs(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cohere", None)
+    monkeypatch.delitem(sys.modules, "worker.executors.providers.cohere", raising=False)
+
+    registry.warm_up("cohere/m")
+    registry.warm_up("nobody/m")
+
+
 def test_the_framework_is_not_imported_before_it_is_needed() -> None:
     code = "import sys; import worker.executors.registry; assert 'griptape' not in sys.modules"
 
