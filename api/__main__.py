@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,  # `RequestLog` has more to say
                 server_header=False,
+                proxy_headers=False,  # no answer depends on who asked from where
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=GRACE,
             )

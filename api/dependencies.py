@@ -1,8 +1,10 @@
 """What endpoints ask for, as annotated names."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Annotated, Any
 
+from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
@@ -19,9 +21,35 @@ def _resources(request: Request) -> Resources:
     return resources
 
 
-def _session(request: Request) -> Generator[Session]:
-    with unit_of_work(_resources(request).sessions) as session:
+async def _session(request: Request) -> AsyncGenerator[Session]:
+    async with _left_in_thread(unit_of_work(_resources(request).sessions)) as session:
         yield session
+
+
+@asynccontextmanager
+async def _left_in_thread(unit: AbstractContextManager[Session]) -> AsyncGenerator[Session]:
+    """Enter a unit of work at once and leave it in a thread: only its end meets the database.
+
+    FastAPI would take a thread for both. Like FastAPI's, the thread is none of those that endpoints
+    share: they may all be waiting for the very connection that is given back here.
+    """
+
+    async def leave(error: BaseException | None) -> None:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(_leave, unit, error, limiter=CapacityLimiter(1))
+
+    session = unit.__enter__()
+    try:
+        yield session
+    except BaseException as error:
+        await leave(error)
+        raise
+    else:
+        await leave(None)
+
+
+def _leave(unit: AbstractContextManager[Session], error: BaseException | None) -> None:
+    unit.__exit__(error and type(error), error, error and error.__traceback__)
 
 
 async def _principal(request: Request, _credentials: Annotated[Any, Depends(bearer)]) -> Principal:

@@ -17,6 +17,8 @@ KILL_TIMEOUT: Final = 5.0  # seconds; what outlives SIGKILL for longer hangs in 
 TAIL_BYTES: Final = 8192
 LAUNCHER: Final = Path(__file__).resolve().with_name("launcher.py")
 
+_SIGNAL_NAMES: Final = {number.value: number.name for number in signal.Signals}
+
 Process = subprocess.Popen[bytes]
 Ladder = Sequence[tuple[signal.Signals, float]]
 """Signals to send one after another, each with the seconds it is given to work."""
@@ -79,6 +81,8 @@ def _feed(stdin: IO[bytes], data: bytes) -> None:
 
 def stop(process: Process, ladder: Ladder) -> None:
     """End a process by the signals of a ladder, by SIGKILL at last; then what it has left behind."""
+    if process.poll() is not None:
+        return  # its id may be somebody else's by now
     family = descendants(process.pid)
     for signal_number, patience in ladder:
         if process.poll() is not None:
@@ -113,7 +117,9 @@ def describe_exit(process: Process) -> str:
     code = process.returncode
     if code is None:
         return "still running"
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    if code >= 0:
+        return f"exit code {code}"
+    return _SIGNAL_NAMES.get(-code, f"signal {-code}")
 
 
 def tail(path: Path, *, lines: int = 10) -> str:

@@ -1,0 +1,79 @@
+"""Flower's buttons reach the run."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.processes.ports import free_port
+from shared.settings import Settings
+from tests.support.pool_bench import PoolBench, eventually, kill_tree
+
+
+@pytest.fixture
+def bench(committed_settings: Settings, tmp_path: Path) -> Generator[PoolBench]:
+    bench = PoolBench(committed_settings, tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def flower(bench: PoolBench, tmp_path: Path) -> Generator[httpx2.Client]:
+    port = free_port()
+    options = [f"--port={port}", "--address=127.0.0.1", "--basic-auth=operator:secret"]
+    with (tmp_path / "flower.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "worker.app", "flower", *options],
+            env=bench.env,
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", auth=("operator", "secret")) as client:
+            eventually(lambda: answers(client), "Flower to answer")
+            yield client
+    finally:
+        kill_tree(process)
+
+
+def answers(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/healthcheck").status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def state_of(client: httpx2.Client, task_id: str) -> Any:
+    answer = client.get(f"/api/task/info/{task_id}")
+    return answer.json()["state"] if answer.status_code == 200 else None
+
+
+def test_terminate_button_stops_the_run_and_the_task_stays_revoked(
+    bench: PoolBench, flower: httpx2.Client
+) -> None:
+    with bench.worker():
+        task = bench.start_task("wait", 60)
+        eventually(lambda: state_of(flower, task.id) == "STARTED", "Flower to know of the task")
+        answer = flower.post(f"/api/task/revoke/{task.id}", params={"terminate": "true"})
+        assert answer.status_code == 200
+        assert bench.heard("stopped", task.id).reason == "cancelled"
+        later = bench.send("nothing")
+        bench.heard("finished", later)
+        eventually(lambda: state_of(flower, later) == "SUCCESS", "Flower to be up to date")
+        assert state_of(flower, task.id) == "REVOKED"
+
+
+def test_pool_and_shutdown_buttons(bench: PoolBench, flower: httpx2.Client) -> None:
+    with bench.worker(concurrency=1) as process:
+        press: Callable[[str], httpx2.Response] = flower.post
+        assert press("/api/worker/pool/grow/w@test?n=1").status_code == 200
+        tasks = [bench.start_task("wait", 60) for _ in range(2)]
+        assert press("/api/worker/pool/shrink/w@test?n=1").status_code == 200
+        press("/api/worker/shutdown/w@test")
+        assert {bench.heard("stopped").id for _ in tasks} == {task.id for task in tasks}
+        assert process.wait(10) == 0
