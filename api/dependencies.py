@@ -49,7 +49,10 @@ async def _left_in_thread(unit: AbstractContextManager[Session]) -> AsyncGenerat
 
 
 def _leave(unit: AbstractContextManager[Session], error: BaseException | None) -> None:
-    unit.__exit__(error and type(error), error, error and error.__traceback__)
+    if error is None:
+        unit.__exit__(None, None, None)
+    else:
+        unit.__exit__(type(error), error, error.__traceback__)
 
 
 async def _principal(request: Request, _credentials: Annotated[Any, Depends(bearer)]) -> Principal:

@@ -123,7 +123,7 @@ def of_http(error: HTTPException) -> Problem:
 def of_database(error: sql.SQLAlchemyError) -> Problem:
     """PostgreSQL away, refusing or too busy is a 503; anything else it says is a bug of ours."""
     cause = str(getattr(error, "orig", None) or error).strip()
-    if _is_outage(error):
+    if is_outage(error):
         log.warning("database unavailable", error=type(error).__name__, cause=cause)
         unavailable = ServiceUnavailableError()
         return of_domain(unavailable)
@@ -131,7 +131,8 @@ def of_database(error: sql.SQLAlchemyError) -> Problem:
     return internal_error()
 
 
-def _is_outage(error: sql.SQLAlchemyError) -> bool:
+def is_outage(error: sql.SQLAlchemyError) -> bool:
+    """Whether PostgreSQL cannot be used for now, as opposed to being used wrongly."""
     if isinstance(error, sql.OperationalError | sql.InterfaceError | sql.TimeoutError):
         return True
     return isinstance(error, sql.DBAPIError) and error.connection_invalidated

@@ -10,6 +10,7 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 
+from api.errors import is_outage
 from api.mailbox import Batch, Mailbox
 from api.subscriber import Subscriber
 from shared.db import Sessions, unit_of_work
@@ -82,11 +83,12 @@ class StreamHub:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
             page = await self._read(run_id, after)
-            next_seq = page.events[-1].seq + 1 if page.events else after
-            is_end = page.is_closed and (next_seq >= page.total or not page.events)
-            if page.events and next_seq < page.total:
+            if not page.events:
+                return [], page.is_closed
+            last = page.events[-1]
+            if last.seq + 1 < page.total:
                 mailbox.mark_gap()
-            return page.events, is_end
+            return page.events, last.is_last
         batch = await mailbox.get(self._reread)
         if batch is None:
             mailbox.mark_gap()
@@ -105,7 +107,9 @@ class StreamHub:
         except sql.NoResultFound:
             return Page(events=[], total=0, is_closed=True)  # the run itself was deleted
         except sql.SQLAlchemyError as error:
-            log.warning("replay postponed", run_id=str(run_id), error=type(error).__name__)
+            if not is_outage(error):
+                raise
+            log.debug("replay postponed", run_id=str(run_id), error=type(error).__name__)
             return AWAY
 
     def _page(self, run_id: uuid.UUID, after: int) -> Page:

@@ -86,16 +86,16 @@ class Subscriber:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        was_connected = True
+        is_first = True
         while True:
             try:
                 await self._serve()
             except* (redis.RedisError, OSError) as failures:
-                write = log.warning if was_connected or self.is_connected else log.debug
+                write = log.warning if self.is_connected or is_first else log.debug
                 write("pub/sub connection lost", error=str(failures.exceptions[0]))
             except* Exception:
                 log.exception("pub/sub connection failed unexpectedly")
-            was_connected, self._commands = self.is_connected, None
+            is_first, self._commands = False, None
             await asyncio.sleep(RECONNECT_AFTER)
 
     async def _serve(self) -> None:
@@ -127,7 +127,7 @@ class Subscriber:
                 is_pinged = False
                 self._take(reply)
             elif is_pinged:
-                raise redis.TimeoutError
+                raise redis.TimeoutError("A ping was not answered.")
             else:
                 is_pinged = True
                 commands.put_nowait(("PING",))

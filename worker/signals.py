@@ -18,6 +18,7 @@ from shared.logs import configure_logging
 from shared.settings import get_settings
 from worker import resources
 from worker.drain import EX_DRAINED, ConsumerPost, Drain
+from worker.executors.registry import warm_up
 from worker.pool import TaskPool
 from worker.prefork import PreforkPool, ignore_drain_signal
 from worker.revocation import cancel_revoked
@@ -37,6 +38,7 @@ def connect() -> None:
     """Have Celery call this module; again makes no difference."""
     receivers: dict[Any, Callable[..., None]] = {
         signals.setup_logging: on_setup_logging,
+        signals.worker_init: on_worker_init,
         signals.worker_ready: on_worker_ready,
         signals.worker_process_init: on_worker_process_init,
         signals.worker_shutdown: on_worker_shutdown,
@@ -51,6 +53,11 @@ def connect() -> None:
 def on_setup_logging(**_: Any) -> None:
     """Log our way; that there is a receiver keeps Celery from its own."""
     configure_logging(get_settings(), process="worker")
+
+
+def on_worker_init(**_: Any) -> None:
+    """Load what the first run would otherwise wait for; before any fork, so that children share it."""
+    warm_up(get_settings().model)
 
 
 def on_worker_ready(sender: Any, **_: Any) -> None:

@@ -64,9 +64,16 @@ class Place:
     def vacate(self, now: float, code: int) -> float:
         """Note that the process ended; return the pause until another is to be started."""
         child, self.child = self.child, None
-        died_young = child is not None and now - child.started_at < YOUNG and code != EX_RECYCLE
-        self.early_deaths = self.early_deaths + 1 if died_young else 0
-        pause = min(PAUSE_MOST, PAUSE_FIRST * 2 ** (self.early_deaths - 1)) if died_young else 0.0
+        if child is not None and now - child.started_at < YOUNG and code != EX_RECYCLE:
+            return self.postpone(now)
+        self.early_deaths = 0
+        self.due = now
+        return 0.0
+
+    def postpone(self, now: float) -> float:
+        """Wait with the next start, longer from time to time; return the pause."""
+        pause = min(PAUSE_MOST, PAUSE_FIRST * 2**self.early_deaths)
+        self.early_deaths += 1
         self.due = now + pause
         return pause
 
@@ -139,25 +146,37 @@ class Supervisor:
         if self._stops_asked:
             return
         for place in self._places:
-            if place.child is None and place.due <= time.monotonic():
-                place.child = self._start()
+            now = time.monotonic()
+            if place.child is None and place.due <= now:
+                try:
+                    place.child = self._start()
+                except OSError as error:  # no memory, no more processes
+                    log.error("process not started", error=str(error), retry_in_seconds=place.postpone(now))
 
     def _start(self) -> Child:
         number = min(set(range(1, 2 * len(self._places) + 1)) - {child.number for child in self._children()})
         line, far_end = socket.socketpair()
-        options = replace(self._options.of_process(number), lifeline=far_end.fileno())
         with far_end:
-            process = subprocess.Popen(  # noqa: S603  # our own program
-                self._command(options),
-                pass_fds=[far_end.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
-            )
+            options = replace(self._options.of_process(number), lifeline=far_end.fileno())
+            process = self._spawn(options, line)
         line.setblocking(False)
         child = Child(process, line, number, time.monotonic())
         self._selector.register(line, selectors.EVENT_READ, child)
         log.info("process started", pid=process.pid, name=options.name)
         return child
+
+    def _spawn(self, options: ProcessOptions, line: socket.socket) -> subprocess.Popen[bytes]:
+        assert options.lifeline is not None  # noqa: S101  # the caller has just set it
+        try:
+            return subprocess.Popen(  # noqa: S603  # our own program
+                self._command(options),
+                pass_fds=[options.lifeline],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
+            )
+        except OSError:
+            line.close()
+            raise
 
     def _wait(self) -> None:
         """Wait for a signal, a word from a process, or the time of something due."""
@@ -195,9 +214,11 @@ class Supervisor:
             if place.child is not None and self._has_ended(place.child):
                 process = place.child.process
                 pause = place.vacate(time.monotonic(), process.returncode)
-                log.warning(
-                    "process ended", pid=process.pid, code=process.returncode, restart_in_seconds=pause
-                )
+                note = log.bind(pid=process.pid, code=process.returncode)
+                if self._stops_asked:
+                    note.info("process stopped")
+                else:
+                    note.warning("process ended", restart_in_seconds=pause)
 
     def _has_ended(self, child: Child) -> bool:
         if child.process.poll() is None:

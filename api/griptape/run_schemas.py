@@ -67,7 +67,7 @@ class RunView(BaseModel):
     status: RunStatus
     status_detail: Any = optional()
     input: str | None = optional()
-    args: list[str]
+    args: list[Argument]
     output: Any = optional()
     stream: bool
     model: str | None = optional()

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ def state_of(client: httpx2.Client, task_id: str) -> Any:
     return answer.json()["state"] if answer.status_code == 200 else None
 
 
+def press(client: httpx2.Client, button: str) -> bool:
+    return client.post(f"/api/worker/{button}").status_code == 200
+
+
 def test_terminate_button_stops_the_run_and_the_task_stays_revoked(
     bench: PoolBench, flower: httpx2.Client
 ) -> None:
@@ -70,10 +74,13 @@ def test_terminate_button_stops_the_run_and_the_task_stays_revoked(
 
 def test_pool_and_shutdown_buttons(bench: PoolBench, flower: httpx2.Client) -> None:
     with bench.worker(concurrency=1) as process:
-        press: Callable[[str], httpx2.Response] = flower.post
-        assert press("/api/worker/pool/grow/w@test?n=1").status_code == 200
+        eventually(
+            lambda: "w@test" in flower.get("/api/workers", params={"refresh": "1"}).json(),
+            "Flower to know of the worker",
+        )
+        assert press(flower, "pool/grow/w@test?n=1")
         tasks = [bench.start_task("wait", 60) for _ in range(2)]
-        assert press("/api/worker/pool/shrink/w@test?n=1").status_code == 200
-        press("/api/worker/shutdown/w@test")
+        assert press(flower, "pool/shrink/w@test?n=1")
+        assert press(flower, "shutdown/w@test")
         assert {bench.heard("stopped").id for _ in tasks} == {task.id for task in tasks}
         assert process.wait(10) == 0

@@ -51,9 +51,7 @@ def requeue(sessions: Sessions, run: Run) -> None:
 
 def claim(sessions: Sessions, run: Run, attempt: int) -> None:
     with unit_of_work(sessions) as session:
-        transitions.claim(
-            session, run.id, attempt=attempt, worker="w", lease_ttl=timedelta(seconds=20)
-        )
+        transitions.claim(session, run.id, attempt=attempt, worker="w", lease_ttl=timedelta(seconds=20))
 
 
 def test_run_that_waits_for_the_attempt_is_cancelled(

@@ -169,6 +169,24 @@ def test_error_that_escapes_the_tracer_gives_the_slot_back(pool: TaskPool, apply
     assert isinstance(request.errors[0].exception.exc, SystemExit)
 
 
+def test_system_without_a_thread_to_spare_fails_the_task_only(
+    pool: TaskPool, apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    request = Request()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        apply(request)
+    assert pool.wait_idle(0)
+    assert isinstance(request.errors[0].exception.exc, RuntimeError)
+    assert request.accepted_by is None
+    later = running(apply)
+    later.release.set()
+    assert pool.wait_idle(5)
+
+
 def test_abandoned_run_gives_its_slot_back_once(pool: TaskPool, apply: Apply) -> None:
     goes_on = threading.Event()
     request = Request()

@@ -33,7 +33,9 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-@pytest.mark.parametrize("model", ["echo", "echo/any", *(f"{p}/m" for p in registry.FRAMEWORK_PROVIDERS)])
+@pytest.mark.parametrize(
+    "model", ["echo", "echo/any", *(f"{p}/m" for p in sorted(registry.FRAMEWORK_PROVIDERS))]
+)
 def test_the_frameworks_providers_have_one_executor(model) -> None:
     assert registry.resolve(model) is registry.resolve("echo")
 
