@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.models import Assistant, Run
@@ -14,7 +14,7 @@ from worker.executors.base import RunContext
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What is read of a run in the transaction that claims it."""
+    """What is read of a run once it is claimed."""
 
     run_id: uuid.UUID
     attempt: int
@@ -24,14 +24,12 @@ class Claimed:
     args: tuple[str, ...]
     model: str | None
     stream: bool
-    waited_seconds: float  # from QUEUED to now
 
 
-def load_claimed(session: Session, run: Run) -> Claimed:
+def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
     """Read what the execution of a run needs."""
-    name, now = session.execute(
-        select(Assistant.name, func.clock_timestamp()).where(Assistant.id == run.assistant_id)
-    ).one()
+    run = session.get_one(Run, run_id)
+    name = session.scalars(select(Assistant.name).where(Assistant.id == run.assistant_id)).one()
     return Claimed(
         run_id=run.id,
         attempt=run.attempt,
@@ -41,7 +39,6 @@ def load_claimed(session: Session, run: Run) -> Claimed:
         args=tuple(run.args),
         model=run.model,
         stream=run.stream,
-        waited_seconds=round((now - run.queued_at).total_seconds(), 3),
     )
 
 

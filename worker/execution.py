@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -33,6 +33,8 @@ from worker.redaction import redact
 from worker.resources import Resources
 from worker.revocation import cancel_revoked
 from worker.usage import UsageMeter
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -66,31 +68,32 @@ def execute(
     Nothing is raised for what the run, its assistant or its callers do. What could not be recorded
     because PostgreSQL was away for too long is left to the reconciler.
     """
-    claimed = _claim(resources, run_id, attempt)
-    if claimed is None:
+    if not _claim(resources, run_id, attempt):
         return Ending.NOT_CLAIMED
-    ending = Attempt(resources, claimed, seat, resolve).run()
+    ending = Attempt(resources, run_id, attempt, seat, resolve).run()
     log.info("run attempt ended", ending=ending)
     return ending
 
 
-def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> Claimed | None:
-    worker = resources.worker_name
+def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> bool:
     try:
         with unit_of_work(resources.sessions) as session:
             applied = transitions.claim(
-                session, run_id, attempt=attempt, worker=worker, lease_ttl=resources.settings.lease_ttl
+                session,
+                run_id,
+                attempt=attempt,
+                worker=resources.worker_name,
+                lease_ttl=resources.settings.lease_ttl,
             )
             follow(session, resources.dispatcher, applied)
-            claimed = load_claimed(session, applied.run)
     except (TransitionRefusedError, RunNotFoundError) as refusal:
         log.info("run not claimed", reason=str(refusal))
-        return None
+        return False
     except OUTAGE_ERRORS as error:  # the run stays QUEUED; the reconciler sends it again
         log.warning("run not claimed", reason=str(error.__cause__ or error))
-        return None
-    log.info("run claimed", waited_seconds=claimed.waited_seconds)
-    return claimed
+        return False
+    log.info("run claimed")
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,17 @@ class Attempt:
     """A claimed run on its way to an end; every write is fenced by its attempt."""
 
     def __init__(
-        self, resources: Resources, claimed: Claimed, seat: Seat, resolve: Callable[[str], Executor]
+        self,
+        resources: Resources,
+        run_id: uuid.UUID,
+        number: int,
+        seat: Seat,
+        resolve: Callable[[str], Executor],
     ) -> None:
         self._resources = resources
         self._resolve = resolve
-        self._claimed = claimed
-        self._run_id = claimed.run_id
-        self._number = claimed.attempt
+        self._run_id = run_id
+        self._number = number
         self._seat = seat
         self._token = seat.token
         self._usage = UsageMeter()
@@ -127,11 +134,14 @@ class Attempt:
             except OUTAGE_ERRORS as error:
                 log.warning("run left to the reconciler", reason=str(error.__cause__ or error))
                 self._ending = Ending.LOST
+            except Exception:
+                log.exception("run attempt broke")
+                self._break(Reason.INTERNAL_ERROR, "Something went wrong in the worker; it was logged.")
         return self._ending
 
     def _start_and_execute(self) -> None:
         try:
-            context = build_context(self._resources.settings, self._claimed, self._token)
+            context = self._prepare()
             executor = self._resolve(context.model)
         except InvalidConfigurationError as error:
             self._break(Reason.INVALID_CONFIGURATION, str(error))
@@ -146,6 +156,13 @@ class Attempt:
             return
         self._writer.close()
         self._finish(result)
+
+    def _prepare(self) -> RunContext:
+        def load() -> Claimed:
+            with unit_of_work(self._resources.sessions) as session:
+                return load_claimed(session, self._run_id)
+
+        return build_context(self._resources.settings, self._persistently(load), self._token)
 
     def _start(self, context: RunContext) -> bool:
         if not self._apply(Trigger.START):
@@ -273,5 +290,5 @@ class Attempt:
 
         return self._persistently(apply)
 
-    def _persistently(self, work: Callable[[], bool]) -> bool:
+    def _persistently(self, work: Callable[[], T]) -> T:
         return persistently(work, grace=self._resources.settings.database_outage_grace)

@@ -21,6 +21,7 @@ from worker.options import ProcessOptions, SupervisorOptions
 YOUNG: Final = 10.0  # seconds; who dies younger may well die again
 PAUSE_FIRST: Final = 0.5  # seconds until one that died young is started again, doubled each time
 PAUSE_MOST: Final = 30.0  # seconds
+MOST_DOUBLINGS: Final = 10  # enough to get there, and no number to overflow after days of it
 STOP_MARGIN: Final = 5.0  # seconds beyond the graces until a stopping process is killed
 
 Command = Callable[[ProcessOptions], Sequence[str]]
@@ -72,7 +73,7 @@ class Place:
 
     def postpone(self, now: float) -> float:
         """Wait with the next start, longer from time to time; return the pause."""
-        pause = min(PAUSE_MOST, PAUSE_FIRST * 2**self.early_deaths)
+        pause = min(PAUSE_MOST, PAUSE_FIRST * 2.0 ** min(self.early_deaths, MOST_DOUBLINGS))
         self.early_deaths += 1
         self.due = now + pause
         return pause
@@ -151,32 +152,33 @@ class Supervisor:
                 try:
                     place.child = self._start()
                 except OSError as error:  # no memory, no more processes
-                    log.error("process not started", error=str(error), retry_in_seconds=place.postpone(now))
+                    pause = place.postpone(now)
+                    log.warning("process not started", error=str(error), restart_in_seconds=pause)
 
     def _start(self) -> Child:
         number = min(set(range(1, 2 * len(self._places) + 1)) - {child.number for child in self._children()})
         line, far_end = socket.socketpair()
-        with far_end:
-            options = replace(self._options.of_process(number), lifeline=far_end.fileno())
-            process = self._spawn(options, line)
+        options = replace(self._options.of_process(number), lifeline=far_end.fileno())
+        try:
+            process = self._spawn(options, far_end)
+        except OSError:
+            line.close()
+            raise
+        finally:
+            far_end.close()
         line.setblocking(False)
         child = Child(process, line, number, time.monotonic())
         self._selector.register(line, selectors.EVENT_READ, child)
         log.info("process started", pid=process.pid, name=options.name)
         return child
 
-    def _spawn(self, options: ProcessOptions, line: socket.socket) -> subprocess.Popen[bytes]:
-        assert options.lifeline is not None  # noqa: S101  # the caller has just set it
-        try:
-            return subprocess.Popen(  # noqa: S603  # our own program
-                self._command(options),
-                pass_fds=[options.lifeline],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
-            )
-        except OSError:
-            line.close()
-            raise
+    def _spawn(self, options: ProcessOptions, far_end: socket.socket) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603  # our own program
+            self._command(options),
+            pass_fds=[far_end.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
+        )
 
     def _wait(self) -> None:
         """Wait for a signal, a word from a process, or the time of something due."""

@@ -47,10 +47,13 @@ def get_assistant(session: SessionDep, principal: PrincipalDep, assistant_id: As
     "/{assistant_id}", response_model=AssistantView, responses=documented(_BAD, _UNKNOWN, TOO_LARGE)
 )
 def update_assistant(
-    session: SessionDep, principal: PrincipalDep, assistant_id: AssistantId, body: AssistantUpdate
+    session: SessionDep,
+    principal: PrincipalDep,
+    assistant_id: AssistantId,
+    body: AssistantUpdate | None = None,
 ) -> Assistant:
     """Change an assistant; a field that is absent stays as it is."""
-    return service.change(session, principal, assistant_id, body.given())
+    return service.change(session, principal, assistant_id, body.given() if body else {})
 
 
 @router.delete("/{assistant_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))

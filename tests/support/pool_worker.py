@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from celery import Celery
+from celery import Celery, signals
 from celery.exceptions import Ignore
 
 from shared.settings import get_settings
@@ -71,6 +71,7 @@ def main() -> None:
     if options.lifeline is not None:
         lifeline.hold(options.lifeline)
     app = make_app(get_settings())
+    signals.worker_init.disconnect(dispatch_uid="on_worker_init")  # these tasks need no framework
     register(app)
     os._exit(serve(app, options))
 

@@ -84,6 +84,14 @@ def test_a_change_leaves_what_it_does_not_name(client, make_assistant):
     assert client.get(url).json() == answer.json()
 
 
+@pytest.mark.parametrize("content", [b"", b"null", b"{}", b'{"colour": 1}'])
+def test_a_change_of_nothing_changes_nothing(client, make_assistant, content):
+    url = f"/api/assistants/{make_assistant(description='old').id}"
+    before = client.get(url).json()
+    answer = client.patch(url, content=content)
+    assert (answer.status_code, answer.json()) == (200, before)
+
+
 def test_null_clears_a_text_and_leaves_the_rest(client, make_assistant):
     assistant = make_assistant(description="old", input="Do.", model="echo", tool_ids=[uuid.uuid4()])
     changed = client.patch(

@@ -9,6 +9,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from api import subscriber
 from shared import channels
 from shared.db import unit_of_work
 from shared.events import log
@@ -297,6 +298,33 @@ def test_a_dropped_subscription_is_renewed_and_nothing_is_missed(
             assert reader.next()["payload"]["token"] == f"unheard {round_}"
         publish(end(run))
         assert seqs(reader.frames()) == [5, 6]
+
+
+@pytest.fixture
+def impatience(monkeypatch):
+    """Let a connection be asked soon whether it is still there."""
+    monkeypatch.setattr(subscriber, "PING_AFTER", 0.05)
+
+
+def test_a_redis_that_falls_silent_is_noticed_and_found_again(impatience, served, redis_client):
+    listener = served.resources.subscriber
+    wait_until(lambda: listener.is_connected)
+    redis_client.client_pause(1000)
+    wait_until(lambda: not listener.is_connected, what="silence to be noticed")
+    wait_until(lambda: listener.is_connected, what="a new connection")
+
+
+def test_a_quiet_connection_is_kept(impatience, served, redis_client):
+    listener = served.resources.subscriber
+    wait_until(lambda: listener.is_connected)
+    connection = listener._commands
+
+    def pings():
+        return redis_client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
+
+    before = pings()
+    wait_until(lambda: pings() > before + 4, what="some pings")
+    assert listener._commands is connection
 
 
 @pytest.mark.parametrize("setting_overrides", [{"stream_reread": 0.05}])

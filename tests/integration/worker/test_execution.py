@@ -196,6 +196,18 @@ def test_an_unknown_model_ends_the_run_in_error(resources, make_run, reload):
     assert reload(run).status_detail["reason"] == Reason.INVALID_CONFIGURATION
 
 
+def test_a_fault_of_the_worker_ends_the_run_in_error(resources, make_run, reload):
+    run = make_run()
+
+    def resolve(_model):
+        raise ZeroDivisionError
+
+    assert execute(resources, run.id, 1, FakeSeat(), resolve=resolve) is Ending.BROKEN
+    after = reload(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, Reason.INTERNAL_ERROR)
+    assert "ZeroDivisionError" not in after.status_detail["message"]
+
+
 def test_a_second_message_does_nothing(resources, make_run, reload):
     run = make_run(status=RunStatus.RUNNING)
     assert execute(resources, run.id, 1, FakeSeat()) is Ending.NOT_CLAIMED
