@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from shared.errors import (
+    ConflictError,
     InvalidRequestError,
     LeaseLostError,
     NotFoundError,
@@ -57,6 +58,7 @@ STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
     NotFoundError: HTTPStatus.NOT_FOUND,
+    ConflictError: HTTPStatus.CONFLICT,
     TransitionRefusedError: HTTPStatus.CONFLICT,
     LeaseLostError: HTTPStatus.CONFLICT,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,

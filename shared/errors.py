@@ -55,6 +55,38 @@ class EventNotFoundError(NotFoundError):
     """There is no such event."""
 
 
+class ThreadNotFoundError(NotFoundError):
+    """There is no such thread."""
+
+
+class MessageNotFoundError(NotFoundError):
+    """There is no such message."""
+
+
+class RulesetNotFoundError(NotFoundError):
+    """There is no such ruleset."""
+
+
+class RuleNotFoundError(NotFoundError):
+    """There is no such rule."""
+
+
+class OrganizationNotFoundError(NotFoundError):
+    """There is no such organization."""
+
+
+class UserNotFoundError(NotFoundError):
+    """There is no such user."""
+
+
+class ApiKeyNotFoundError(NotFoundError):
+    """There is no such API key."""
+
+
+class ConflictError(RunyardError):
+    """What is there already forbids it."""
+
+
 class UnauthenticatedError(RunyardError):
     """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
 

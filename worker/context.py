@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from shared.artifacts import decode_text
 from shared.models import Assistant, Run
+from shared.rulesets.queries import rules_in_force
 from shared.settings import Settings
+from shared.threads.queries import page_of_messages
 from worker.cancellation import CancelToken
-from worker.executors.base import RunContext
+from worker.executors.base import Exchange, Rule, Ruleset, RunContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Claimed:
     args: tuple[str, ...]
     model: str | None
     stream: bool
+    rulesets: tuple[Ruleset, ...]
+    history: tuple[Exchange, ...]
 
 
 def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
@@ -39,7 +44,23 @@ def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
         args=tuple(run.args),
         model=run.model,
         stream=run.stream,
+        rulesets=_rulesets(session, run),
+        history=_history(session, run),
     )
+
+
+def _rulesets(session: Session, run: Run) -> tuple[Ruleset, ...]:
+    found = rules_in_force(session, run.ruleset_ids, organization_id=run.organization_id)
+    return tuple(
+        Ruleset(name, tuple(Rule(rule_name, text) for rule_name, text in rules)) for name, rules in found
+    )
+
+
+def _history(session: Session, run: Run) -> tuple[Exchange, ...]:
+    if run.thread_id is None:
+        return ()
+    messages = page_of_messages(session, run.thread_id).messages
+    return tuple(Exchange(decode_text(one.input), decode_text(one.output)) for one in messages)
 
 
 def build_context(settings: Settings, claimed: Claimed, token: CancelToken) -> RunContext:
@@ -53,6 +74,8 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken) -> R
         input=claimed.input,
         args=claimed.args,
         stream=claimed.stream,
+        rulesets=claimed.rulesets,
+        history=claimed.history,
         max_duration=settings.max_duration,
         token=token,
         options={"echo_words_per_second": settings.echo_words_per_second},

@@ -7,13 +7,15 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy.orm import Session
 
 from shared.db import OUTAGE_ERRORS, unit_of_work
 from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.models import JsonObject
-from shared.runs import transitions
+from shared.runs import service, transitions
 from shared.runs.effects import follow
 from shared.runs.lifecycle import TRANSITIONS, Reason, StoppedHow, Trigger
+from shared.runs.service import Success
 from worker.cancellation import RunStopped, Seat, StopReason
 from worker.context import Claimed, build_context, load_claimed
 from worker.event_writer import EventWriter
@@ -190,8 +192,8 @@ class Attempt:
 
     def _finish(self, result: Outcome | _Stopped | _Misconfigured) -> None:
         match result:
-            case Succeeded(output):
-                self._succeed(output)
+            case Succeeded(output, prompt):
+                self._succeed(Success(prompt=prompt, output=output, usage=self._usage.total()))
             case Failed(message, reason):
                 self._fail(reason, message)
             case _Misconfigured(message):
@@ -199,9 +201,11 @@ class Attempt:
             case _Stopped(how):
                 self._stopped(how)
 
-    def _succeed(self, output: JsonObject) -> None:
-        detail = {"reason": Reason.COMPLETED, "message": "The assistant answered."}
-        if self._apply(Trigger.SUCCEED, detail, output=output, usage=self._usage.total()):
+    def _succeed(self, success: Success) -> None:
+        def succeed(session: Session) -> None:
+            service.succeed(session, self._resources.dispatcher, self._run_id, success, attempt=self._number)
+
+        if self._move(Trigger.SUCCEED, succeed):
             self._ending = Ending.SUCCEEDED
         else:
             self._stopped(StoppedHow.COOPERATIVE)
@@ -269,26 +273,34 @@ class Attempt:
             self._seat.abandon()
 
     def _apply(self, trigger: Trigger, detail: JsonObject | None = None, **values: Any) -> bool:
-        """Apply a transition of this attempt, however often its commit has to be repeated.
+        """Apply a transition of this attempt; False if the run is no longer its own."""
+
+        def apply(session: Session) -> None:
+            applied = transitions.apply(
+                session, self._run_id, trigger, attempt=self._number, detail=detail, values=values
+            )
+            follow(session, self._resources.dispatcher, applied)
+
+        return self._move(trigger, apply)
+
+    def _move(self, trigger: Trigger, move: Callable[[Session], None]) -> bool:
+        """Do a move of this attempt, however often its commit has to be repeated.
 
         Returns:
             False if the run is no longer this attempt's.
         """
         target = next(iter(TRANSITIONS[trigger].values()))
 
-        def apply() -> bool:
+        def once() -> bool:
             try:
                 with unit_of_work(self._resources.sessions) as session:
-                    applied = transitions.apply(
-                        session, self._run_id, trigger, attempt=self._number, detail=detail, values=values
-                    )
-                    follow(session, self._resources.dispatcher, applied)
+                    move(session)
             except TransitionRefusedError as refusal:
                 # A commit whose answer got lost went through: the run is where it was to go.
                 return refusal.status == target and refusal.attempt == self._number
             return True
 
-        return self._persistently(apply)
+        return self._persistently(once)
 
     def _persistently(self, work: Callable[[], T]) -> T:
         return persistently(work, grace=self._resources.settings.database_outage_grace)

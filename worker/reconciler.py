@@ -21,6 +21,7 @@ from shared.dispatch import Dispatcher
 from shared.logs import configure_logging
 from shared.models import JsonObject, Run
 from shared.runs import queries, transitions
+from shared.runs.admission import admit_next, find_free_threads_waited_for
 from shared.runs.effects import follow
 from shared.runs.lifecycle import Reason, RunStatus, StoppedHow, Trigger
 from shared.settings import Settings, get_settings
@@ -51,7 +52,14 @@ class Reconciler:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: PostgreSQL is away.
         """
-        steps = (self._take_over, self._confirm_stops, self._expire, self._time_out, self._republish)
+        steps = (
+            self._take_over,
+            self._confirm_stops,
+            self._expire,
+            self._time_out,
+            self._admit,
+            self._republish,
+        )
         return sum(self._repeat(step) for step in steps)
 
     def run(self, stop: threading.Event) -> None:
@@ -128,6 +136,13 @@ class Reconciler:
             self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
             self._dispatcher.revoke(session, run.id, attempt=run.attempt)
         return len(overdue)
+
+    def _admit(self, session: Session) -> int:
+        free = find_free_threads_waited_for(session, limit=BATCH)
+        admitted = [admit_next(session, self._dispatcher, thread_id) for thread_id in free]
+        for run_id in filter(None, admitted):
+            log.warning("run was left waiting for a free thread", run_id=str(run_id))
+        return len(admitted)
 
     def _republish(self, session: Session) -> int:
         try:

@@ -1,15 +1,12 @@
 """The shapes of assistants (contract: griptape §5)."""
 
 import uuid
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.griptape.fields import Description, Ids, Instant, Model, Name, optional
+from api.griptape.fields import Description, Ids, Instant, Model, Name, given, optional
 from api.griptape.pagination import Pagination
-
-_CLEARED: Final[dict[str, Any]] = {"description": "", "input": None, "model": None}
-"""What null makes of a field; for any other field null is the same as absent."""
 
 
 class _AssistantFields(BaseModel):
@@ -24,9 +21,7 @@ class _AssistantFields(BaseModel):
 
     def given(self) -> dict[str, Any]:
         """The fields the caller set."""
-        fields = self.model_dump(exclude_unset=True)
-        present = {name: value for name, value in fields.items() if value is not None}
-        return present | {name: _CLEARED[name] for name in _CLEARED.keys() & (fields.keys() - present.keys())}
+        return given(self, cleared={"description": "", "input": None, "model": None})
 
 
 class AssistantCreate(_AssistantFields):

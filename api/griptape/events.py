@@ -46,7 +46,7 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     response_model=EventPage,
     responses=documented(_BAD, _UNKNOWN),
 )
-def list_assistant_run_events(
+def list_assistant_events(
     session: SessionDep,
     principal: PrincipalDep,
     assistant_run_id: RunId,
@@ -71,6 +71,7 @@ def list_assistant_run_events(
 
 @router.get(
     "/assistant-runs/{assistant_run_id}/events/stream",
+    operation_id="GetAssistantRunEventsSSE",
     response_class=StreamingResponse,
     responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
 )

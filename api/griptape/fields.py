@@ -2,14 +2,28 @@
 
 import re
 import uuid
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from shared.errors import AssistantNotFoundError, EventNotFoundError, NotFoundError, RunNotFoundError
+from shared.errors import (
+    ApiKeyNotFoundError,
+    AssistantNotFoundError,
+    EventNotFoundError,
+    MessageNotFoundError,
+    NotFoundError,
+    OrganizationNotFoundError,
+    RuleNotFoundError,
+    RulesetNotFoundError,
+    RunNotFoundError,
+    ThreadNotFoundError,
+    UserNotFoundError,
+)
 from shared.instants import rfc3339
 
 MAX_NUMBER: Final = 2_147_483_647
@@ -35,6 +49,13 @@ def _id_or(error: type[NotFoundError]) -> BeforeValidator:
 AssistantId = Annotated[uuid.UUID, _id_or(AssistantNotFoundError), Path()]
 RunId = Annotated[uuid.UUID, _id_or(RunNotFoundError), Path()]
 EventId = Annotated[uuid.UUID, _id_or(EventNotFoundError), Path()]
+ThreadId = Annotated[uuid.UUID, _id_or(ThreadNotFoundError), Path()]
+MessageId = Annotated[uuid.UUID, _id_or(MessageNotFoundError), Path()]
+RulesetId = Annotated[uuid.UUID, _id_or(RulesetNotFoundError), Path()]
+RuleId = Annotated[uuid.UUID, _id_or(RuleNotFoundError), Path()]
+UserId = Annotated[uuid.UUID, _id_or(UserNotFoundError), Path()]
+OrganizationId = Annotated[uuid.UUID, _id_or(OrganizationNotFoundError), Path()]
+ApiKeyId = Annotated[uuid.UUID, _id_or(ApiKeyNotFoundError), Path()]
 
 
 def whole(*, default: int | None) -> BeforeValidator:
@@ -65,12 +86,37 @@ def _model(value: str) -> str:
     return value
 
 
+def _nothing_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=200)]
 Model = Annotated[str, StringConstraints(max_length=200), AfterValidator(_model)]
+LongDescription = Annotated[str, StringConstraints(max_length=2000)]
+Alias = Annotated[str | None, StringConstraints(max_length=200), BeforeValidator(_nothing_is_none)]
+"""A name to be found by; null and the empty string mean none."""
+
+Metadata = dict[str, Any]
 Ids = Annotated[list[uuid.UUID], Field(fail_fast=True)]
 
 Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+
+
+def given(
+    model: BaseModel, *, but: AbstractSet[str] = frozenset(), cleared: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The fields of a request that the caller set, as the tables name them.
+
+    Args:
+        but: fields that are no columns.
+        cleared: what null makes of a field; for any other field null is the same as absent.
+    """
+    fields = model.model_dump(exclude_unset=True, exclude=set(but))
+    present = {name: value for name, value in fields.items() if value is not None}
+    nulls = {name: value for name, value in (cleared or {}).items() if fields.get(name, ...) is None}
+    both = {**present, **nulls}
+    return {"meta" if name == "metadata" else name: value for name, value in both.items()}
 
 
 def optional() -> Any:

@@ -13,6 +13,9 @@ from api.griptape.fields import MAX_NUMBER, at_most, optional, whole
 DEFAULT_SIZE: Final = 100
 MAX_SIZE: Final = 1000
 
+EVERYTHING: Final = MAX_NUMBER
+"""The size of a page for clients that never ask for a second one."""
+
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
@@ -25,6 +28,10 @@ class PageQuery:
     def offset(self) -> int:
         return (self.number - 1) * self.size
 
+    @property
+    def limit(self) -> int | None:
+        return None if self.size == EVERYTHING else self.size
+
 
 async def _page_query(
     page: Annotated[int, Ge(1), Le(MAX_NUMBER), whole(default=1), Query()] = 1,
@@ -33,7 +40,18 @@ async def _page_query(
     return PageQuery(page, page_size)
 
 
+async def _whole_page_query(
+    page: Annotated[int | None, Ge(1), Le(MAX_NUMBER), whole(default=None), Query()] = None,
+    page_size: Annotated[int | None, Ge(1), Le(MAX_NUMBER), whole(default=None), Query()] = None,
+) -> PageQuery:
+    if page is None and page_size is None:
+        return PageQuery(1, EVERYTHING)
+    return PageQuery(page or 1, min(page_size or DEFAULT_SIZE, MAX_SIZE))
+
+
 PageDep = Annotated[PageQuery, Depends(_page_query)]
+WholePageDep = Annotated[PageQuery, Depends(_whole_page_query)]
+"""A page that holds everything, unless the caller asks for less."""
 
 
 class Pagination(BaseModel):
@@ -48,10 +66,11 @@ class Pagination(BaseModel):
 
     @classmethod
     def of(cls, page: PageQuery, *, total: int) -> Self:
-        pages = math.ceil(total / page.size)
+        size = page.limit or max(total, 1)
+        pages = math.ceil(total / size)
         return cls(
             page_number=page.number,
-            page_size=page.size,
+            page_size=size,
             total_count=total,
             total_pages=pages,
             next_page=page.number + 1 if page.number < pages else None,

@@ -2,9 +2,32 @@
 
 from fastapi import APIRouter
 
-from api.griptape import assistants, events, runs
+from api.griptape import (
+    api_keys,
+    assistants,
+    events,
+    messages,
+    organizations,
+    rules,
+    rulesets,
+    runs,
+    threads,
+    users,
+)
+
+RESOURCES = (
+    users,
+    api_keys,
+    organizations,
+    assistants,
+    runs,
+    events,
+    threads,
+    messages,
+    rulesets,
+    rules,
+)
 
 router = APIRouter(prefix="/api")
-router.include_router(assistants.router)
-router.include_router(runs.router)
-router.include_router(events.router)
+for resource in RESOURCES:
+    router.include_router(resource.router)

@@ -8,7 +8,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from api.griptape.fields import Ids, Instant, Model, optional
 from api.griptape.pagination import Pagination
-from api.griptape.threads import NoNewThread, NoThreadId
 from shared.models import RESOURCE_LISTS
 from shared.runs.lifecycle import RunStatus
 from shared.runs.service import RunRequest
@@ -22,13 +21,21 @@ Argument = Annotated[str, BeforeValidator(_text)]
 """Text; anything else becomes its JSON, since clients send artifact values unconverted."""
 
 
+def _nothing_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+OptionalId = Annotated[uuid.UUID | None, BeforeValidator(_nothing_is_none)]
+"""Null and the empty string mean no thread, as some clients say it."""
+
+
 class RunCreate(BaseModel):
     """What to run. A list that is present, even empty, stands in for the assistant's own."""
 
     args: list[Argument] | None = None
     input: str | None = None
-    thread_id: NoThreadId = None
-    new_thread: NoNewThread = None
+    thread_id: OptionalId = None
+    new_thread: StrictBool | None = None
     stream: StrictBool | None = None
     model: Model | None = None
     knowledge_base_ids: Ids | None = None
@@ -48,6 +55,8 @@ class RunCreate(BaseModel):
             args=self.args or (),
             stream=bool(self.stream),
             model=self.model,
+            thread_id=self.thread_id,
+            new_thread=bool(self.new_thread),
             replace=self._lists(""),
             add=self._lists("additional_"),
         )

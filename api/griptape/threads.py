@@ -1,17 +1,87 @@
-"""Threads, which this release does not have yet: a run may only ask for none."""
+"""Threads: list, create, read, change, delete (contract: griptape §10)."""
 
-from typing import Annotated
+import uuid
+from http import HTTPStatus
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, StrictBool
-from pydantic_core import PydanticCustomError
+from fastapi import APIRouter, Depends, Query
+
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
+from api.griptape.errors import documented
+from api.griptape.fields import ThreadId
+from api.griptape.pagination import PageDep, Pagination
+from api.griptape.thread_schemas import Creator, ThreadCreate, ThreadList, ThreadUpdate, ThreadView
+from api.routing import KeyedRoute
+from shared.models import Thread
+from shared.threads import queries, service
+from shared.threads.queries import ThreadFilter
+
+router = APIRouter(prefix="/threads", tags=["Threads"], route_class=KeyedRoute)
+
+_BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+_TAKEN = HTTPStatus.CONFLICT
 
 
-def _refuse(value: object) -> None:
-    if value:
-        raise PydanticCustomError("threads_unavailable", "This release has no threads; leave this out.")
+async def _filter(
+    alias: Annotated[str | None, Query()] = None,
+    starts_with: Annotated[str | None, Query()] = None,
+    created_by: Annotated[Creator, Query()] = None,
+) -> ThreadFilter:
+    return ThreadFilter(alias=alias, starts_with=starts_with, created_by=created_by)
 
 
-NoThreadId = Annotated[str | None, AfterValidator(_refuse)]
-"""Null and the empty string mean no thread, as some clients say it."""
+@router.get("", response_model=ThreadList, responses=documented(_BAD))
+def list_threads(
+    session: SessionDep,
+    principal: PrincipalDep,
+    page: PageDep,
+    wanted: Annotated[ThreadFilter, Depends(_filter)],
+) -> dict[str, Any]:
+    """List threads, newest first; `alias` matches exactly, `starts_with` the name or the alias."""
+    found = queries.page(
+        session, wanted, organization_id=principal.organization_id, offset=page.offset, limit=page.size
+    )
+    sizes = queries.sizes(session, [thread.id for thread in found.threads])
+    return {
+        "threads": [ThreadView.of(thread, sizes) for thread in found.threads],
+        "pagination": Pagination.of(page, total=found.total),
+    }
 
-NoNewThread = Annotated[StrictBool | None, AfterValidator(_refuse)]
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses=documented(_BAD, _TAKEN, _LARGE),
+)
+def create_thread(session: SessionDep, principal: PrincipalDep, body: ThreadCreate) -> ThreadView:
+    """Create a thread; an alias is one thread's in an organization."""
+    thread = service.create(session, principal, body.given(), body.new_messages() or ())
+    return _view(session, thread)
+
+
+@router.get("/{thread_id}", responses=documented(_UNKNOWN))
+def get_thread(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> ThreadView:
+    """Read a thread."""
+    return _view(session, queries.get_thread(session, thread_id, organization_id=principal.organization_id))
+
+
+@router.patch("/{thread_id}", responses=documented(_BAD, _UNKNOWN, _TAKEN, _LARGE))
+def update_thread(
+    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, body: ThreadUpdate
+) -> ThreadView:
+    """Change a thread; `messages`, if present, replace all of its messages."""
+    thread = service.change(session, principal, thread_id, body.given(), body.new_messages())
+    return _view(session, thread)
+
+
+@router.delete("/{thread_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+def delete_thread(
+    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, thread_id: ThreadId
+) -> None:
+    """Delete a thread with its messages; its runs stay readable."""
+    service.delete(session, dispatcher, principal, thread_id)
+
+
+def _view(session: SessionDep, thread: Thread) -> ThreadView:
+    identifiers: list[uuid.UUID] = [thread.id]
+    return ThreadView.of(thread, queries.sizes(session, identifiers))

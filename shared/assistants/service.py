@@ -8,6 +8,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from shared.assistants.queries import get_assistant
+from shared.assistants.resources import check_resources, resources_in
 from shared.keys.principal import Principal
 from shared.models import RESOURCE_LISTS, Assistant
 
@@ -16,7 +17,11 @@ CHANGEABLE: Final = frozenset({"name", "description", "input", "model", *RESOURC
 
 
 def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Assistant:
-    """Create an assistant from a subset of `CHANGEABLE`, `name` among them."""
+    """Create an assistant from a subset of `CHANGEABLE`, `name` among them.
+
+    Raises:
+        InvalidRequestError: a resource it names does not exist.
+    """
     assistant = Assistant(organization_id=principal.organization_id, created_by=principal.user_id, **fields)
     session.add(assistant)
     session.flush()
@@ -31,8 +36,10 @@ def change(
 
     Raises:
         AssistantNotFoundError: there is no such assistant in the principal's organization.
+        InvalidRequestError: a resource it names does not exist.
     """
     assistant = get_assistant(session, assistant_id, organization_id=principal.organization_id)
+    check_resources(session, principal, resources_in(fields))
     for name, value in fields.items():
         setattr(assistant, name, value)
     session.flush()

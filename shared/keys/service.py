@@ -3,25 +3,19 @@
 import hashlib
 import secrets
 import uuid
+from collections.abc import Mapping
+from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from shared.errors import NotFoundError
 from shared.keys.principal import Principal
+from shared.keys.queries import get_key
 from shared.models import ApiKey, Membership, Organization, User
 
 PREFIX = "ry_"
 SECRET_BYTES = 32
-
-
-class OrganizationNotFoundError(NotFoundError):
-    """There is no such organization."""
-
-
-class UserNotFoundError(NotFoundError):
-    """There is no such user in that organization."""
 
 
 def hash_secret(secret: str) -> bytes:
@@ -84,3 +78,35 @@ def ensure_member(session: Session, *, organization: str, email: str) -> tuple[u
         insert(Membership).values(organization_id=owner.id, user_id=user.id).on_conflict_do_nothing()
     )
     return owner.id, user.id
+
+
+def rename_key(session: Session, principal: Principal, key_id: uuid.UUID, name: str) -> ApiKey:
+    """Give a key another name.
+
+    Raises:
+        ApiKeyNotFoundError: there is no such key in the principal's organization.
+    """
+    key = get_key(session, key_id, organization_id=principal.organization_id)
+    key.name = name
+    session.flush()
+    session.refresh(key)
+    return key
+
+
+def delete_key(session: Session, principal: Principal, key_id: uuid.UUID) -> None:
+    """Delete a key; every process has stopped accepting it after `key_cache_ttl`.
+
+    Raises:
+        ApiKeyNotFoundError: there is no such key in the principal's organization.
+    """
+    session.delete(get_key(session, key_id, organization_id=principal.organization_id))
+
+
+def record_use(session: Session, used_at: Mapping[uuid.UUID, datetime]) -> None:
+    """Record when keys were last used; an instant older than the one recorded changes nothing."""
+    for key_id, instant in used_at.items():
+        session.execute(
+            update(ApiKey)
+            .where(ApiKey.id == key_id)
+            .values(last_used_at=func.greatest(ApiKey.last_used_at, instant), updated_at=ApiKey.updated_at)
+        )

@@ -4,8 +4,10 @@ from shared.models.api_key import ApiKey
 from shared.models.assistant import RESOURCE_LISTS, Assistant
 from shared.models.base import Base, JsonObject
 from shared.models.organization import Organization
+from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
 from shared.models.run_event import FINISH, RUN_COMPLETED, Origin, RunEvent
+from shared.models.thread import Message, Thread
 from shared.models.user import Membership, User
 
 __all__ = [
@@ -17,9 +19,14 @@ __all__ = [
     "Base",
     "JsonObject",
     "Membership",
+    "Message",
     "Organization",
     "Origin",
+    "Rule",
+    "Ruleset",
+    "RulesetRule",
     "Run",
     "RunEvent",
+    "Thread",
     "User",
 ]

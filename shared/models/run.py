@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.assistant import Resources
 from shared.models.base import Base, Identified, JsonObject, Timestamped
-from shared.runs.lifecycle import HELD, TERMINAL, RunStatus
+from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunStatus
 
 
 def _listed(statuses: frozenset[RunStatus]) -> str:
@@ -18,6 +18,7 @@ def _listed(statuses: frozenset[RunStatus]) -> str:
 
 
 _IS_HELD = f"status IN ({_listed(HELD)})"
+_IS_ACTIVE = f"status IN ({_listed(ACTIVE)})"
 _IS_TERMINAL = f"status IN ({_listed(TERMINAL)})"
 
 
@@ -28,7 +29,8 @@ class Run(Resources, Identified, Timestamped, Base):
     reconciler, paced by `dispatched_at` and `dispatch_count`.
     `attempt` is the fencing token; `losses` is what counts against the limit of attempts.
     A run cancelled while a worker held it `is_stopping`, and keeps its lease, until the worker has
-    said how the work stopped.
+    said how the work stopped. A run that `waits_for_thread` is sent to no worker until an earlier run
+    of its thread has ended.
     """
 
     __tablename__ = "runs"
@@ -37,6 +39,11 @@ class Run(Resources, Identified, Timestamped, Base):
             ["organization_id", "assistant_id"],
             ["assistants.organization_id", "assistants.id"],
             ondelete="CASCADE",
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", "thread_id"],
+            ["threads.organization_id", "threads.id"],
+            ondelete="SET NULL (thread_id)",
         ),
         ForeignKeyConstraint(["created_by"], ["users.id"]),
         CheckConstraint(f"({_IS_TERMINAL}) = (completed_at IS NOT NULL)", name="one_end"),
@@ -52,6 +59,9 @@ class Run(Resources, Identified, Timestamped, Base):
             "status NOT IN ('RUNNING', 'SUCCEEDED', 'FAILED') OR started_at IS NOT NULL",
             name="started",
         ),
+        CheckConstraint(
+            "NOT waits_for_thread OR (status = 'QUEUED' AND thread_id IS NOT NULL)", name="waiting"
+        ),
         CheckConstraint("status <> 'SUCCEEDED' OR output IS NOT NULL", name="success_has_output"),
         CheckConstraint(
             "attempt >= 0 AND losses BETWEEN 0 AND attempt AND event_count >= 0", name="counters"
@@ -66,6 +76,15 @@ class Run(Resources, Identified, Timestamped, Base):
             "id",
             postgresql_where=text("is_stopping"),
         ),
+        # One run at a time has a thread; the others wait for it, in the order of their creation.
+        Index(
+            "uq_runs_thread",
+            "thread_id",
+            unique=True,
+            postgresql_where=text(f"thread_id IS NOT NULL AND {_IS_ACTIVE} AND NOT waits_for_thread"),
+        ),
+        Index("ix_runs_thread", "thread_id", postgresql_where=text("thread_id IS NOT NULL")),
+        Index("ix_runs_waiting", "thread_id", "created_at", postgresql_where=text("waits_for_thread")),
         {"postgresql_with": {"fillfactor": 80}},
     )
 
@@ -73,6 +92,8 @@ class Run(Resources, Identified, Timestamped, Base):
     assistant_id: Mapped[uuid.UUID]
     created_by: Mapped[uuid.UUID]
 
+    thread_id: Mapped[uuid.UUID | None]
+    waits_for_thread: Mapped[bool] = mapped_column(server_default="false")
     input: Mapped[str | None]
     args: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
     stream: Mapped[bool] = mapped_column(server_default="false")

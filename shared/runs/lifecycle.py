@@ -49,6 +49,9 @@ TRANSITIONS: Final[Mapping[Trigger, Mapping[RunStatus, RunStatus]]] = {
 TERMINAL: Final = frozenset(RunStatus) - {s for moves in TRANSITIONS.values() for s in moves}
 """The statuses that nothing ever leaves."""
 
+ACTIVE: Final = frozenset(RunStatus) - TERMINAL
+"""The statuses of a run that has not ended."""
+
 HELD: Final = frozenset({RunStatus.STARTING, RunStatus.RUNNING})
 """The statuses in which a worker holds the run under a lease, and may write."""
 
@@ -63,6 +66,7 @@ class Reason(StrEnum):
     CANCELLED = "Cancelled"
     TIMED_OUT = "TimedOut"
     EXPIRED = "Expired"
+    WAITING_FOR_THREAD = "WaitingForThread"
     WORKER_LOST = "WorkerLost"
     WORKER_DRAINED = "WorkerDrained"
     TOO_MANY_ATTEMPTS = "TooManyAttempts"

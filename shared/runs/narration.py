@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from shared.artifacts import error_artifact
 from shared.events.log import NewEvent
 from shared.instants import rfc3339, rfc3339_or_none
 from shared.models import FINISH, RUN_COMPLETED, JsonObject, Origin, Run
@@ -81,19 +82,6 @@ def _completed(run: Run) -> NewEvent:
 
 def _message(run: Run) -> str:
     return str((run.status_detail or {}).get("message", run.status))
-
-
-def error_artifact(message: str) -> JsonObject:
-    """An artifact that carries an error, in the framework's own form."""
-    identifier = uuid.uuid4().hex
-    return {
-        "type": "ErrorArtifact",
-        "id": identifier,
-        "reference": None,
-        "meta": {},
-        "name": identifier,
-        "value": message,
-    }
 
 
 NARRATION: Final[Mapping[Trigger, tuple[Narrator, ...]]] = {

@@ -105,7 +105,9 @@ def lock_undelivered(
     pause = func.make_interval(0, 0, 0, 0, 0, 0, after.total_seconds() * func.power(2, doublings))
     undelivered = or_(Run.dispatched_at.is_(None), Run.dispatched_at < func.now() - pause)
     return session.scalars(
-        _skip_locked(select(Run).where(Run.status == RunStatus.QUEUED, undelivered), limit)
+        _skip_locked(
+            select(Run).where(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered), limit
+        )
     ).all()
 
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from shared.artifacts import encode_artifact, text_artifact
 from shared.assistants import queries as assistants
+from shared.assistants.resources import check_resources
 from shared.dispatch import Dispatcher
-from shared.errors import TransitionRefusedError
+from shared.errors import ThreadNotFoundError, TransitionRefusedError
 from shared.events import log
 from shared.keys.principal import Principal
-from shared.models import RESOURCE_LISTS, Assistant, Run
-from shared.runs import queries, transitions
+from shared.models import RESOURCE_LISTS, Assistant, JsonObject, Run
+from shared.runs import admission, queries, transitions
 from shared.runs.effects import follow
-from shared.runs.lifecycle import RunStatus, Trigger
+from shared.runs.lifecycle import Reason, RunStatus, Trigger
 from shared.runs.narration import queued
+from shared.threads import service as threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class RunRequest:
     args: Sequence[str] = ()
     stream: bool = False
     model: str | None = None
+    thread_id: uuid.UUID | None = None
+    new_thread: bool = False
     replace: Mapping[str, Sequence[uuid.UUID]] = field(default_factory=dict)
     add: Mapping[str, Sequence[uuid.UUID]] = field(default_factory=dict)
 
@@ -45,6 +50,15 @@ class RunRequest:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The answer of a run, and what it answers."""
+
+    prompt: str
+    output: JsonObject  # an artifact
+    usage: JsonObject | None
+
+
 def submit(
     session: Session,
     dispatcher: Dispatcher,
@@ -55,33 +69,92 @@ def submit(
     """Accept a run: it is durable once this transaction commits, then it is sent to the workers.
 
     The run keeps the assistant's input and model of this moment, so that a later change of the
-    assistant does not reach a run that was accepted before it.
+    assistant does not reach a run that was accepted before it. While an earlier run of its thread has
+    not ended, it is accepted all the same, and sent when its turn comes.
 
     Raises:
         AssistantNotFoundError: there is no such assistant in the principal's organization.
+        ThreadNotFoundError: there is no such thread there.
+        InvalidRequestError: a resource it names does not exist there.
     """
     assistant = assistants.get_assistant(session, assistant_id, organization_id=principal.organization_id)
+    resources = request.resources(assistant)
+    check_resources(session, principal, {**request.replace, **_additional(request)})
+    thread_id = _thread_of(session, principal, request)
+    waits = thread_id is not None and admission.is_busy(session, thread_id)
     run = Run(
         id=uuid.uuid4(),
         organization_id=principal.organization_id,
         assistant_id=assistant.id,
         created_by=principal.user_id,
+        thread_id=thread_id,
+        waits_for_thread=waits,
         input=assistant.input if request.input is None else request.input,
         args=list(request.args),
         stream=request.stream,
         model=request.model or assistant.model,
         status=RunStatus.QUEUED,
+        status_detail=admission.waiting_detail(thread_id) if waits and thread_id else None,
         attempt=0,
         event_count=1,
         queued_at=func.now(),
         dispatched_at=func.now(),
-        **request.resources(assistant),
+        **resources,
     )
     session.add(run)
     session.flush()
-    events = log.insert_at(session, run.id, [queued(run)], first_seq=0)
-    dispatcher.announce(session, events)
-    dispatcher.enqueue(session, run.id, attempt=1)
+    dispatcher.announce(session, log.insert_at(session, run.id, [queued(run)], first_seq=0))
+    if not waits:
+        dispatcher.enqueue(session, run.id, attempt=1)
+    return run
+
+
+def _additional(request: RunRequest) -> dict[str, Sequence[uuid.UUID]]:
+    return {f"additional_{name}": ids for name, ids in request.add.items()}
+
+
+def _thread_of(session: Session, principal: Principal, request: RunRequest) -> uuid.UUID | None:
+    """The thread a run is to be on, locked: the one that is named, or a new one, or none."""
+    if request.thread_id is None:
+        if not request.new_thread:
+            return None
+        return threads.create(session, principal, {"name": uuid.uuid4().hex}).id
+    is_there = admission.lock_thread(session, request.thread_id, organization_id=principal.organization_id)
+    if not is_there:
+        raise ThreadNotFoundError(request.thread_id)
+    return request.thread_id
+
+
+def succeed(
+    session: Session,
+    dispatcher: Dispatcher,
+    run_id: uuid.UUID,
+    success: Success,
+    *,
+    attempt: int,
+) -> Run:
+    """End a run with its answer; on a thread, the exchange is appended in the same transaction.
+
+    Raises:
+        TransitionRefusedError: the run has ended, or is another attempt's; nothing was written.
+    """
+    applied = transitions.apply(
+        session,
+        run_id,
+        Trigger.SUCCEED,
+        attempt=attempt,
+        detail={"reason": Reason.COMPLETED, "message": "The assistant answered."},
+        values={"output": success.output, "usage": success.usage},
+    )
+    run = applied.run
+    if run.thread_id is not None:
+        exchange = threads.NewMessage(
+            input=encode_artifact(text_artifact(success.prompt)),
+            output=encode_artifact(success.output),
+            meta={"run_id": run.id.hex},
+        )
+        threads.append(session, run.thread_id, exchange, created_by=run.created_by)
+    follow(session, dispatcher, applied)
     return run
 
 

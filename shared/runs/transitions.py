@@ -98,7 +98,7 @@ def _fence(trigger: Trigger, attempt: int) -> ColumnElement[bool]:
     is_next = and_(Run.status == RunStatus.QUEUED, Run.attempt == attempt - 1)
     match trigger:
         case Trigger.CLAIM:
-            return is_next
+            return and_(is_next, ~Run.waits_for_thread)
         case Trigger.CANCEL:
             return or_(is_next, and_(Run.status.in_(HELD), Run.attempt == attempt))
         case _:
@@ -122,9 +122,13 @@ def _columns(trigger: Trigger) -> dict[str, Any]:
                 "dispatch_count": 0,
             }
         case Trigger.CANCEL:  # the lease stays until the work is known to have stopped
-            return {"completed_at": func.now(), "is_stopping": Run.status.in_(HELD)}
+            return {
+                "completed_at": func.now(),
+                "is_stopping": Run.status.in_(HELD),
+                "waits_for_thread": False,
+            }
         case Trigger.SUCCEED | Trigger.FAIL | Trigger.BREAK:
-            return {"completed_at": func.now(), "lease_expires_at": None}
+            return {"completed_at": func.now(), "lease_expires_at": None, "waits_for_thread": False}
 
 
 def _refusal(session: Session, run_id: uuid.UUID, trigger: Trigger) -> Exception:

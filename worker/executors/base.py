@@ -70,9 +70,13 @@ class ExecutorEvent:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The assistant answered. `output` is an artifact object (contract: griptape §7.5)."""
+    """The assistant answered. `output` is an artifact object (contract: griptape §7.5).
+
+    `prompt` is what was asked, as the run's thread is to remember it.
+    """
 
     output: dict[str, Any]
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

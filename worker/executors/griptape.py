@@ -53,7 +53,7 @@ def execute(context: RunContext, emit: Emit) -> Outcome:
         context.token.raise_if_cancelled()  # whatever it broke on, it was to stop
         raise
     context.token.raise_if_cancelled()
-    return _outcome(answer)
+    return _outcome(answer, prompt)
 
 
 class _Question(PromptTask):
@@ -117,10 +117,10 @@ def _relay(context: RunContext, emit: Emit) -> Callable[[BaseEvent], None]:
     return relay
 
 
-def _outcome(answer: BaseArtifact) -> Outcome:
+def _outcome(answer: BaseArtifact, prompt: str) -> Outcome:
     """Read the outcome off what the framework gives: it turns exceptions of a task into its output."""
     if not isinstance(answer, ErrorArtifact):
-        return Succeeded(output_payload(answer))
+        return Succeeded(output_payload(answer), prompt)
     match answer.exception:
         case ModelError(is_configuration=True) as error:
             raise InvalidConfigurationError(str(error)) from error

@@ -66,11 +66,21 @@ def test_the_assistants_input_and_model_are_the_runs_unless_it_has_its_own(clien
     assert (run["input"], run["model"]) == ("Be long.", "echo")
 
 
-def test_a_present_list_replaces_and_an_additional_one_adds(client, make_assistant):
-    own, other, more = ids(), ids(2), ids(2)
-    assistant = make_assistant(**{name: [uuid.UUID(own[0])] for name in LISTS})
-    url = f"/api/assistants/{assistant.id}/runs"
+@pytest.fixture
+def rulesets(client):
+    def rulesets(count=1):
+        made = [client.post("/api/rulesets", json={"name": "r"}).json() for _ in range(count)]
+        return [ruleset["ruleset_id"] for ruleset in made]
+
+    return rulesets
+
+
+def test_a_present_list_replaces_and_an_additional_one_adds(client, make_assistant, rulesets):
     for name in LISTS:
+        make = rulesets if name == "ruleset_ids" else ids
+        own, other, more = make(), make(2), make(2)
+        assistant = make_assistant(**{name: [uuid.UUID(own[0])]})
+        url = f"/api/assistants/{assistant.id}/runs"
         for fields, expected in [
             ({}, own),
             ({name: other}, other),
@@ -101,9 +111,11 @@ def test_a_present_list_replaces_and_an_additional_one_adds(client, make_assista
         ({"model": "openai/a\nb"}, "body.model"),
         ({"model": "openai/" + "a" * 200}, "body.model"),
         ({"model": ["echo"]}, "body.model"),
-        ({"thread_id": "11111111-1111-4111-8111-111111111111"}, "body.thread_id"),
         ({"thread_id": 5}, "body.thread_id"),
-        ({"new_thread": True}, "body.new_thread"),
+        ({"thread_id": "no id"}, "body.thread_id"),
+        ({"new_thread": "yes"}, "body.new_thread"),
+        ({"ruleset_ids": ["11111111-1111-4111-8111-111111111111"]}, "ruleset_ids"),
+        ({"additional_ruleset_ids": ["11111111-1111-4111-8111-111111111111"]}, "additional_ruleset_ids"),
         ({"tool_ids": ["x"]}, "body.tool_ids.0"),
         ({"tool_ids": {}}, "body.tool_ids"),
         ({"additional_ruleset_ids": [None]}, "body.additional_ruleset_ids.0"),

@@ -8,8 +8,7 @@ import pytest
 from api.errors import Fault, Problem, of_domain, status_of
 from api.griptape.errors import ErrorBody, documented, render
 from shared import errors
-from shared.errors import RunyardError
-from shared.keys.service import OrganizationNotFoundError
+from shared.errors import OrganizationNotFoundError, RunyardError
 
 
 def tree(error=RunyardError):

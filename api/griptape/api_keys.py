@@ -1,0 +1,124 @@
+"""API keys: list and create by user and by organization; read, rename, delete (contract: griptape §3)."""
+
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.dependencies import PrincipalDep, SessionDep
+from api.griptape.account_schemas import KeyCreate, KeyList, KeyUpdate, KeyView, NewKeyView
+from api.griptape.errors import documented
+from api.griptape.fields import ApiKeyId, OrganizationId, UserId
+from api.griptape.pagination import PageDep, PageQuery, Pagination
+from api.routing import KeyedRoute
+from shared.keys import queries, service
+from shared.models import ApiKey
+from shared.organizations.queries import get_organization, get_user
+
+router = APIRouter(tags=["API Keys"], route_class=KeyedRoute)
+
+_BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+@router.get("/users/{user_id}/api-keys", response_model=KeyList, responses=documented(_BAD, _UNKNOWN))
+def list_api_keys(
+    session: SessionDep, principal: PrincipalDep, user_id: UserId, page: PageDep
+) -> dict[str, Any]:
+    """List a user's keys in the key's organization, newest first."""
+    user = get_user(session, user_id, organization_id=principal.organization_id)
+    return _list(session, page, organization_id=principal.organization_id, user_id=user.id)
+
+
+@router.post(
+    "/users/{user_id}/api-keys",
+    status_code=HTTPStatus.CREATED,
+    responses=documented(_BAD, _UNKNOWN, _LARGE),
+)
+def create_api_key(
+    session: SessionDep, principal: PrincipalDep, user_id: UserId, body: KeyCreate
+) -> NewKeyView:
+    """Make a key for a user of the key's organization; its secret is shown this once."""
+    user = get_user(session, user_id, organization_id=principal.organization_id)
+    return _create(session, body, organization_id=principal.organization_id, user_id=user.id)
+
+
+@router.get(
+    "/organizations/{organization_id}/api-keys",
+    response_model=KeyList,
+    responses=documented(_BAD, _UNKNOWN),
+)
+def list_organization_api_keys(
+    session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, page: PageDep
+) -> dict[str, Any]:
+    """List an organization's keys, newest first."""
+    organization = get_organization(session, organization_id, user_id=principal.user_id)
+    return _list(session, page, organization_id=organization.id)
+
+
+@router.post(
+    "/organizations/{organization_id}/api-keys",
+    status_code=HTTPStatus.CREATED,
+    responses=documented(_BAD, _UNKNOWN, _LARGE),
+)
+def create_organization_api_key(
+    session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, body: KeyCreate
+) -> NewKeyView:
+    """Make a key for the caller in an organization; its secret is shown this once."""
+    organization = get_organization(session, organization_id, user_id=principal.user_id)
+    return _create(session, body, organization_id=organization.id, user_id=principal.user_id)
+
+
+@router.get("/api-keys/{api_key_id}", responses=documented(_UNKNOWN))
+def get_api_key(session: SessionDep, principal: PrincipalDep, api_key_id: ApiKeyId) -> KeyView:
+    """Read a key, without its secret."""
+    return KeyView.of(queries.get_key(session, api_key_id, organization_id=principal.organization_id))
+
+
+@router.patch("/api-keys/{api_key_id}", responses=documented(_BAD, _UNKNOWN, _LARGE))
+def update_api_key(
+    session: SessionDep, principal: PrincipalDep, api_key_id: ApiKeyId, body: KeyUpdate | None = None
+) -> KeyView:
+    """Give a key another name."""
+    if body is None or body.name is None:
+        key = queries.get_key(session, api_key_id, organization_id=principal.organization_id)
+    else:
+        key = service.rename_key(session, principal, api_key_id, body.name)
+    return KeyView.of(key)
+
+
+@router.delete("/api-keys/{api_key_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+def delete_api_key(session: SessionDep, principal: PrincipalDep, api_key_id: ApiKeyId) -> None:
+    """Delete a key; within seconds no process accepts it any more."""
+    service.delete_key(session, principal, api_key_id)
+
+
+def _list(
+    session: SessionDep,
+    page: PageQuery,
+    *,
+    organization_id: uuid.UUID,
+    user_id: uuid.UUID | None = None,
+) -> dict[str, Any]:
+    found = queries.page(
+        session,
+        organization_id=organization_id,
+        user_id=user_id,
+        offset=page.offset,
+        limit=page.size,
+    )
+    return {
+        "api_keys": [KeyView.of(key) for key in found.keys],
+        "pagination": Pagination.of(page, total=found.total),
+    }
+
+
+def _create(
+    session: SessionDep, body: KeyCreate, *, organization_id: uuid.UUID, user_id: uuid.UUID
+) -> NewKeyView:
+    key: ApiKey
+    key, secret = service.create_key(
+        session, organization_id=organization_id, user_id=user_id, name=body.name
+    )
+    session.refresh(key)
+    return NewKeyView.with_secret(key, secret)

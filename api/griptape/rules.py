@@ -1,0 +1,62 @@
+"""Rules: list, create, read, change, delete (contract: griptape §13)."""
+
+import uuid
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import PrincipalDep, SessionDep
+from api.griptape.errors import documented
+from api.griptape.fields import RuleId
+from api.griptape.pagination import Pagination, WholePageDep
+from api.griptape.ruleset_schemas import RuleCreate, RuleList, RuleUpdate, RuleView
+from api.routing import KeyedRoute
+from shared.models import Rule
+from shared.rulesets import queries, service
+
+router = APIRouter(prefix="/rules", tags=["Rules"], route_class=KeyedRoute)
+
+_BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+@router.get("", response_model=RuleList, responses=documented(_BAD))
+def list_rules(
+    session: SessionDep,
+    principal: PrincipalDep,
+    page: WholePageDep,
+    ruleset_id: Annotated[uuid.UUID | None, Query()] = None,
+) -> dict[str, Any]:
+    """List rules, newest first, or a ruleset's in its order; all of them unless a page is asked for."""
+    found = queries.page_of_rules(
+        session,
+        organization_id=principal.organization_id,
+        ruleset_id=ruleset_id,
+        offset=page.offset,
+        limit=page.limit,
+    )
+    return {"rules": found.rules, "pagination": Pagination.of(page, total=found.total)}
+
+
+@router.post("", status_code=HTTPStatus.CREATED, response_model=RuleView, responses=documented(_BAD, _LARGE))
+def create_rule(session: SessionDep, principal: PrincipalDep, body: RuleCreate) -> Rule:
+    """Create a rule."""
+    return service.create_rule(session, principal, body.given())
+
+
+@router.get("/{rule_id}", response_model=RuleView, responses=documented(_UNKNOWN))
+def get_rule(session: SessionDep, principal: PrincipalDep, rule_id: RuleId) -> Rule:
+    """Read a rule."""
+    return queries.get_rule(session, rule_id, organization_id=principal.organization_id)
+
+
+@router.patch("/{rule_id}", response_model=RuleView, responses=documented(_BAD, _UNKNOWN, _LARGE))
+def update_rule(session: SessionDep, principal: PrincipalDep, rule_id: RuleId, body: RuleUpdate) -> Rule:
+    """Change a rule; a field that is absent stays as it is."""
+    return service.change_rule(session, principal, rule_id, body.given())
+
+
+@router.delete("/{rule_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+def delete_rule(session: SessionDep, principal: PrincipalDep, rule_id: RuleId) -> None:
+    """Delete a rule, also out of the rulesets that list it."""
+    service.delete_rule(session, principal, rule_id)

@@ -1,0 +1,77 @@
+"""Rulesets: list, create, read, change, delete (contract: griptape §12)."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import PrincipalDep, SessionDep
+from api.griptape.errors import documented
+from api.griptape.fields import RulesetId
+from api.griptape.pagination import PageDep, Pagination
+from api.griptape.ruleset_schemas import RulesetCreate, RulesetList, RulesetUpdate, RulesetView
+from api.routing import KeyedRoute
+from shared.models import Ruleset
+from shared.rulesets import queries, service
+
+router = APIRouter(prefix="/rulesets", tags=["Rulesets"], route_class=KeyedRoute)
+
+_BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+_TAKEN = HTTPStatus.CONFLICT
+
+
+@router.get("", response_model=RulesetList, responses=documented(_BAD))
+def list_rulesets(
+    session: SessionDep,
+    principal: PrincipalDep,
+    page: PageDep,
+    alias: Annotated[str | None, Query()] = None,
+) -> dict[str, Any]:
+    """List rulesets, newest first; `alias` matches exactly."""
+    found = queries.page_of_rulesets(
+        session,
+        organization_id=principal.organization_id,
+        alias=alias,
+        offset=page.offset,
+        limit=page.size,
+    )
+    rule_ids = queries.rule_ids_of(session, [ruleset.id for ruleset in found.rulesets])
+    return {
+        "rulesets": [RulesetView.of(ruleset, rule_ids[ruleset.id]) for ruleset in found.rulesets],
+        "pagination": Pagination.of(page, total=found.total),
+    }
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses=documented(_BAD, _TAKEN, _LARGE),
+)
+def create_ruleset(session: SessionDep, principal: PrincipalDep, body: RulesetCreate) -> RulesetView:
+    """Create a ruleset of rules that exist; an alias is one ruleset's in an organization."""
+    return _view(session, service.create_ruleset(session, principal, body.given(), body.rule_ids or ()))
+
+
+@router.get("/{ruleset_id}", responses=documented(_UNKNOWN))
+def get_ruleset(session: SessionDep, principal: PrincipalDep, ruleset_id: RulesetId) -> RulesetView:
+    """Read a ruleset."""
+    return _view(session, queries.get_ruleset(session, ruleset_id, organization_id=principal.organization_id))
+
+
+@router.patch("/{ruleset_id}", responses=documented(_BAD, _UNKNOWN, _TAKEN, _LARGE))
+def update_ruleset(
+    session: SessionDep, principal: PrincipalDep, ruleset_id: RulesetId, body: RulesetUpdate
+) -> RulesetView:
+    """Change a ruleset; `rule_ids`, if present, replace all of its rules."""
+    ruleset = service.change_ruleset(session, principal, ruleset_id, body.given(), body.rule_ids)
+    return _view(session, ruleset)
+
+
+@router.delete("/{ruleset_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+def delete_ruleset(session: SessionDep, principal: PrincipalDep, ruleset_id: RulesetId) -> None:
+    """Delete a ruleset; its rules stay, and assistants that name it go on without it."""
+    service.delete_ruleset(session, principal, ruleset_id)
+
+
+def _view(session: SessionDep, ruleset: Ruleset) -> RulesetView:
+    return RulesetView.of(ruleset, queries.rule_ids_of(session, [ruleset.id])[ruleset.id])

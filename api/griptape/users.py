@@ -1,0 +1,33 @@
+"""Users: list, read (contract: griptape §2)."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.dependencies import PrincipalDep, SessionDep
+from api.griptape.account_schemas import UserList, UserView
+from api.griptape.errors import documented
+from api.griptape.fields import UserId
+from api.routing import KeyedRoute
+from shared.organizations import queries
+
+router = APIRouter(prefix="/users", tags=["Users"], route_class=KeyedRoute)
+
+_UNKNOWN = HTTPStatus.NOT_FOUND
+
+
+@router.get("", response_model=UserList, responses=documented())
+def list_users(session: SessionDep, principal: PrincipalDep) -> dict[str, Any]:
+    """List the users of the key's organization."""
+    users = queries.users_of(session, principal.organization_id).users
+    memberships = queries.memberships_of(session, [user.id for user in users], seen_by=principal.user_id)
+    return {"users": [UserView.of(user, list(memberships[user.id])) for user in users]}
+
+
+@router.get("/{user_id}", responses=documented(_UNKNOWN))
+def get_user(session: SessionDep, principal: PrincipalDep, user_id: UserId) -> UserView:
+    """Read a user of the key's organization."""
+    user = queries.get_user(session, user_id, organization_id=principal.organization_id)
+    memberships = queries.memberships_of(session, [user.id], seen_by=principal.user_id)
+    return UserView.of(user, list(memberships[user.id]))

@@ -1,0 +1,97 @@
+"""Named reads of organizations and users, as far as a user belongs to them."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.errors import OrganizationNotFoundError, UserNotFoundError
+from shared.models import Membership, Organization, User
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """A slice of an organization's users, by e-mail address."""
+
+    users: Sequence[User]
+    total: int
+
+
+def organizations_of(session: Session, user_id: uuid.UUID) -> Sequence[Organization]:
+    """Return the organizations a user belongs to, oldest first."""
+    query = (
+        select(Organization)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == user_id)
+        .order_by(Organization.created_at, Organization.id)
+    )
+    return session.scalars(query).all()
+
+
+def get_organization(session: Session, organization_id: uuid.UUID, *, user_id: uuid.UUID) -> Organization:
+    """Return an organization a user belongs to.
+
+    Raises:
+        OrganizationNotFoundError: there is none, or the user does not belong to it.
+    """
+    organization = session.scalar(
+        select(Organization)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Organization.id == organization_id, Membership.user_id == user_id)
+    )
+    if organization is None:
+        raise OrganizationNotFoundError(organization_id)
+    return organization
+
+
+def users_of(
+    session: Session, organization_id: uuid.UUID, *, offset: int = 0, limit: int | None = None
+) -> UserPage:
+    """Return the users of an organization; all of them without a limit."""
+    member = Membership.user_id == User.id
+    total = session.scalar(
+        select(func.count()).select_from(Membership).where(Membership.organization_id == organization_id)
+    )
+    query = (
+        select(User)
+        .join(Membership, member)
+        .where(Membership.organization_id == organization_id)
+        .order_by(User.email)
+        .offset(offset)
+        .limit(limit)
+    )
+    return UserPage(session.scalars(query).all(), total or 0)
+
+
+def get_user(session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID) -> User:
+    """Return a user who belongs to an organization.
+
+    Raises:
+        UserNotFoundError: there is none in that organization.
+    """
+    user = session.scalar(
+        select(User)
+        .join(Membership, Membership.user_id == User.id)
+        .where(User.id == user_id, Membership.organization_id == organization_id)
+    )
+    if user is None:
+        raise UserNotFoundError(user_id)
+    return user
+
+
+def memberships_of(
+    session: Session, user_ids: Sequence[uuid.UUID], *, seen_by: uuid.UUID
+) -> Mapping[uuid.UUID, Sequence[uuid.UUID]]:
+    """Return the organizations of each user, as far as another user, `seen_by`, belongs to them too."""
+    shared_with = select(Membership.organization_id).where(Membership.user_id == seen_by)
+    rows = session.execute(
+        select(Membership.user_id, Membership.organization_id)
+        .where(Membership.user_id.in_(user_ids), Membership.organization_id.in_(shared_with))
+        .order_by(Membership.organization_id)
+    )
+    found: dict[uuid.UUID, list[uuid.UUID]] = {user_id: [] for user_id in user_ids}
+    for user_id, organization_id in rows:
+        found[user_id].append(organization_id)
+    return found

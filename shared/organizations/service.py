@@ -1,0 +1,56 @@
+"""What can be asked of organizations: create, change, delete."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from shared.errors import ConflictError
+from shared.keys.principal import Principal
+from shared.models import Membership, Organization, Run
+from shared.organizations.queries import get_organization
+from shared.runs.lifecycle import TERMINAL
+
+
+def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Organization:
+    """Create an organization from `name` and `description`; the principal's user belongs to it."""
+    organization = Organization(id=uuid.uuid4(), created_by=principal.user_id, **fields)
+    session.add(organization)
+    session.flush()
+    session.add(Membership(organization_id=organization.id, user_id=principal.user_id))
+    session.flush()
+    session.refresh(organization)
+    return organization
+
+
+def change(
+    session: Session, principal: Principal, organization_id: uuid.UUID, fields: Mapping[str, Any]
+) -> Organization:
+    """Set those of `name`, `description` and `default_models` that are given.
+
+    Raises:
+        OrganizationNotFoundError: the principal's user does not belong to it.
+    """
+    organization = get_organization(session, organization_id, user_id=principal.user_id)
+    for name, value in fields.items():
+        setattr(organization, name, value)
+    session.flush()
+    session.refresh(organization)
+    return organization
+
+
+def delete(session: Session, principal: Principal, organization_id: uuid.UUID) -> None:
+    """Delete an organization with everything it owns: keys, assistants, threads and ended runs.
+
+    Raises:
+        OrganizationNotFoundError: the principal's user does not belong to it.
+        ConflictError: a run of it has not ended yet.
+    """
+    organization = get_organization(session, organization_id, user_id=principal.user_id)
+    is_active = exists().where(Run.organization_id == organization_id, Run.status.not_in(TERMINAL))
+    if session.scalar(select(is_active)):
+        message = "The organization has runs that have not ended; cancel them first."
+        raise ConflictError(message)
+    session.delete(organization)

@@ -1,0 +1,151 @@
+"""Named reads of rulesets and rules."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.errors import RuleNotFoundError, RulesetNotFoundError
+from shared.models import Rule, Ruleset, RulesetRule
+
+
+@dataclass(frozen=True, slots=True)
+class RulesetPage:
+    """A slice of an organization's rulesets, newest first."""
+
+    rulesets: Sequence[Ruleset]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RulePage:
+    """A slice of rules: a ruleset's in its order, else an organization's, newest first."""
+
+    rules: Sequence[Rule]
+    total: int
+
+
+def get_ruleset(session: Session, ruleset_id: uuid.UUID, *, organization_id: uuid.UUID) -> Ruleset:
+    """Return a ruleset of an organization.
+
+    Raises:
+        RulesetNotFoundError: there is none, or it is another organization's.
+    """
+    ruleset = session.scalar(
+        select(Ruleset).where(Ruleset.id == ruleset_id, Ruleset.organization_id == organization_id)
+    )
+    if ruleset is None:
+        raise RulesetNotFoundError(ruleset_id)
+    return ruleset
+
+
+def get_rule(session: Session, rule_id: uuid.UUID, *, organization_id: uuid.UUID) -> Rule:
+    """Return a rule of an organization.
+
+    Raises:
+        RuleNotFoundError: there is none, or it is another organization's.
+    """
+    rule = session.scalar(select(Rule).where(Rule.id == rule_id, Rule.organization_id == organization_id))
+    if rule is None:
+        raise RuleNotFoundError(rule_id)
+    return rule
+
+
+def page_of_rulesets(
+    session: Session, *, organization_id: uuid.UUID, alias: str | None = None, offset: int, limit: int
+) -> RulesetPage:
+    """Return an organization's rulesets, newest first; with an alias, the one that has exactly it."""
+    conditions = [Ruleset.organization_id == organization_id]
+    if alias is not None:
+        conditions.append(Ruleset.alias == alias)
+    total = session.scalar(select(func.count()).select_from(Ruleset).where(*conditions)) or 0
+    query = (
+        select(Ruleset)
+        .where(*conditions)
+        .order_by(Ruleset.created_at.desc(), Ruleset.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return RulesetPage(session.scalars(query).all(), total)
+
+
+def page_of_rules(
+    session: Session,
+    *,
+    organization_id: uuid.UUID,
+    ruleset_id: uuid.UUID | None = None,
+    offset: int = 0,
+    limit: int | None = None,
+) -> RulePage:
+    """Return an organization's rules, or only a ruleset's; all of them without a limit."""
+    query = select(Rule).where(Rule.organization_id == organization_id)
+    count = select(func.count()).select_from(Rule).where(Rule.organization_id == organization_id)
+    if ruleset_id is None:
+        query = query.order_by(Rule.created_at.desc(), Rule.id)
+    else:
+        member = RulesetRule.rule_id == Rule.id
+        query = query.join(RulesetRule, member).where(RulesetRule.ruleset_id == ruleset_id)
+        query = query.order_by(RulesetRule.position)
+        count = count.join(RulesetRule, member).where(RulesetRule.ruleset_id == ruleset_id)
+    total = session.scalar(count) or 0
+    return RulePage(session.scalars(query.offset(offset).limit(limit)).all(), total)
+
+
+def rule_ids_of(
+    session: Session, ruleset_ids: Sequence[uuid.UUID]
+) -> Mapping[uuid.UUID, Sequence[uuid.UUID]]:
+    """Return the rules of each ruleset, in its order."""
+    rows = session.execute(
+        select(RulesetRule.ruleset_id, RulesetRule.rule_id)
+        .where(RulesetRule.ruleset_id.in_(ruleset_ids))
+        .order_by(RulesetRule.ruleset_id, RulesetRule.position)
+    )
+    found: dict[uuid.UUID, list[uuid.UUID]] = {ruleset_id: [] for ruleset_id in ruleset_ids}
+    for ruleset_id, rule_id in rows:
+        found[ruleset_id].append(rule_id)
+    return found
+
+
+def missing_rulesets(
+    session: Session, ruleset_ids: Sequence[uuid.UUID], *, organization_id: uuid.UUID
+) -> list[uuid.UUID]:
+    """Return those ids that name no ruleset of the organization, in their order."""
+    known = set(
+        session.scalars(
+            select(Ruleset.id).where(Ruleset.id.in_(ruleset_ids), Ruleset.organization_id == organization_id)
+        )
+    )
+    return [ruleset_id for ruleset_id in ruleset_ids if ruleset_id not in known]
+
+
+def missing_rules(
+    session: Session, rule_ids: Sequence[uuid.UUID], *, organization_id: uuid.UUID
+) -> list[uuid.UUID]:
+    """Return those ids that name no rule of the organization, in their order."""
+    known = set(
+        session.scalars(select(Rule.id).where(Rule.id.in_(rule_ids), Rule.organization_id == organization_id))
+    )
+    return [rule_id for rule_id in rule_ids if rule_id not in known]
+
+
+def rules_in_force(
+    session: Session, ruleset_ids: Sequence[uuid.UUID], *, organization_id: uuid.UUID
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return what a run is to observe: each ruleset's name with its rules' names and texts.
+
+    A ruleset that was deleted since the run was accepted is left out.
+    """
+    rows = session.execute(
+        select(Ruleset.id, Ruleset.name).where(
+            Ruleset.id.in_(ruleset_ids), Ruleset.organization_id == organization_id
+        )
+    )
+    names = {ruleset_id: name for ruleset_id, name in rows}  # noqa: C416  # rows are no pairs to mypy
+    found = []
+    for ruleset_id in ruleset_ids:
+        if ruleset_id in names:
+            rules = page_of_rules(session, organization_id=organization_id, ruleset_id=ruleset_id).rules
+            found.append((names[ruleset_id], [(rule.name, rule.rule) for rule in rules]))
+    return found

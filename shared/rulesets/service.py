@@ -1,0 +1,130 @@
+"""What can be asked of rulesets and rules: create, change, delete."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import func
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from shared.errors import ConflictError, InvalidRequestError
+from shared.keys.principal import Principal
+from shared.models import Rule, Ruleset, RulesetRule
+from shared.rulesets.queries import get_rule, get_ruleset, missing_rules
+
+
+def create_ruleset(
+    session: Session, principal: Principal, fields: Mapping[str, Any], rule_ids: Sequence[uuid.UUID] = ()
+) -> Ruleset:
+    """Create a ruleset from `name`, `alias`, `description` and `meta`.
+
+    Raises:
+        InvalidRequestError: a rule does not exist in the principal's organization.
+        ConflictError: another ruleset of the organization has that alias.
+    """
+    ruleset = Ruleset(
+        id=uuid.uuid4(),
+        organization_id=principal.organization_id,
+        created_by=principal.user_id,
+        **fields,
+    )
+    session.add(ruleset)
+    _flush(session, ruleset)
+    _set_rules(session, principal, ruleset.id, rule_ids)
+    session.refresh(ruleset)
+    return ruleset
+
+
+def change_ruleset(
+    session: Session,
+    principal: Principal,
+    ruleset_id: uuid.UUID,
+    fields: Mapping[str, Any],
+    rule_ids: Sequence[uuid.UUID] | None = None,
+) -> Ruleset:
+    """Set those fields of a ruleset that are given; `rule_ids`, if given, replace its rules.
+
+    Raises:
+        RulesetNotFoundError: there is no such ruleset in the principal's organization.
+        InvalidRequestError, ConflictError: as `create_ruleset`.
+    """
+    ruleset = get_ruleset(session, ruleset_id, organization_id=principal.organization_id)
+    for name, value in fields.items():
+        setattr(ruleset, name, value)
+    ruleset.updated_at = func.now()
+    _flush(session, ruleset)
+    if rule_ids is not None:
+        session.execute(sql_delete(RulesetRule).where(RulesetRule.ruleset_id == ruleset_id))
+        _set_rules(session, principal, ruleset_id, rule_ids)
+    session.refresh(ruleset)
+    return ruleset
+
+
+def delete_ruleset(session: Session, principal: Principal, ruleset_id: uuid.UUID) -> None:
+    """Delete a ruleset; its rules stay, and assistants that name it go on without it.
+
+    Raises:
+        RulesetNotFoundError: there is no such ruleset in the principal's organization.
+    """
+    session.delete(get_ruleset(session, ruleset_id, organization_id=principal.organization_id))
+
+
+def create_rule(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Rule:
+    """Create a rule from `name`, `rule` and `meta`."""
+    rule = Rule(organization_id=principal.organization_id, created_by=principal.user_id, **fields)
+    session.add(rule)
+    session.flush()
+    session.refresh(rule)
+    return rule
+
+
+def change_rule(
+    session: Session, principal: Principal, rule_id: uuid.UUID, fields: Mapping[str, Any]
+) -> Rule:
+    """Set those fields of a rule that are given.
+
+    Raises:
+        RuleNotFoundError: there is no such rule in the principal's organization.
+    """
+    rule = get_rule(session, rule_id, organization_id=principal.organization_id)
+    for name, value in fields.items():
+        setattr(rule, name, value)
+    session.flush()
+    session.refresh(rule)
+    return rule
+
+
+def delete_rule(session: Session, principal: Principal, rule_id: uuid.UUID) -> None:
+    """Delete a rule, also out of the rulesets that list it.
+
+    Raises:
+        RuleNotFoundError: there is no such rule in the principal's organization.
+    """
+    session.delete(get_rule(session, rule_id, organization_id=principal.organization_id))
+
+
+def _flush(session: Session, ruleset: Ruleset) -> None:
+    try:
+        session.flush()
+    except IntegrityError as error:
+        if "uq_rulesets_alias" not in str(error.orig):
+            raise
+        message = f"Another ruleset has the alias {ruleset.alias!r}."
+        raise ConflictError(message) from error
+
+
+def _set_rules(
+    session: Session, principal: Principal, ruleset_id: uuid.UUID, rule_ids: Sequence[uuid.UUID]
+) -> None:
+    wanted = list(dict.fromkeys(rule_ids))
+    missing = missing_rules(session, wanted, organization_id=principal.organization_id)
+    if missing:
+        message = f"There is no such rule: {missing[0]}."
+        raise InvalidRequestError(message, path=("rule_ids",))
+    session.add_all(
+        RulesetRule(ruleset_id=ruleset_id, rule_id=rule_id, position=position)
+        for position, rule_id in enumerate(wanted)
+    )
+    session.flush()

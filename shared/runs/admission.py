@@ -1,0 +1,92 @@
+"""Which run of a thread may go to a worker: one at a time, in the order of their creation.
+
+The thread's row is the lock. Whoever puts a run on a thread, and whoever ends a run on it, holds
+that lock while deciding, so no run is overlooked and no two have the thread. A run's own row, where
+it exists, is always locked before the thread's.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from shared.dispatch import Dispatcher
+from shared.models import JsonObject, Run, Thread
+from shared.runs.lifecycle import ACTIVE, Reason
+
+
+def lock_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid.UUID | None = None) -> bool:
+    """Hold a thread until the transaction ends; say whether there is one, in that organization."""
+    query = select(Thread.id).where(Thread.id == thread_id).with_for_update()
+    if organization_id is not None:
+        query = query.where(Thread.organization_id == organization_id)
+    return session.scalar(query) is not None
+
+
+def is_busy(session: Session, thread_id: uuid.UUID) -> bool:
+    """Whether a run has the thread, or waits for it. The thread must be locked."""
+    on_it = or_(_is_held(thread_id), exists().where(Run.thread_id == thread_id, Run.waits_for_thread))
+    return bool(session.scalar(select(on_it)))
+
+
+def _is_held(thread_id: uuid.UUID | InstrumentedAttribute[uuid.UUID | None]) -> ColumnElement[bool]:
+    holder = aliased(Run)  # in the words of the index that allows only one
+    return exists().where(holder.thread_id == thread_id, holder.status.in_(ACTIVE), ~holder.waits_for_thread)
+
+
+def waiting_detail(thread_id: uuid.UUID) -> JsonObject:
+    """What `status_detail` says of a run that waits for its thread."""
+    return {
+        "reason": Reason.WAITING_FOR_THREAD,
+        "message": "An earlier run of its thread has not ended yet.",
+        "thread_id": str(thread_id),
+    }
+
+
+def admit_next(session: Session, dispatcher: Dispatcher, thread_id: uuid.UUID) -> uuid.UUID | None:
+    """Let the oldest run that waits for a thread have it, if nobody does.
+
+    Returns:
+        The run that was admitted, if any.
+    """
+    lock_thread(session, thread_id)
+    oldest = (
+        select(Run.id)
+        .where(Run.thread_id == thread_id, Run.waits_for_thread, ~_is_held(thread_id))
+        .order_by(Run.created_at, Run.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return _admit(session, dispatcher, Run.id == oldest)
+
+
+def admit_all(session: Session, dispatcher: Dispatcher, thread_id: uuid.UUID) -> None:
+    """Take every waiting run off a thread that is about to be deleted, and let it go."""
+    lock_thread(session, thread_id)
+    waiting = session.scalars(select(Run.id).where(Run.thread_id == thread_id, Run.waits_for_thread))
+    for run_id in waiting.all():
+        session.execute(update(Run).where(Run.id == run_id).values(thread_id=None, waits_for_thread=False))
+        _admit(session, dispatcher, Run.id == run_id)
+
+
+def find_free_threads_waited_for(session: Session, *, limit: int) -> Sequence[uuid.UUID]:
+    """Return threads that runs wait for although nobody has them: a gap nobody should ever find."""
+    query = select(Run.thread_id).where(Run.waits_for_thread, ~_is_held(Run.thread_id)).distinct()
+    return [thread_id for thread_id in session.scalars(query.limit(limit)) if thread_id is not None]
+
+
+def _admit(session: Session, dispatcher: Dispatcher, condition: ColumnElement[bool]) -> uuid.UUID | None:
+    admit = (
+        update(Run)
+        .where(condition)
+        .values(waits_for_thread=False, dispatched_at=func.now(), dispatch_count=0, status_detail=None)
+        .returning(Run.id, Run.attempt)
+        .execution_options(synchronize_session=False)
+    )
+    row = session.execute(admit).one_or_none()
+    if row is None:
+        return None
+    dispatcher.enqueue(session, row.id, attempt=row.attempt + 1)
+    admitted: uuid.UUID = row.id
+    return admitted

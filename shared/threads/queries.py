@@ -1,0 +1,134 @@
+"""Named reads of threads and messages."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session
+
+from shared.errors import MessageNotFoundError, ThreadNotFoundError
+from shared.models import Message, Thread
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadFilter:
+    """Which threads are wanted; what is None does not matter."""
+
+    alias: str | None = None  # exact; the empty string is nobody's alias
+    starts_with: str | None = None  # of the name or of the alias
+    created_by: uuid.UUID | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = []
+        if self.alias is not None:
+            conditions.append(Thread.alias == self.alias)
+        if self.starts_with is not None:
+            prefix = self.starts_with
+            conditions.append(
+                or_(
+                    Thread.name.startswith(prefix, autoescape=True),
+                    Thread.alias.startswith(prefix, autoescape=True),
+                )
+            )
+        if self.created_by is not None:
+            conditions.append(Thread.created_by == self.created_by)
+        return conditions
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPage:
+    """A slice of an organization's threads, newest first."""
+
+    threads: Sequence[Thread]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """A slice of a thread's messages, oldest first."""
+
+    messages: Sequence[Message]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is in a thread."""
+
+    message_count: int = 0  # exchanges
+    messages_length: int = 0  # characters of their inputs and outputs
+
+
+def get_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid.UUID) -> Thread:
+    """Return a thread of an organization.
+
+    Raises:
+        ThreadNotFoundError: there is none, or it is another organization's.
+    """
+    thread = session.scalar(
+        select(Thread).where(Thread.id == thread_id, Thread.organization_id == organization_id)
+    )
+    if thread is None:
+        raise ThreadNotFoundError(thread_id)
+    return thread
+
+
+def page(
+    session: Session, wanted: ThreadFilter, *, organization_id: uuid.UUID, offset: int, limit: int
+) -> ThreadPage:
+    """Return an organization's threads, newest first."""
+    conditions = [Thread.organization_id == organization_id, *wanted.conditions()]
+    total = session.scalar(select(func.count()).select_from(Thread).where(*conditions)) or 0
+    query = (
+        select(Thread)
+        .where(*conditions)
+        .order_by(Thread.created_at.desc(), Thread.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return ThreadPage(session.scalars(query).all(), total)
+
+
+def sizes(session: Session, thread_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, Size]:
+    """Return the size of each thread that has messages."""
+    length = func.length(Message.input) + func.length(Message.output)
+    query = (
+        select(Message.thread_id, func.count(), func.coalesce(func.sum(length), 0))
+        .where(Message.thread_id.in_(thread_ids))
+        .group_by(Message.thread_id)
+    )
+    return {thread_id: Size(count, int(total)) for thread_id, count, total in session.execute(query)}
+
+
+def page_of_messages(
+    session: Session, thread_id: uuid.UUID, *, offset: int = 0, limit: int | None = None
+) -> MessagePage:
+    """Return a thread's messages, oldest first; all of them without a limit."""
+    total = (
+        session.scalar(select(func.count()).select_from(Message).where(Message.thread_id == thread_id)) or 0
+    )
+    query = (
+        select(Message)
+        .where(Message.thread_id == thread_id)
+        .order_by(Message.index)
+        .offset(offset)
+        .limit(limit)
+    )
+    return MessagePage(session.scalars(query).all(), total)
+
+
+def get_message(session: Session, message_id: uuid.UUID, *, organization_id: uuid.UUID) -> Message:
+    """Return a message of an organization's threads.
+
+    Raises:
+        MessageNotFoundError: there is none, or it is another organization's.
+    """
+    message = session.scalar(
+        select(Message)
+        .join(Thread, Thread.id == Message.thread_id)
+        .where(Message.id == message_id, Thread.organization_id == organization_id)
+    )
+    if message is None:
+        raise MessageNotFoundError(message_id)
+    return message
