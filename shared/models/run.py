@@ -19,6 +19,7 @@ def _listed(statuses: frozenset[RunStatus]) -> str:
 
 _IS_HELD = f"status IN ({_listed(HELD)})"
 _IS_ACTIVE = f"status IN ({_listed(ACTIVE)})"
+_IS_WAITING = "waits_for_thread AND status = 'QUEUED'"
 _IS_TERMINAL = f"status IN ({_listed(TERMINAL)})"
 
 
@@ -30,7 +31,7 @@ class Run(Resources, Identified, Timestamped, Base):
     `attempt` is the fencing token; `losses` is what counts against the limit of attempts.
     A run cancelled while a worker held it `is_stopping`, and keeps its lease, until the worker has
     said how the work stopped. A run that `waits_for_thread` is sent to no worker until an earlier run
-    of its thread has ended.
+    of its thread has ended; if it is ended before, it keeps that mark.
     """
 
     __tablename__ = "runs"
@@ -59,9 +60,7 @@ class Run(Resources, Identified, Timestamped, Base):
             "status NOT IN ('RUNNING', 'SUCCEEDED', 'FAILED') OR started_at IS NOT NULL",
             name="started",
         ),
-        CheckConstraint(
-            "NOT waits_for_thread OR (status = 'QUEUED' AND thread_id IS NOT NULL)", name="waiting"
-        ),
+        CheckConstraint("NOT waits_for_thread OR attempt = 0", name="waiting"),
         CheckConstraint("status <> 'SUCCEEDED' OR output IS NOT NULL", name="success_has_output"),
         CheckConstraint(
             "attempt >= 0 AND losses BETWEEN 0 AND attempt AND event_count >= 0", name="counters"
@@ -84,7 +83,7 @@ class Run(Resources, Identified, Timestamped, Base):
             postgresql_where=text(f"thread_id IS NOT NULL AND {_IS_ACTIVE} AND NOT waits_for_thread"),
         ),
         Index("ix_runs_thread", "thread_id", postgresql_where=text("thread_id IS NOT NULL")),
-        Index("ix_runs_waiting", "thread_id", "created_at", postgresql_where=text("waits_for_thread")),
+        Index("ix_runs_waiting", "thread_id", "created_at", postgresql_where=text(_IS_WAITING)),
         {"postgresql_with": {"fillfactor": 80}},
     )
 

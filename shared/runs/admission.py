@@ -1,24 +1,29 @@
 """Which run of a thread may go to a worker: one at a time, in the order of their creation.
 
-The thread's row is the lock. Whoever puts a run on a thread, and whoever ends a run on it, holds
-that lock while deciding, so no run is overlooked and no two have the thread. A run's own row, where
-it exists, is always locked before the thread's.
+The thread's row is the lock. Whoever puts a run on a thread, and whoever ends the run that has it,
+holds that lock while deciding, so no run is overlooked and no two have the thread. Against
+deadlock, the run that ends is locked before its thread, and a run that ends while it waits takes no
+lock but its own.
 """
 
 import uuid
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared.dispatch import Dispatcher
 from shared.models import JsonObject, Run, Thread
-from shared.runs.lifecycle import ACTIVE, Reason
+from shared.runs.lifecycle import ACTIVE, Reason, RunStatus
+
+WAITING: Final = (Run.waits_for_thread, Run.status == RunStatus.QUEUED)
+"""A run that waits for its thread. One that has ended meanwhile keeps the mark that it never had it."""
 
 
 def lock_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid.UUID | None = None) -> bool:
     """Hold a thread until the transaction ends; say whether there is one, in that organization."""
-    query = select(Thread.id).where(Thread.id == thread_id).with_for_update()
+    query = select(Thread.id).where(Thread.id == thread_id).with_for_update(key_share=True)
     if organization_id is not None:
         query = query.where(Thread.organization_id == organization_id)
     return session.scalar(query) is not None
@@ -26,7 +31,7 @@ def lock_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid
 
 def is_busy(session: Session, thread_id: uuid.UUID) -> bool:
     """Whether a run has the thread, or waits for it. The thread must be locked."""
-    on_it = or_(_is_held(thread_id), exists().where(Run.thread_id == thread_id, Run.waits_for_thread))
+    on_it = or_(_is_held(thread_id), exists().where(Run.thread_id == thread_id, *WAITING))
     return bool(session.scalar(select(on_it)))
 
 
@@ -53,40 +58,45 @@ def admit_next(session: Session, dispatcher: Dispatcher, thread_id: uuid.UUID) -
     lock_thread(session, thread_id)
     oldest = (
         select(Run.id)
-        .where(Run.thread_id == thread_id, Run.waits_for_thread, ~_is_held(thread_id))
+        .where(Run.thread_id == thread_id, *WAITING, ~_is_held(thread_id))
         .order_by(Run.created_at, Run.id)
         .limit(1)
-        .scalar_subquery()
     )
-    return _admit(session, dispatcher, Run.id == oldest)
+    # One that is being cancelled meanwhile is not admitted; the one behind it is looked at then.
+    while (run_id := session.scalar(oldest)) is not None:
+        if _admit(session, dispatcher, run_id):
+            return run_id
+    return None
 
 
-def admit_all(session: Session, dispatcher: Dispatcher, thread_id: uuid.UUID) -> None:
-    """Take every waiting run off a thread that is about to be deleted, and let it go."""
+def release_all(session: Session, dispatcher: Dispatcher, thread_id: uuid.UUID) -> None:
+    """Take every run off a thread that is about to be deleted; those that wait for it go on."""
+    on_it = select(Run.id).where(Run.thread_id == thread_id, Run.status.in_(ACTIVE)).order_by(Run.id)
+    session.execute(on_it.with_for_update(key_share=True))
     lock_thread(session, thread_id)
-    waiting = session.scalars(select(Run.id).where(Run.thread_id == thread_id, Run.waits_for_thread))
-    for run_id in waiting.all():
-        session.execute(update(Run).where(Run.id == run_id).values(thread_id=None, waits_for_thread=False))
-        _admit(session, dispatcher, Run.id == run_id)
+    waiting = session.scalars(select(Run.id).where(Run.thread_id == thread_id, *WAITING)).all()
+    for run_id in waiting:
+        _admit(session, dispatcher, run_id, thread_id=None)
 
 
 def find_free_threads_waited_for(session: Session, *, limit: int) -> Sequence[uuid.UUID]:
     """Return threads that runs wait for although nobody has them: a gap nobody should ever find."""
-    query = select(Run.thread_id).where(Run.waits_for_thread, ~_is_held(Run.thread_id)).distinct()
+    query = select(Run.thread_id).where(*WAITING, ~_is_held(Run.thread_id)).distinct()
     return [thread_id for thread_id in session.scalars(query.limit(limit)) if thread_id is not None]
 
 
-def _admit(session: Session, dispatcher: Dispatcher, condition: ColumnElement[bool]) -> uuid.UUID | None:
+def _admit(session: Session, dispatcher: Dispatcher, run_id: uuid.UUID, **values: None) -> bool:
     admit = (
         update(Run)
-        .where(condition)
-        .values(waits_for_thread=False, dispatched_at=func.now(), dispatch_count=0, status_detail=None)
-        .returning(Run.id, Run.attempt)
+        .where(Run.id == run_id, *WAITING)
+        .values(
+            waits_for_thread=False, dispatched_at=func.now(), dispatch_count=0, status_detail=None, **values
+        )
+        .returning(Run.attempt)
         .execution_options(synchronize_session=False)
     )
-    row = session.execute(admit).one_or_none()
-    if row is None:
-        return None
-    dispatcher.enqueue(session, row.id, attempt=row.attempt + 1)
-    admitted: uuid.UUID = row.id
-    return admitted
+    attempt = session.scalar(admit)
+    if attempt is None:
+        return False
+    dispatcher.enqueue(session, run_id, attempt=attempt + 1)
+    return True

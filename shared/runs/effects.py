@@ -14,5 +14,5 @@ def follow(session: Session, dispatcher: Dispatcher, applied: Applied) -> None:
     dispatcher.announce(session, applied.events)
     if run.status is RunStatus.QUEUED:
         dispatcher.enqueue(session, run.id, attempt=run.attempt + 1)
-    if run.status in TERMINAL and run.thread_id is not None:
+    if run.status in TERMINAL and run.thread_id is not None and not run.waits_for_thread:
         admit_next(session, dispatcher, run.thread_id)

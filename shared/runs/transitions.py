@@ -122,13 +122,9 @@ def _columns(trigger: Trigger) -> dict[str, Any]:
                 "dispatch_count": 0,
             }
         case Trigger.CANCEL:  # the lease stays until the work is known to have stopped
-            return {
-                "completed_at": func.now(),
-                "is_stopping": Run.status.in_(HELD),
-                "waits_for_thread": False,
-            }
+            return {"completed_at": func.now(), "is_stopping": Run.status.in_(HELD)}
         case Trigger.SUCCEED | Trigger.FAIL | Trigger.BREAK:
-            return {"completed_at": func.now(), "lease_expires_at": None, "waits_for_thread": False}
+            return {"completed_at": func.now(), "lease_expires_at": None}
 
 
 def _refusal(session: Session, run_id: uuid.UUID, trigger: Trigger) -> Exception:

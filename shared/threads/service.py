@@ -84,7 +84,7 @@ def delete(session: Session, dispatcher: Dispatcher, principal: Principal, threa
         ThreadNotFoundError: there is no such thread in the principal's organization.
     """
     thread = get_thread(session, thread_id, organization_id=principal.organization_id)
-    admission.admit_all(session, dispatcher, thread_id)
+    admission.release_all(session, dispatcher, thread_id)
     session.delete(thread)
 
 

@@ -158,7 +158,7 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("ck_runs_waiting"),
         "runs",
-        "NOT waits_for_thread OR (status = 'QUEUED' AND thread_id IS NOT NULL)",
+        "NOT waits_for_thread OR attempt = 0",
     )
     op.create_index(
         "ix_runs_thread", "runs", ["thread_id"], postgresql_where=sa.text("thread_id IS NOT NULL")
@@ -168,7 +168,7 @@ def upgrade() -> None:
         "runs",
         ["thread_id", "created_at"],
         unique=False,
-        postgresql_where=sa.text("waits_for_thread"),
+        postgresql_where=sa.text("waits_for_thread AND status = 'QUEUED'"),
     )
     op.create_index(
         "uq_runs_thread",
@@ -198,7 +198,11 @@ def downgrade() -> None:
             "thread_id IS NOT NULL AND status IN ('QUEUED', 'RUNNING', 'STARTING') AND NOT waits_for_thread"
         ),
     )
-    op.drop_index("ix_runs_waiting", table_name="runs", postgresql_where=sa.text("waits_for_thread"))
+    op.drop_index(
+        "ix_runs_waiting",
+        table_name="runs",
+        postgresql_where=sa.text("waits_for_thread AND status = 'QUEUED'"),
+    )
     op.drop_index("ix_runs_thread", table_name="runs")
     op.drop_constraint(op.f("ck_runs_waiting"), "runs", type_="check")
     op.drop_column("runs", "waits_for_thread")

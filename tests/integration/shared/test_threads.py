@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from shared.artifacts import decode_text, text_artifact
 from shared.db import unit_of_work
@@ -50,7 +50,7 @@ def succeed(sessions, dispatcher, run, answer="fine"):
 
 def waiting(sessions):
     with sessions() as session:
-        return set(session.scalars(select(Run.id).where(Run.waits_for_thread)))
+        return set(session.scalars(select(Run.id).where(*admission.WAITING)))
 
 
 def test_the_first_run_goes_and_the_next_waits_and_says_so(sessions, make_thread, make_run, dispatcher):
@@ -175,6 +175,41 @@ def test_an_end_and_a_submit_at_once_forget_nobody(committed_sessions, make_thre
         for racer in racers:
             racer.join()
         assert (late[0].id, 1) in dispatcher.enqueued
+        assert waiting(committed_sessions) == set()
+
+
+def test_an_end_and_cancels_of_waiting_runs_at_once_do_not_block_each_other(
+    committed_sessions, make_thread, make_run, dispatcher
+):
+    for _ in range(8):
+        thread = make_thread()
+        holder, *others = [make_run(thread_id=thread.id) for _ in range(4)]
+        begin(committed_sessions, holder)
+        barrier, failures = threading.Barrier(3), []
+
+        def race(work, barrier=barrier, failures=failures):
+            barrier.wait()
+            try:
+                work()
+            except OperationalError as error:  # a deadlock
+                failures.append(error)
+
+        def cancel(run):
+            with unit_of_work(committed_sessions) as session:
+                service.cancel_by(session, dispatcher, run.id, requested_by="me")
+
+        works = [
+            lambda holder=holder: succeed(committed_sessions, dispatcher, holder),
+            lambda run=others[0]: cancel(run),
+            lambda run=others[1]: cancel(run),
+        ]
+        racers = [threading.Thread(target=race, args=(work,)) for work in works]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+        assert failures == []
+        assert (others[2].id, 1) in dispatcher.enqueued
         assert waiting(committed_sessions) == set()
 
 
