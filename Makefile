@@ -4,11 +4,12 @@ BIN := .venv/bin
 TESTS ?= tests
 WORKERS ?= auto
 ARGS ?=
+BENCH ?= spine
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format lock clean
+.PHONY: help install demo dev test bench check format lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +25,9 @@ dev: install ## Start everything and keep it running (ARGS="--port 8000"); Ctrl-
 
 test: install ## Run the tests (TESTS=tests/unit chooses, WORKERS=2 sets how many at once)
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=loadgroup $(TESTS)
+
+bench: install ## Measure speed and memory (BENCH=runs_list: lists of a million runs, with their query plans)
+	$(BIN)/python -m tests.bench.$(BENCH) $(ARGS)
 
 check: install ## Format, lint, types, import contracts, migrations, wheel, deploy files, README
 	$(BIN)/ruff format --check .

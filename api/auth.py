@@ -9,6 +9,7 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from api.key_uses import KeyUses
 from shared.db import Sessions, unit_of_work
 from shared.errors import UnauthenticatedError
 from shared.keys.principal import Principal
@@ -70,8 +71,11 @@ async def authenticate(request: Request) -> Principal:
     credentials = await bearer(request)
     if credentials is None:
         raise UnauthenticatedError
-    keys: KeyCache = request.app.state.resources.keys
+    resources = request.app.state.resources
+    keys: KeyCache = resources.keys
+    uses: KeyUses = resources.key_uses
     principal = await keys.find(credentials.credentials)
     if principal is None:
         raise UnauthenticatedError
+    uses.note(principal.key_id)
     return principal

@@ -5,13 +5,13 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Annotated, Any
 
 from anyio import CancelScope, CapacityLimiter, to_thread
-from fastapi import Depends, Request
+from fastapi import BackgroundTasks, Depends, Request
 from sqlalchemy.orm import Session
 
 from api.auth import bearer
 from api.resources import Resources
 from api.streams import StreamHub
-from shared.db import unit_of_work
+from shared.db import run_after_commit
 from shared.dispatch import Dispatcher
 from shared.keys.principal import Principal
 
@@ -21,14 +21,23 @@ def _resources(request: Request) -> Resources:
     return resources
 
 
-async def _session(request: Request) -> AsyncGenerator[Session]:
-    async with _left_in_thread(unit_of_work(_resources(request).sessions)) as session:
+async def _session(request: Request, after_answer: BackgroundTasks) -> AsyncGenerator[Session]:
+    """One transaction a request: committed, then answered, then followed by what it asked for.
+
+    The sends are last, so that the caller does not wait behind them for the interpreter.
+    """
+    async with _left_in_thread(_resources(request).sessions.begin()) as session:
+        after_answer.add_task(_follow_up, session)
         yield session
+
+
+async def _follow_up(session: Session) -> None:
+    run_after_commit(session)  # puts into queues, so that it needs no thread
 
 
 @asynccontextmanager
 async def _left_in_thread(unit: AbstractContextManager[Session]) -> AsyncGenerator[Session]:
-    """Enter a unit of work at once and leave it in a thread: only its end meets the database.
+    """Enter a transaction at once and leave it in a thread: only its end meets the database.
 
     FastAPI would take a thread for both. Like FastAPI's, the thread is none of those that endpoints
     share: they may all be waiting for the very connection that is given back here.

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import KeyCache
+from api.key_uses import KeyUses
 from api.readiness import Readiness
 from api.streams import StreamHub
 from api.subscriber import Subscriber
@@ -26,6 +27,7 @@ class Resources:
     sessions: Sessions
     dispatcher: Dispatcher
     keys: KeyCache
+    key_uses: KeyUses
     subscriber: Subscriber
     hub: StreamHub
     readiness: Readiness
@@ -40,13 +42,16 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     dispatcher = Dispatcher.make(settings, celery)
     subscriber = Subscriber.make(settings)
     hub = StreamHub.make(settings, sessions, subscriber)
+    key_uses = KeyUses.make(settings, sessions)
     listening = asyncio.create_task(subscriber.run())
+    recording = asyncio.create_task(key_uses.run())
     try:
         yield Resources(
             engine=engine,
             sessions=sessions,
             dispatcher=dispatcher,
             keys=KeyCache(sessions, ttl=settings.key_cache_ttl),
+            key_uses=key_uses,
             subscriber=subscriber,
             hub=hub,
             readiness=Readiness(engine),
@@ -56,6 +61,8 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         listening.cancel()
         with suppress(asyncio.CancelledError):
             await listening
+        key_uses.close()
+        await recording
         await run_in_threadpool(dispatcher.close)
         celery.close()
         engine.dispose()

@@ -37,6 +37,7 @@ def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
         pool_timeout=timeout,
         pool_pre_ping=True,  # hides a restarted server; without it the first transaction fails
         pool_use_lifo=True,
+        hide_parameters=True,  # what users said is not for the log
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         connect_args={

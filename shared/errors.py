@@ -5,7 +5,15 @@ RunyardError
 ├── NotFoundError               there is no such thing in this organization
 │   ├── RunNotFoundError
 │   ├── AssistantNotFoundError
-│   └── EventNotFoundError
+│   ├── EventNotFoundError
+│   ├── ThreadNotFoundError
+│   ├── MessageNotFoundError
+│   ├── RulesetNotFoundError
+│   ├── RuleNotFoundError
+│   ├── OrganizationNotFoundError
+│   ├── UserNotFoundError
+│   └── ApiKeyNotFoundError
+├── ConflictError               what is there already forbids it; nothing was done
 ├── UnauthenticatedError        no key, or one that is not valid
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
 ├── LeaseLostError              the run is no longer this attempt's; nothing was written

@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     key_cache_ttl: Seconds = Field(
         default=timedelta(seconds=3), description="For how long a process trusts a key it has looked up."
     )
+    key_use_flush: Seconds = Field(
+        default=timedelta(seconds=30),
+        description="The pause between two records of when keys were last used.",
+    )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
     )

@@ -31,7 +31,7 @@ MAX_NUMBER: Final = 2_147_483_647
 
 MAX_ECHO: Final = 80  # characters of a malformed id that an answer repeats
 
-_WHOLE: Final = re.compile(r"(\d{1,10})(\.0*)?", re.ASCII)
+_WHOLE: Final = re.compile(r"(\d+)(\.0*)?", re.ASCII)
 
 
 def _id_or(error: type[NotFoundError]) -> BeforeValidator:
@@ -94,6 +94,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=200)]
 Model = Annotated[str, StringConstraints(max_length=200), AfterValidator(_model)]
 LongDescription = Annotated[str, StringConstraints(max_length=2000)]
+Search = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""Text to look for; PostgreSQL has no NUL characters to compare with."""
+
 Alias = Annotated[str | None, StringConstraints(max_length=200), BeforeValidator(_nothing_is_none)]
 """A name to be found by; null and the empty string mean none."""
 

@@ -55,10 +55,10 @@ def get_message(session: SessionDep, principal: PrincipalDep, message_id: Messag
     "/messages/{message_id}", response_model=MessageView, responses=documented(_BAD, _UNKNOWN, _LARGE)
 )
 def update_message(
-    session: SessionDep, principal: PrincipalDep, message_id: MessageId, body: MessageUpdate
+    session: SessionDep, principal: PrincipalDep, message_id: MessageId, body: MessageUpdate | None = None
 ) -> Message:
     """Change a message; a field that is absent stays as it is."""
-    return service.change_message(session, principal, message_id, body.given())
+    return service.change_message(session, principal, message_id, body.given() if body else {})
 
 
 @router.delete("/messages/{message_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))

@@ -53,10 +53,14 @@ def get_organization(
 
 @router.patch("/{organization_id}", responses=documented(_BAD, _UNKNOWN, _LARGE))
 def update_organization(
-    session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, body: OrganizationUpdate
+    session: SessionDep,
+    principal: PrincipalDep,
+    organization_id: OrganizationId,
+    body: OrganizationUpdate | None = None,
 ) -> OrganizationView:
     """Change an organization; a field that is absent stays as it is."""
-    return OrganizationView.of(service.change(session, principal, organization_id, body.given()))
+    fields = body.given() if body else {}
+    return OrganizationView.of(service.change(session, principal, organization_id, fields))
 
 
 @router.delete(

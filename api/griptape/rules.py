@@ -51,9 +51,11 @@ def get_rule(session: SessionDep, principal: PrincipalDep, rule_id: RuleId) -> R
 
 
 @router.patch("/{rule_id}", response_model=RuleView, responses=documented(_BAD, _UNKNOWN, _LARGE))
-def update_rule(session: SessionDep, principal: PrincipalDep, rule_id: RuleId, body: RuleUpdate) -> Rule:
+def update_rule(
+    session: SessionDep, principal: PrincipalDep, rule_id: RuleId, body: RuleUpdate | None = None
+) -> Rule:
     """Change a rule; a field that is absent stays as it is."""
-    return service.change_rule(session, principal, rule_id, body.given())
+    return service.change_rule(session, principal, rule_id, body.given() if body else {})
 
 
 @router.delete("/{rule_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import PrincipalDep, SessionDep
 from api.griptape.errors import documented
-from api.griptape.fields import RulesetId
+from api.griptape.fields import RulesetId, Search
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.ruleset_schemas import RulesetCreate, RulesetList, RulesetUpdate, RulesetView
 from api.routing import KeyedRoute
@@ -25,7 +25,7 @@ def list_rulesets(
     session: SessionDep,
     principal: PrincipalDep,
     page: PageDep,
-    alias: Annotated[str | None, Query()] = None,
+    alias: Annotated[Search | None, Query()] = None,
 ) -> dict[str, Any]:
     """List rulesets, newest first; `alias` matches exactly."""
     found = queries.page_of_rulesets(
@@ -60,9 +60,10 @@ def get_ruleset(session: SessionDep, principal: PrincipalDep, ruleset_id: Rulese
 
 @router.patch("/{ruleset_id}", responses=documented(_BAD, _UNKNOWN, _TAKEN, _LARGE))
 def update_ruleset(
-    session: SessionDep, principal: PrincipalDep, ruleset_id: RulesetId, body: RulesetUpdate
+    session: SessionDep, principal: PrincipalDep, ruleset_id: RulesetId, body: RulesetUpdate | None = None
 ) -> RulesetView:
     """Change a ruleset; `rule_ids`, if present, replace all of its rules."""
+    body = body or RulesetUpdate()
     ruleset = service.change_ruleset(session, principal, ruleset_id, body.given(), body.rule_ids)
     return _view(session, ruleset)
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.griptape.fields import Alias, Instant, Metadata, Name, given
 from api.griptape.pagination import Pagination
@@ -24,10 +24,13 @@ class MessageInThread(BaseModel):
         return NewMessage(self.input, self.output, self.metadata or {})
 
 
+Messages = Annotated[list[MessageInThread], Field(fail_fast=True)]
+
+
 class _ThreadFields(BaseModel):
     alias: Alias | None = None
     metadata: Metadata | None = None
-    messages: list[MessageInThread] | None = None
+    messages: Messages | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields the caller set, as the table names them."""
@@ -124,11 +127,3 @@ class MessageList(BaseModel):
 
     messages: list[MessageView]
     pagination: Pagination
-
-
-def _user(value: Any) -> Any:
-    return value or None
-
-
-Creator = Annotated[uuid.UUID | None, BeforeValidator(_user)]
-"""A user's id to filter by; nothing means anybody."""

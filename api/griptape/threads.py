@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Query
 
 from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
-from api.griptape.fields import ThreadId
+from api.griptape.fields import Search, ThreadId
 from api.griptape.pagination import PageDep, Pagination
-from api.griptape.thread_schemas import Creator, ThreadCreate, ThreadList, ThreadUpdate, ThreadView
+from api.griptape.thread_schemas import ThreadCreate, ThreadList, ThreadUpdate, ThreadView
 from api.routing import KeyedRoute
 from shared.models import Thread
 from shared.threads import queries, service
@@ -23,11 +23,11 @@ _TAKEN = HTTPStatus.CONFLICT
 
 
 async def _filter(
-    alias: Annotated[str | None, Query()] = None,
-    starts_with: Annotated[str | None, Query()] = None,
-    created_by: Annotated[Creator, Query()] = None,
+    alias: Annotated[Search | None, Query()] = None,
+    starts_with: Annotated[Search | None, Query()] = None,
+    created_by: Annotated[Search | None, Query()] = None,
 ) -> ThreadFilter:
-    return ThreadFilter(alias=alias, starts_with=starts_with, created_by=created_by)
+    return ThreadFilter(alias=alias, starts_with=starts_with, created_by=created_by or None)
 
 
 @router.get("", response_model=ThreadList, responses=documented(_BAD))
@@ -67,9 +67,10 @@ def get_thread(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId
 
 @router.patch("/{thread_id}", responses=documented(_BAD, _UNKNOWN, _TAKEN, _LARGE))
 def update_thread(
-    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, body: ThreadUpdate
+    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, body: ThreadUpdate | None = None
 ) -> ThreadView:
     """Change a thread; `messages`, if present, replace all of its messages."""
+    body = body or ThreadUpdate()
     thread = service.change(session, principal, thread_id, body.given(), body.new_messages())
     return _view(session, thread)
 

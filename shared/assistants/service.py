@@ -22,6 +22,7 @@ def create(session: Session, principal: Principal, fields: Mapping[str, Any]) ->
     Raises:
         InvalidRequestError: a resource it names does not exist.
     """
+    check_resources(session, principal, resources_in(fields))
     assistant = Assistant(organization_id=principal.organization_id, created_by=principal.user_id, **fields)
     session.add(assistant)
     session.flush()

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -104,9 +104,14 @@ def delete_key(session: Session, principal: Principal, key_id: uuid.UUID) -> Non
 
 def record_use(session: Session, used_at: Mapping[uuid.UUID, datetime]) -> None:
     """Record when keys were last used; an instant older than the one recorded changes nothing."""
-    for key_id, instant in used_at.items():
-        session.execute(
-            update(ApiKey)
-            .where(ApiKey.id == key_id)
-            .values(last_used_at=func.greatest(ApiKey.last_used_at, instant), updated_at=ApiKey.updated_at)
-        )
+    if not used_at:
+        return
+    instant = func.greatest(ApiKey.last_used_at, bindparam("instant"))
+    record = (
+        update(ApiKey)
+        .where(ApiKey.id == bindparam("key_id"))
+        .values(last_used_at=instant, updated_at=ApiKey.updated_at)
+    )
+    # In one order, so that two processes that record the same keys do not wait for each other in a circle.
+    uses = [{"key_id": key_id, "instant": used_at[key_id]} for key_id in sorted(used_at)]
+    session.connection().execute(record, uses)

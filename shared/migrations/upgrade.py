@@ -33,7 +33,9 @@ def check(url: str) -> None:
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether the database has every migration this release knows."""
-    heads = set(ScriptDirectory.from_config(_config()).get_heads())
+    """Whether the database has every migration this release knows, or is at a newer one's."""
+    scripts = ScriptDirectory.from_config(_config())
+    known = {script.revision for script in scripts.walk_revisions()}
     with engine.connect() as connection:
-        return set(MigrationContext.configure(connection).get_current_heads()) >= heads
+        current = set(MigrationContext.configure(connection).get_current_heads())
+    return current >= set(scripts.get_heads()) or bool(current - known)

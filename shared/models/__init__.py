@@ -7,6 +7,7 @@ from shared.models.organization import Organization
 from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
 from shared.models.run_event import FINISH, RUN_COMPLETED, Origin, RunEvent
+from shared.models.run_tally import RunTally
 from shared.models.thread import Message, Thread
 from shared.models.user import Membership, User
 
@@ -27,6 +28,7 @@ __all__ = [
     "RulesetRule",
     "Run",
     "RunEvent",
+    "RunTally",
     "Thread",
     "User",
 ]

@@ -65,7 +65,9 @@ class Run(Resources, Identified, Timestamped, Base):
         CheckConstraint(
             "attempt >= 0 AND losses BETWEEN 0 AND attempt AND event_count >= 0", name="counters"
         ),
+        # What lists are read by: all of an assistant's runs, and those in one status.
         Index("ix_runs_page", "organization_id", "assistant_id", text("created_at DESC"), "id"),
+        Index("ix_runs_status", "organization_id", "assistant_id", "status", text("created_at DESC"), "id"),
         # What the reconciler polls. No column that a heartbeat writes is indexed, so that
         # renewing a lease stays a heap-only update.
         Index("ix_runs_queued", "created_at", postgresql_where=text("status = 'QUEUED'")),

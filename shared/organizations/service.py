@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from shared.errors import ConflictError
+from shared.errors import ConflictError, OrganizationNotFoundError
 from shared.keys.principal import Principal
-from shared.models import Membership, Organization, Run
+from shared.models import Assistant, Membership, Organization, Run
 from shared.organizations.queries import get_organization
 from shared.runs.lifecycle import TERMINAL
 
@@ -42,15 +42,32 @@ def change(
 
 
 def delete(session: Session, principal: Principal, organization_id: uuid.UUID) -> None:
-    """Delete an organization with everything it owns: keys, assistants, threads and ended runs.
+    """Delete an organization for a principal.
 
     Raises:
         OrganizationNotFoundError: the principal's user does not belong to it.
         ConflictError: a run of it has not ended yet.
     """
-    organization = get_organization(session, organization_id, user_id=principal.user_id)
+    erase(session, get_organization(session, organization_id, user_id=principal.user_id).id)
+
+
+def erase(session: Session, organization_id: uuid.UUID) -> None:
+    """Delete an organization with everything it owns: keys, assistants, threads and ended runs.
+
+    Raises:
+        OrganizationNotFoundError: there is none.
+        ConflictError: a run of it has not ended yet.
+    """
+    organization = session.get(Organization, organization_id, with_for_update=True)
+    if organization is None:
+        raise OrganizationNotFoundError(organization_id)
+    # A run on its way in holds its assistant: wait for those, and let nobody else begin one.
+    session.execute(
+        select(Assistant.id).where(Assistant.organization_id == organization_id).with_for_update()
+    )
     is_active = exists().where(Run.organization_id == organization_id, Run.status.not_in(TERMINAL))
     if session.scalar(select(is_active)):
         message = "The organization has runs that have not ended; cancel them first."
         raise ConflictError(message)
     session.delete(organization)
+    session.flush()

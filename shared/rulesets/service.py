@@ -106,12 +106,13 @@ def delete_rule(session: Session, principal: Principal, rule_id: uuid.UUID) -> N
 
 
 def _flush(session: Session, ruleset: Ruleset) -> None:
+    alias = ruleset.alias  # a flush that fails takes it away
     try:
         session.flush()
     except IntegrityError as error:
         if "uq_rulesets_alias" not in str(error.orig):
             raise
-        message = f"Another ruleset has the alias {ruleset.alias!r}."
+        message = f"Another ruleset has the alias {alias!r}."
         raise ConflictError(message) from error
 
 

@@ -3,14 +3,27 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    UnaryExpression,
+    and_,
+    asc,
+    desc,
+    func,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
-from shared.models import Run
-from shared.runs.lifecycle import HELD, RunStatus
+from shared.models import Run, RunTally
+from shared.runs.lifecycle import HELD, TERMINAL, RunStatus
 
 
 def get_run(session: Session, run_id: uuid.UUID, *, organization_id: uuid.UUID) -> Run:
@@ -42,13 +55,57 @@ def page_of_assistant(
     offset: int,
     limit: int,
 ) -> RunPage:
-    """Return an assistant's runs, newest first; all statuses if none is named."""
-    conditions = [Run.organization_id == organization_id, Run.assistant_id == assistant_id]
-    if statuses:
-        conditions.append(Run.status.in_(statuses))
-    total = session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0
-    query = select(Run).where(*conditions).order_by(Run.created_at.desc(), Run.id).offset(offset).limit(limit)
-    return RunPage(session.scalars(query).all(), total)
+    """Return an assistant's runs, newest first; all statuses if none is named.
+
+    A page is reached from the nearer end of the list, within an index; only its own rows are read.
+    """
+    owned = and_(Run.organization_id == organization_id, Run.assistant_id == assistant_id)
+    tallied = and_(RunTally.organization_id == organization_id, RunTally.assistant_id == assistant_id)
+    total = _total(session, owned, tallied, statuses or frozenset(RunStatus))
+    size = min(limit, total - offset)
+    if size <= 0:
+        return RunPage([], total)
+    behind = total - offset - size
+    order = _NEWEST_FIRST if offset <= behind else _OLDEST_FIRST
+    ids = session.scalars(_ids(owned, statuses, order, skipped=min(offset, behind), size=size)).all()
+    rows = select(Run).where(owned, Run.id.in_(ids)).order_by(*_NEWEST_FIRST)
+    return RunPage(session.scalars(rows).all(), total)
+
+
+_Order = tuple[UnaryExpression[Any], UnaryExpression[Any]]
+_NEWEST_FIRST: Final[_Order] = (desc("created_at"), asc("id"))
+_OLDEST_FIRST: Final[_Order] = (asc("created_at"), desc("id"))
+
+
+def _total(
+    session: Session,
+    owned: ColumnElement[bool],
+    tallied: ColumnElement[bool],
+    statuses: frozenset[RunStatus],
+) -> int:
+    """Those that have ended by their tallies, the others counted."""
+    ended = select(func.sum(RunTally.runs)).where(tallied, RunTally.status.in_(statuses & TERMINAL))
+    others = select(func.count(Run.id)).where(owned, Run.status.in_(statuses - TERMINAL))
+    # In one statement: a run that ends meanwhile is on one side or on the other.
+    both = func.coalesce(ended.scalar_subquery(), 0) + others.scalar_subquery()
+    return int(session.scalar(select(both)) or 0)
+
+
+def _ids(
+    owned: ColumnElement[bool],
+    statuses: frozenset[RunStatus],
+    order: _Order,
+    *,
+    skipped: int,
+    size: int,
+) -> Select[uuid.UUID, datetime] | CompoundSelect[uuid.UUID, datetime]:
+    """The ids of a page; of several statuses the head of each list is read, and these are merged."""
+    keys = select(Run.id, Run.created_at).where(owned)
+    lists = [keys.where(Run.status == status) for status in sorted(statuses)] or [keys]
+    if len(lists) == 1:
+        return lists[0].order_by(*order).offset(skipped).limit(size)
+    heads = (one.order_by(*order).limit(skipped + size) for one in lists)
+    return union_all(*heads).order_by(*order).offset(skipped).limit(size)
 
 
 def lease_lapsed() -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.errors import MessageNotFoundError, ThreadNotFoundError
@@ -17,7 +17,7 @@ class ThreadFilter:
 
     alias: str | None = None  # exact; the empty string is nobody's alias
     starts_with: str | None = None  # of the name or of the alias
-    created_by: uuid.UUID | None = None
+    created_by: str | None = None  # a user's id; what is none is nobody's
 
     def conditions(self) -> list[ColumnElement[bool]]:
         conditions: list[ColumnElement[bool]] = []
@@ -32,7 +32,7 @@ class ThreadFilter:
                 )
             )
         if self.created_by is not None:
-            conditions.append(Thread.created_by == self.created_by)
+            conditions.append(cast(Thread.created_by, Text) == self.created_by.lower())
         return conditions
 
 

@@ -136,12 +136,13 @@ def delete_message(session: Session, principal: Principal, message_id: uuid.UUID
 
 
 def _flush(session: Session, thread: Thread) -> None:
+    alias = thread.alias  # a flush that fails takes it away
     try:
         session.flush()
     except IntegrityError as error:
         if "uq_threads_alias" not in str(error.orig):
             raise
-        message = f"Another thread has the alias {thread.alias!r}."
+        message = f"Another thread has the alias {alias!r}."
         raise ConflictError(message) from error
 
 

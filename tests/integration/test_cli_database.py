@@ -5,8 +5,9 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
-from shared.cli.database import keys_app, migrate_app
+from shared.cli.database import migrate_app
 from shared.cli.first_key import ensure_first_key
+from shared.cli.keys import app as keys_app
 from shared.db import make_engine, unit_of_work
 from shared.keys import service
 from shared.migrations.upgrade import is_current

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from api.app import create_app
 from shared.cli.main import COMMANDS
 from shared.cli.runs import EXIT_CODES
+from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+NOWHERE = Settings.model_validate({"database_url": "postgresql://h/d", "redis_url": "redis://h"})
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -60,3 +63,20 @@ def test_every_variable_it_names_is_a_setting():
 def test_it_tells_every_exit_code_of_a_run():
     told = dict(re.findall(r"(\d) `([A-Z]+)`", README))
     assert told == {str(code): status for status, code in EXIT_CODES.items()}
+
+
+def test_it_tells_every_call_of_the_api():
+    table = README.partition("## The API")[2].partition("## ")[0]
+    told = {
+        (method, path)
+        for methods, path in re.findall(r"`([A-Z ]+) (/[^`]*)`", table)
+        for method in methods.split()
+    }
+    paths = create_app(NOWHERE).openapi()["paths"]
+    served = {
+        (method.upper(), re.sub(r"\{\w+\}", "{id}", path.removeprefix("/api")))
+        for path, methods in paths.items()
+        if path.startswith("/api/")
+        for method in methods
+    }
+    assert told == served

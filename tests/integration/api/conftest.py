@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import httpx2
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.auth import KeyCache
+from api.key_uses import KeyUses
 from shared.db import Sessions
 from shared.settings import Settings
 from tests.integration.api.serving import Served, serving
@@ -40,6 +42,7 @@ def anonymous(
             app.state.resources,
             sessions=sessions,
             keys=KeyCache(sessions, ttl=settings.key_cache_ttl),
+            key_uses=KeyUses.make(settings, sessions),
             dispatcher=dispatcher,
         )
         yield client
@@ -64,6 +67,21 @@ def as_stranger(client: httpx2.Client, factories: Factories) -> dict[str, str]:
     """The headers of another organization's member."""
     _, secret = factories.principal_and_secret()
     return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture
+def undone(sessions: Sessions) -> Callable[[], AbstractContextManager[None]]:
+    """What requests change is undone at the end of the block: the next ones find things as they were."""
+
+    @contextmanager
+    def undone() -> Generator[None]:
+        savepoint = sessions.kw["bind"].begin_nested()
+        try:
+            yield
+        finally:
+            savepoint.rollback()
+
+    return undone
 
 
 @pytest.fixture

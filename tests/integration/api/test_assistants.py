@@ -24,15 +24,28 @@ def test_an_assistant_needs_no_more_than_a_name(client):
 
 
 def test_every_field_is_kept(client):
+    rulesets = [client.post("/api/rulesets", json={"name": "r"}).json()["ruleset_id"] for _ in range(2)]
     fields = {
         "name": "n" * 200,
         "description": "d" * 200,
         "input": "Do.",
         "model": "openai/gpt-5",
         **{name: [str(uuid.uuid4()), str(uuid.uuid4())] for name in LISTS},
+        "ruleset_ids": rulesets,
     }
     created = client.post("/api/assistants", json=fields).json()
     assert {name: created[name] for name in fields} == fields
+
+
+def test_a_ruleset_nobody_has_is_a_400_that_names_it(client, make_assistant):
+    unknown = str(uuid.uuid4())
+    for method, url in [("POST", "/api/assistants"), ("PATCH", f"/api/assistants/{make_assistant().id}")]:
+        answer = client.request(method, url, json={"name": "Ann", "ruleset_ids": [unknown]})
+        assert answer.status_code == 400
+        (error,) = answer.json()["errors"]
+        assert unknown in error["message"]
+        assert error["path"] == "ruleset_ids"
+    assert client.get("/api/assistants").json()["pagination"]["total_count"] == 1
 
 
 def test_null_is_nothing(client):

@@ -93,6 +93,14 @@ def test_paths_are_taken_as_they_were_meant(client, make_assistant, path):
     assert client.post(f"http://testserver{path}/{assistant.id}/runs/", json={}).status_code == 201
 
 
+@pytest.mark.parametrize("resource", ["users", "organizations", "assistants", "threads", "rulesets", "rules"])
+def test_every_resource_is_found_under_the_paths_clients_make_of_it(client, resource):
+    for path in (f"//api/{resource}", f"/api//{resource}/", f"/api/api/{resource}", f"/api/api//{resource}"):
+        answer = client.get(f"http://testserver{path}")
+        assert answer.status_code == 200
+        assert answer.json() == client.get(f"/api/{resource}").json()
+
+
 def test_a_body_of_two_mebibytes_is_a_413(client, anonymous, make_run):
     for path in ("assistants", f"assistant-runs/{make_run().id}/cancel", "nothing"):
         assert_shape(

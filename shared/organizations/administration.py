@@ -1,0 +1,88 @@
+"""What is done to organizations, users and keys at the database itself; never for a principal."""
+
+import re
+import uuid
+from typing import Final
+
+from sqlalchemy import CursorResult, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from shared.errors import ApiKeyNotFoundError, ConflictError, InvalidRequestError
+from shared.models import ApiKey, Membership, Organization, User
+from shared.organizations.directory import find_organization
+
+MAX_NAME: Final = 200  # characters, as the tables have it
+MAX_EMAIL: Final = 320  # characters
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+def create_organization(session: Session, name: str, *, description: str = "") -> Organization:
+    """Create an organization, to which nobody belongs yet.
+
+    Raises:
+        InvalidRequestError: it cannot be called that.
+        ConflictError: one has that name, which would no longer tell which is meant.
+    """
+    check_name(name)
+    if find_organization(session, name) is not None:
+        message = f"There is an organization named {name!r} already."
+        raise ConflictError(message)
+    organization = Organization(id=uuid.uuid4(), name=name, description=description)
+    session.add(organization)
+    session.flush()
+    return organization
+
+
+def ensure_member(session: Session, organization_id: uuid.UUID, email: str) -> User:
+    """Make the user of this e-mail address a member of an organization; the user too, if there is none.
+
+    Raises:
+        InvalidRequestError: that is no e-mail address.
+    """
+    if len(email) > MAX_EMAIL or not email.isprintable() or not _EMAIL.fullmatch(email):
+        message = f"This is not an e-mail address: {email!r}."
+        raise InvalidRequestError(message)
+    new = insert(User).values(id=uuid.uuid4(), email=email, name=email.partition("@")[0])
+    session.execute(new.on_conflict_do_nothing())
+    user = session.scalars(select(User).where(func.lower(User.email) == func.lower(email))).one()
+    membership = insert(Membership).values(organization_id=organization_id, user_id=user.id)
+    session.execute(membership.on_conflict_do_nothing())
+    return user
+
+
+def remove_member(session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID | None = None) -> int:
+    """Take a user, with the keys, out of an organization, or out of all; what the user made stays.
+
+    Returns:
+        The number of organizations the user no longer belongs to.
+    """
+    leave = delete(Membership).where(Membership.user_id == user_id)
+    if organization_id is not None:
+        leave = leave.where(Membership.organization_id == organization_id)
+    return _count(session.execute(leave))
+
+
+def delete_key(session: Session, key_id: uuid.UUID) -> None:
+    """Delete a key; every process has stopped accepting it after `key_cache_ttl`.
+
+    Raises:
+        ApiKeyNotFoundError: there is none.
+    """
+    if not _count(session.execute(delete(ApiKey).where(ApiKey.id == key_id))):
+        raise ApiKeyNotFoundError(key_id)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that the tables or a terminal would not take.
+
+    Raises:
+        InvalidRequestError: it is empty, too long, or holds what cannot be printed.
+    """
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        message = f"A name has 1 to {MAX_NAME} characters that can be printed."
+        raise InvalidRequestError(message)
+
+
+def _count(result: object) -> int:
+    return result.rowcount if isinstance(result, CursorResult) else 0

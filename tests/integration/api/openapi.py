@@ -1,0 +1,68 @@
+"""The served OpenAPI document as tests walk it: one `Operation` per route and method."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path."""
+
+    document: Mapping[str, Any]
+    method: str
+    path: str
+    spec: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        name: str = self.spec["operationId"]
+        return name
+
+    @property
+    def is_keyed(self) -> bool:
+        return "security" in self.spec
+
+    @property
+    def has_body(self) -> bool:
+        return "requestBody" in self.spec
+
+    def parameters(self, place: str) -> list[str]:
+        """The names of the parameters in the path, in the query or among the headers."""
+        return [item["name"] for item in self.spec.get("parameters", ()) if item["in"] == place]
+
+    def fields(self) -> Mapping[str, Any]:
+        """The fields of the body, each with its schema."""
+        fields: Mapping[str, Any] = self._body().get("properties", {})
+        return fields
+
+    def smallest_body(self) -> dict[str, Any] | None:
+        """A body of the fields that are needed, all of which are texts."""
+        if not self.has_body:
+            return None
+        needed = self._body().get("required", [])
+        assert all(self.fields()[name].get("type") == "string" for name in needed), self.name
+        return dict.fromkeys(needed, "x")
+
+    def _body(self) -> Mapping[str, Any]:
+        if not self.has_body:
+            return {}
+        schema = self.spec["requestBody"]["content"]["application/json"]["schema"]
+        for choice in (schema, *schema.get("anyOf", ())):
+            if "$ref" in choice:
+                return self._resolved(choice["$ref"])
+        raise AssertionError(self.name)
+
+    def _resolved(self, reference: str) -> Mapping[str, Any]:
+        found: Any = self.document
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+        resolved: Mapping[str, Any] = found
+        return resolved
+
+
+def operations(document: Mapping[str, Any]) -> Iterator[Operation]:
+    """All operations, each path's in its order."""
+    for path, methods in document["paths"].items():
+        for method, spec in methods.items():
+            yield Operation(document, method.upper(), path, spec)

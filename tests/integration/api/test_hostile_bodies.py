@@ -1,0 +1,113 @@
+"""What no client sends by accident, to every operation that has a body."""
+
+import re
+
+import orjson
+import pytest
+
+from tests.integration.api.openapi import operations
+from tests.integration.api.world import World
+
+DEEP = 100_000
+
+NOT_JSON = {
+    "cut off": b'{"name": "x',
+    "plain text": b"Hi",
+    "a form": b"name=x&rule=y",
+    "a blank": b" ",
+    "gzip": b"\x1f\x8b\x08\x00",
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "two documents": b"{}{}",
+    "single quotes": b"{'name': 'x'}",
+    "UTF-16": '{"name": "x"}'.encode("utf-16"),
+    "invalid UTF-8": b'{"name": "\xff\xfe"}',
+    "an invalid key": b'{"\xff": 1}',
+    "half a surrogate pair": b'{"name": "\\ud800"}',
+    "the pair turned round": b'{"name": "\\udc00\\ud800"}',
+    "half a pair as a key": b'{"\\ud800": 1}',
+    "NaN": b'{"name": NaN}',
+    "a huge number": b'{"name": 1e999}',
+    "infinity": b'{"unknown": 1e999}',
+    "deep arrays": b'{"unknown": ' + b"[" * DEEP + b"]" * DEEP + b"}",
+    "deep objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+    "rather deep arrays": b'{"metadata": {"a": ' + b"[" * 70 + b"]" * 70 + b"}}",
+    "a NUL": b'{"name": "\\u0000"}',
+    "a NUL in a key": b'{"metadata": {"\\u0000": 1}}',
+    "NUL bytes": b'{"name": "\x00"}',
+}
+NO_OBJECT = {"an array": b"[]", "a text": b'"x"', "a number": b"5", "true": b"true", "a list": b"[{}]"}
+WRONG = [None, True, 0, -1, 1.5, "", "x", [], ["x"], [None], {}, {"x": "x"}, [[["x"]]]]
+
+
+@pytest.fixture
+def with_body(client):
+    document = operations(client.get("/openapi.json").json())
+    return [operation for operation in document if operation.has_body]
+
+
+@pytest.fixture
+def send(client, factories):
+    world = World(client, factories)
+
+    def send(operation, content):
+        path = operation.path.format_map(world.ids)
+        return client.request(operation.method, path, content=content, headers=world.headers)
+
+    return send
+
+
+def assert_refused(answer, status, what):
+    assert answer.status_code == status, what
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"type", "errors"}, what
+    assert body["type"] == {400: "BadRequest", 413: "ContentTooLarge"}[status]
+    assert body["errors"]
+    for item in body["errors"]:
+        assert set(item) <= {"type", "message", "path"}, what
+        assert all(isinstance(value, str) and value for value in item.values()), what
+
+
+def test_there_are_bodies_to_refuse(with_body):
+    names = {operation.name for operation in with_body}
+    assert {"CreateThread", "UpdateThread", "CreateApiKey", "CreateAssistantRun"} <= names
+    assert all(re.match("Create|Update", name) for name in names)
+
+
+@pytest.mark.parametrize("what", [*NOT_JSON, *NO_OBJECT])
+def test_what_is_no_json_object_is_a_400(with_body, send, what):
+    content = (NOT_JSON | NO_OBJECT)[what]
+    for operation in with_body:
+        assert_refused(send(operation, content), 400, operation.name)
+
+
+def test_two_mebibytes_are_a_413(with_body, send):
+    content = b'{"name": "' + b"x" * 2 * 1_048_576 + b'"}'
+    for operation in with_body:
+        assert_refused(send(operation, content), 413, operation.name)
+
+
+def test_a_value_of_the_wrong_type_is_taken_or_refused_but_never_an_error_of_ours(with_body, send, undone):
+    """Null clears, a run's arguments may be anything, lists may be empty: the rest is refused."""
+    for operation in with_body:
+        for field in operation.fields():
+            for value in WRONG:
+                content = orjson.dumps({**operation.smallest_body(), field: value})
+                with undone():
+                    answer = send(operation, content)
+                what = (operation.name, field, value)
+                if answer.status_code not in {200, 201}:
+                    assert_refused(answer, 400, what)
+
+
+def test_a_key_said_twice_is_the_last_one(client, send, with_body):
+    (create_rule,) = [operation for operation in with_body if operation.name == "CreateRule"]
+    answer = send(create_rule, b'{"name": 5, "rule": "x", "name": "y"}')
+    assert (answer.status_code, answer.json()["name"]) == (201, "y")
+
+
+def test_many_messages_and_many_faults_make_short_answers(with_body, send):
+    (create_thread,) = [operation for operation in with_body if operation.name == "CreateThread"]
+    answer = send(create_thread, b'{"name": "x", "messages": [' + b"5," * 300_000 + b"5]}")
+    assert_refused(answer, 400, "many faults")
+    assert len(answer.content) < 10_000

@@ -1,0 +1,91 @@
+"""Answers are what the OpenAPI document says, to generated requests, good and bad, of every operation."""
+
+from functools import cache
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.app import create_app
+from shared.settings import Settings
+from tests.integration.api.openapi import operations
+from tests.integration.api.world import World
+
+# Not among them: that whatever breaks the document is refused, since unknown keys are not; and that whatever
+# follows it is taken, since NUL characters and ids of nothing are not. Other tests say what is refused.
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+NOWHERE = SecretStr("nowhere://")
+
+fuzzed = settings(
+    max_examples=24,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@cache
+def document():
+    """The served document, without the catch-all answer: every status has to be named."""
+    served = create_app(Settings(database_url=NOWHERE, redis_url=NOWHERE)).openapi()
+    for operation in operations(served):
+        operation.spec["responses"].pop("default", None)
+    return served
+
+
+@cache
+def schema():
+    return schemathesis.openapi.from_dict(document())
+
+
+OPERATIONS = {operation.name: operation for operation in operations(document()) if operation.is_keyed}
+
+
+@pytest.fixture
+def world(anonymous, factories):
+    return World(anonymous, factories)
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_every_answer_is_as_documented(anonymous, world, undone, name):
+    operation = OPERATIONS[name]
+    generated = schema()[operation.path][operation.method]
+    known = {parameter: world.ids[parameter] for parameter in operation.parameters("path")}
+    cases = st.one_of(
+        [
+            generated.as_strategy(mode, path_parameters=ids)
+            for mode in GenerationMode
+            for ids in ([known, None] if known else [None])
+        ]
+    )
+
+    @fuzzed
+    @given(case=cases)
+    def check(case):
+        request = requests.Request(
+            **case.as_transport_kwargs(base_url="http://testserver", headers=world.headers)
+        ).prepare()
+        with undone():
+            answer = anonymous.request(
+                request.method, request.url, headers=dict(request.headers), content=request.body
+            )
+        case.validate_response(answer, checks=CHECKS)
+
+    check()

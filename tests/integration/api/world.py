@@ -1,0 +1,43 @@
+"""An organization with one of everything."""
+
+import uuid
+
+from shared.runs.lifecycle import RunStatus
+
+
+class World:
+    """One organization with one of everything, known by the names that parameters have for it."""
+
+    def __init__(self, client, factories):
+        principal, secret = factories.principal_and_secret()
+        headers = self.headers = {"Authorization": f"Bearer {secret}"}
+
+        def post(path, **fields):
+            answer = client.post(f"/api/{path}", json={"name": "x", **fields}, headers=headers)
+            assert answer.status_code == 201
+            return answer.json()
+
+        self.alias = f"alias-{uuid.uuid4()}"
+        run = factories.run(principal, status=RunStatus.SUCCEEDED)
+        thread = post("threads", alias=self.alias)["thread_id"]
+        rule = post("rules", rule="x")["rule_id"]
+        ruleset = post("rulesets", alias=self.alias, rule_ids=[rule])["ruleset_id"]
+        events = client.get(f"/api/assistant-runs/{run.id}/events", headers=headers).json()["events"]
+        self.ids = {
+            "organization_id": str(principal.organization_id),
+            "user_id": str(principal.user_id),
+            "api_key_id": str(principal.key_id),
+            "assistant_id": str(run.assistant_id),
+            "assistant_run_id": str(run.id),
+            "event_id": events[0]["event_id"],
+            "thread_id": thread,
+            "message_id": post(f"threads/{thread}/messages", input="x", output="x")["message_id"],
+            "ruleset_id": ruleset,
+            "rule_id": rule,
+        }
+        self.queries = {
+            "ruleset_id": ruleset,
+            "created_by": str(principal.user_id),
+            "alias": self.alias,
+            "starts_with": self.alias,
+        }
