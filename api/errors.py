@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from psycopg.errors import ForeignKeyViolation
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -123,7 +124,13 @@ def of_http(error: HTTPException) -> Problem:
 
 
 def of_database(error: sql.SQLAlchemyError) -> Problem:
-    """PostgreSQL away, refusing or too busy is a 503; anything else it says is a bug of ours."""
+    """PostgreSQL away, refusing or too busy is a 503; a reference that lost a race with a delete is a 409.
+
+    Anything else it says is a bug of ours.
+    """
+    if isinstance(error.__cause__, ForeignKeyViolation):
+        log.info("reference lost", cause=str(error.__cause__).strip())
+        return of_domain(ConflictError("Something this refers to has just been deleted."))
     cause = str(getattr(error, "orig", None) or error).strip()
     if is_outage(error):
         log.warning("database unavailable", error=type(error).__name__, cause=cause)
