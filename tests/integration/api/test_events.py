@@ -48,6 +48,7 @@ def test_events_are_whole_objects_in_order(client, told_run):
         ("offset=2147483647", [0, 10, 100, 2147483647, 2147483647]),
         ("limit=100000", [10, 10, 1000, 0, 10]),
         ("limit=&offset=&page=x&page_size=50", [10, 10, 100, 0, 10]),
+        ("limit=99999999999", [10, 10, 1000, 0, 10]),
     ],
 )
 def test_a_poller_is_told_where_to_go_on(client, told_run, query, expected):
@@ -57,11 +58,15 @@ def test_a_poller_is_told_where_to_go_on(client, told_run, query, expected):
 
 
 @pytest.mark.parametrize("name", ["limit", "offset"])
-@pytest.mark.parametrize("value", ["-1", "x", "1.5", "%00", "%ff", "99999999999", "1e3", "null"])
+@pytest.mark.parametrize("value", ["-1", "x", "1.5", "%00", "%ff", "9" * 5000, "1e3", "null"])
 def test_garbage_is_a_400_that_names_it(client, told_run, name, value):
     answer = client.get(f"/api/assistant-runs/{told_run.id}/events?{name}={value}")
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["path"] == f"query.{name}"
+
+
+def test_an_offset_that_no_run_can_reach_is_a_400(client, told_run):
+    assert client.get(f"/api/assistant-runs/{told_run.id}/events?offset=99999999999").status_code == 400
 
 
 def test_one_event_by_its_id(client, told_run, as_stranger):
