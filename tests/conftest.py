@@ -1,10 +1,12 @@
 """Fixtures for all tests: servers for those that ask, rows, and a clean database for each."""
 
+import logging
 import os
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 
@@ -23,6 +25,15 @@ from tests.support.stack import Stack, environment, running_stack
 def _no_settings_from_outside() -> None:
     for name in [name for name in os.environ if name.startswith("RUNYARD_")]:
         del os.environ[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Only what went wrong, with plain tracebacks; structlog's own default takes seconds over one."""
+    structlog.configure(
+        [structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
 
 
 @pytest.fixture(scope="session")

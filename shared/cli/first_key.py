@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from shared.keys import service as keys
+from shared.organizations import administration
 from shared.private_files import write_private
 
 NAME: Final = "api-key"
@@ -18,7 +19,8 @@ def ensure_first_key(session: Session, directory: Path) -> str:
     path = directory / NAME
     if path.exists() and keys.find_principal(session, kept := path.read_text().strip()):
         return kept
-    organization_id, user_id = keys.ensure_member(session, organization=ORGANIZATION, email=EMAIL)
-    _, secret = keys.create_key(session, organization_id=organization_id, user_id=user_id, name="runyard dev")
+    organization = administration.ensure_organization(session, ORGANIZATION)
+    user = administration.ensure_member(session, organization.id, EMAIL)
+    _, secret = keys.create_key(session, organization_id=organization.id, user_id=user.id, name="runyard dev")
     write_private(path, secret.encode())
     return secret

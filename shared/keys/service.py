@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from shared.keys.principal import Principal
 from shared.keys.queries import get_key
-from shared.models import ApiKey, Membership, Organization, User
+from shared.models import ApiKey, User
 
 PREFIX = "ry_"
 SECRET_BYTES = 32
@@ -51,33 +50,6 @@ def find_principal(session: Session, secret: str) -> Principal | None:
         .where(ApiKey.secret_sha256 == hash_secret(secret))
     ).one_or_none()
     return None if row is None else Principal(row[0], row[1], row[2], row[3])
-
-
-def ensure_member(session: Session, *, organization: str, email: str) -> tuple[uuid.UUID, uuid.UUID]:
-    """Find or make an organization by name and a user by e-mail, and make one a member of the other.
-
-    Returns:
-        The organization's id and the user's.
-    """
-    user = session.scalar(select(User).where(func.lower(User.email) == email.lower()))
-    if user is None:
-        user = User(id=uuid.uuid4(), email=email, name=email.partition("@")[0])
-        session.add(user)
-        session.flush()
-    owner = session.scalar(
-        select(Organization)
-        .where(Organization.name == organization)
-        .order_by(Organization.created_at)
-        .limit(1)
-    )
-    if owner is None:
-        owner = Organization(id=uuid.uuid4(), name=organization, created_by=user.id)
-        session.add(owner)
-        session.flush()
-    session.execute(
-        insert(Membership).values(organization_id=owner.id, user_id=user.id).on_conflict_do_nothing()
-    )
-    return owner.id, user.id
 
 
 def rename_key(session: Session, principal: Principal, key_id: uuid.UUID, name: str) -> ApiKey:

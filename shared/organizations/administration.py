@@ -34,6 +34,16 @@ def create_organization(session: Session, name: str, *, description: str = "") -
     return organization
 
 
+def ensure_organization(session: Session, name: str) -> Organization:
+    """Return the organization of this name, made if there is none.
+
+    Raises:
+        InvalidRequestError: it cannot be called that.
+        ConflictError: several have that name.
+    """
+    return find_organization(session, name) or create_organization(session, name)
+
+
 def ensure_member(session: Session, organization_id: uuid.UUID, email: str) -> User:
     """Make the user of this e-mail address a member of an organization; the user too, if there is none.
 

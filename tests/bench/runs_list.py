@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from shared.db import Sessions, make_engine, make_sessions, unit_of_work
 from shared.keys import service as keys
 from shared.migrations.upgrade import upgrade
+from shared.organizations import administration
 from shared.processes.ports import LOOPBACK, free_port
 from shared.runs import queries
 from shared.runs.lifecycle import RunStatus
@@ -93,9 +94,8 @@ def listings(loaded: Loaded) -> list[Listing]:
 def load(services: TestServices, sessions: Sessions) -> Loaded:
     """Load the runs."""
     with unit_of_work(sessions) as session:
-        organization_id, user_id = keys.ensure_member(
-            session, organization="bench", email="bench@example.com"
-        )
+        organization_id = administration.create_organization(session, "bench").id
+        user_id = administration.ensure_member(session, organization_id, "bench@example.com").id
         _, secret = keys.create_key(session, organization_id=organization_id, user_id=user_id, name="bench")
     assistant_id = million.load(services.postgres.url, organization_id=organization_id, user_id=user_id)
     return Loaded(sessions, organization_id, assistant_id, secret)

@@ -12,6 +12,7 @@ from shared.db import Sessions, unit_of_work
 from shared.keys import service as keys
 from shared.keys.principal import Principal
 from shared.models import Assistant, Run
+from shared.organizations import administration
 from shared.runs import service as runs
 from shared.runs import transitions
 from shared.runs.lifecycle import RunStatus, Trigger
@@ -52,13 +53,10 @@ class Factories:
         unique = uuid.uuid4().hex[:12]
         email = email or f"user-{unique}@example.com"
         with unit_of_work(self._sessions) as session:
-            organization_id, user_id = keys.ensure_member(
-                session, organization=organization or f"organization {unique}", email=email
-            )
-            key, secret = keys.create_key(
-                session, organization_id=organization_id, user_id=user_id, name="test"
-            )
-            return Principal(organization_id, user_id, key.id, email), secret
+            owner = administration.ensure_organization(session, organization or f"organization {unique}")
+            user = administration.ensure_member(session, owner.id, email)
+            key, secret = keys.create_key(session, organization_id=owner.id, user_id=user.id, name="test")
+            return Principal(owner.id, user.id, key.id, email), secret
 
     def assistant(self, principal: Principal | None = None, **fields: Any) -> Assistant:
         """An assistant, of the default principal if of nobody else."""

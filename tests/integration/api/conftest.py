@@ -1,14 +1,12 @@
 """The API as its callers see it: in this process for requests, on a port of its own for streams."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import httpx2
 import pytest
-import structlog
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
@@ -20,15 +18,6 @@ from shared.settings import Settings
 from tests.integration.api.serving import Served, serving
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _plain_logs() -> None:
-    """Only what went wrong, with plain tracebacks; structlog's own default takes seconds over one."""
-    structlog.configure(
-        [structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-    )
 
 
 @pytest.fixture

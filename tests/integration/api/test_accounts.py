@@ -5,8 +5,9 @@ import uuid
 import pytest
 
 from shared.db import unit_of_work
-from shared.keys.service import create_key, ensure_member
-from shared.models import Assistant, Membership
+from shared.keys.service import create_key
+from shared.models import Assistant
+from shared.organizations import administration
 from shared.runs.lifecycle import RunStatus
 
 ORGANIZATION = {
@@ -29,8 +30,9 @@ def own(me):
 def colleague(me, sessions):
     """Another member of my organization, who has one of their own, too; and their key there."""
     with unit_of_work(sessions) as session:
-        elsewhere, user_id = ensure_member(session, organization="elsewhere", email="zoe@example.com")
-        session.add(Membership(organization_id=me.organization_id, user_id=user_id))
+        elsewhere = administration.create_organization(session, "elsewhere").id
+        user_id = administration.ensure_member(session, elsewhere, "zoe@example.com").id
+        administration.ensure_member(session, me.organization_id, "zoe@example.com")
         _, secret = create_key(session, organization_id=elsewhere, user_id=user_id, name="theirs")
     return str(user_id), str(elsewhere), {"Authorization": f"Bearer {secret}"}
 
