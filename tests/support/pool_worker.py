@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -28,6 +29,8 @@ client = redis.Redis.from_url(get_settings().redis_url.get_secret_value())
 def tell(event: str, task: Any, **fields: object) -> None:
     told = {"event": event, "id": task.request.id, "pid": os.getpid(), "at": time.time(), **fields}
     client.rpush(TOLD, json.dumps(told))
+    # Heard is not yet acknowledged: who is about to kill Redis waits for this line.
+    print(f"told {event} {task.request.id}", file=sys.stderr, flush=True)  # noqa: T201  # it is the log
 
 
 @contextmanager

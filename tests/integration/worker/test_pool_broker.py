@@ -52,6 +52,7 @@ def test_worker_takes_and_stops_tasks_again_after_redis_died(
 ) -> None:
     with bench.worker(pool=pool, concurrency=2) as process:
         running = bench.start_task("wait", 60)
+        eventually(lambda: f"told started {running.id}" in bench.log, "the task to go on")
         kill(redis_server)
         eventually(lambda: "Cannot connect to" in bench.log, "the loss to be noticed")
         redis_server.start()
@@ -67,7 +68,8 @@ def test_worker_takes_and_stops_tasks_again_after_redis_died(
 
 def test_worker_drains_without_redis(bench: PoolBench, redis_server: EmbeddedRedis) -> None:
     with bench.worker() as process:
-        bench.start_task("stuck", 0.1)
+        running = bench.start_task("stuck", 0.1)
+        eventually(lambda: f"told started {running.id}" in bench.log, "the task to go on")
         kill(redis_server)
         eventually(lambda: "Cannot connect to" in bench.log, "the loss to be noticed")
         process.terminate()
