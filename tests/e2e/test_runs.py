@@ -98,11 +98,23 @@ def test_chunks_arrive_before_the_model_has_finished(stack):
         pytest.fail("no chunk arrived")
 
 
-def test_a_cancel_while_the_model_hangs_is_true(stack, llm):
+@pytest.fixture
+def hanging_run(stack, llm):
+    """A run whose model has its request and answers nothing.
+
+    Before the request is sent the code may still be loading the provider's library, and a cancel
+    would rightly say that it was interrupted.
+    """
+    marker = f"hang on, {uuid.uuid4()}"
+    run_id = stack.create_run(args=[marker], model="openai/hang")
+    assert llm.records.wait_for(lambda records: marker in str(records.requests), 30)
+    assert stack.run(run_id)["status"] == "RUNNING"
+    return run_id
+
+
+def test_a_cancel_while_the_model_hangs_is_true(stack, llm, hanging_run):
     """Promise 5: CANCELLED when answered; the code stops within the grace; the receipt says how."""
-    run_id = stack.create_run(args=["Hi"], model="openai/hang")
-    stack.wait_for(run_id, "RUNNING")
-    assert llm.records.wait_for(lambda records: records.open_connections > 0)
+    run_id = hanging_run
     left = llm.records.left_early
     started = time.monotonic()
     assert stack.cancel(run_id)["status"] == "CANCELLED"
@@ -141,9 +153,8 @@ def celery(stack):
     return make_celery(settings)
 
 
-def test_a_celery_revoke_cancels_the_run(stack, celery):
-    run_id = stack.create_run(args=["Hi"], model="openai/hang")
-    stack.wait_for(run_id, "RUNNING")
+def test_a_celery_revoke_cancels_the_run(stack, celery, hanging_run):
+    run_id = hanging_run
     celery.control.revoke(f"{run_id}.1", terminate=True)
     run = stack.wait_for(run_id, timeout=10)
     assert (run["status"], run["status_detail"]["reason"]) == ("CANCELLED", "Cancelled")
@@ -156,9 +167,8 @@ def flower(stack, method, path):
     return httpx2.request(method, f"{base}{path}", auth=(url.username, url.password), timeout=10)
 
 
-def test_flower_shows_a_run_and_its_button_cancels_it(stack):
-    run_id = stack.create_run(args=["Hi"], model="openai/hang")
-    stack.wait_for(run_id, "RUNNING")
+def test_flower_shows_a_run_and_its_button_cancels_it(stack, hanging_run):
+    run_id = hanging_run
     task_id = f"{run_id}.1"
 
     def shown():
