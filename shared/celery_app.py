@@ -37,6 +37,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 0,  # our own drain
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # the default gives up after 100
+        "broker_channel_error_retry": True,  # a Redis that refuses to write is no reason to exit
         "broker_transport_options": {
             "visibility_timeout": 300,  # only for what a dying worker had reserved
             "unacked_restore_interval": 10,

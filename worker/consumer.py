@@ -1,5 +1,6 @@
 """Celery's consumer, back soon after its broker is."""
 
+import time
 from functools import partial
 from typing import Any, Final
 
@@ -16,3 +17,8 @@ class Consumer(CeleryConsumer):
             conn.ensure_connection, interval_start=RETRY_PAUSE, interval_max=RETRY_PAUSE
         )
         return super().ensure_connected(conn)
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Pause after a broker that lets itself be called and then refuses: nothing else would."""
+        super().on_connection_error_before_connected(exc)
+        time.sleep(RETRY_PAUSE)
