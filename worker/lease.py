@@ -30,7 +30,9 @@ class _Held:
 
 
 class LeaseKeeper:
-    """One thread that renews the leases of all runs of a process, and watches their deadlines.
+    """Two threads for all runs of a process: one renews their leases, the other watches their time.
+
+    The watch asks nobody anything, so that a PostgreSQL that hangs does not hang it.
 
     A run that can no longer be renewed because PostgreSQL is away is stopped after
     `database_outage_grace`, by this process' monotonic clock. Until then the fence protects it:
@@ -44,7 +46,7 @@ class LeaseKeeper:
         self._give_up_after = max(settings.database_outage_grace, settings.lease_ttl).total_seconds()
         self._held: dict[uuid.UUID, _Held] = {}
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._is_closed = False
 
     @contextmanager
@@ -52,9 +54,14 @@ class LeaseKeeper:
         """Renew a run's lease during the block; fire its token when it is lost."""
         with self._changed:
             self._held[run_id] = _Held(attempt, token, renewed_at=time.monotonic())
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
-                self._thread.start()
+            self._changed.notify_all()
+            if not self._threads:
+                self._threads = [
+                    threading.Thread(target=self._renew, name="leases", daemon=True),
+                    threading.Thread(target=self._watch, name="deadlines", daemon=True),
+                ]
+                for thread in self._threads:
+                    thread.start()
         try:
             yield
         finally:
@@ -73,32 +80,40 @@ class LeaseKeeper:
             held = self._held.get(run_id)
             if held is not None:
                 held.deadline = time.monotonic() + seconds
-                self._changed.notify()
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Renew nothing any more."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
-            thread = self._thread
-        if thread is not None:
+            self._changed.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(timeout=self._heartbeat)
 
-    def _run(self) -> None:
-        next_beat = time.monotonic() + self._heartbeat
+    def _renew(self) -> None:
+        pause = self._heartbeat
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: self._is_closed, pause):
+                    return
+            pause = self._heartbeat if self._beat() else RETRY_PAUSE
+
+    def _watch(self) -> None:
         while True:
             with self._changed:
                 if self._is_closed:
                     return
-                self._changed.wait(max(0.0, self._next_wake(next_beat) - time.monotonic()))
+                self._changed.wait(self._time_left())
             self._enforce_deadlines()
-            if time.monotonic() >= next_beat:
-                is_done = self._beat()
-                next_beat = time.monotonic() + (self._heartbeat if is_done else RETRY_PAUSE)
+            self._give_up()
 
-    def _next_wake(self, next_beat: float) -> float:
-        deadlines = [held.deadline for held in self._held.values() if held.deadline is not None]
-        return min([next_beat, *deadlines])
+    def _time_left(self) -> float | None:
+        """Seconds until the next run is due to be stopped; None if there is none."""
+        active = [held for held in self._held.values() if not held.token.is_cancelled]
+        deadlines = [held.deadline for held in active if held.deadline is not None]
+        instants = [*deadlines, *(held.renewed_at + self._give_up_after for held in active)]
+        return max(0.0, min(instants) - time.monotonic()) if instants else None
 
     def _enforce_deadlines(self) -> None:
         now = time.monotonic()
@@ -124,7 +139,6 @@ class LeaseKeeper:
                 )
         except OUTAGE_ERRORS as error:
             log.warning("leases not renewed", runs=len(held), error=str(error.__cause__ or error))
-            self._give_up(held)
             return False
         for run_id in renewal.kept:
             held[run_id].renewed_at = started
@@ -132,10 +146,12 @@ class LeaseKeeper:
             self._lose(run_id, held[run_id], status)
         return True
 
-    def _give_up(self, held: dict[uuid.UUID, _Held]) -> None:
+    def _give_up(self) -> None:
         oldest = time.monotonic() - self._give_up_after
-        for run_id, one in held.items():
-            if one.renewed_at < oldest and one.token.cancel(StopReason.DATABASE_LOST):
+        with self._changed:
+            late = {run_id: held for run_id, held in self._held.items() if held.renewed_at <= oldest}
+        for run_id, one in late.items():
+            if one.token.cancel(StopReason.DATABASE_LOST):
                 log.error("run given up: its lease could not be renewed", run_id=str(run_id))
 
     def _lose(self, run_id: uuid.UUID, held: _Held, status: RunStatus | None) -> None:
