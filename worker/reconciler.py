@@ -12,7 +12,7 @@ from typing import Final
 
 import redis
 import structlog
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.celery_app import make_celery
@@ -25,6 +25,7 @@ from shared.runs.admission import admit_next, find_free_threads_waited_for
 from shared.runs.effects import follow
 from shared.runs.lifecycle import Reason, RunStatus, StoppedHow, Trigger
 from shared.settings import Settings, get_settings
+from worker.outage import Contact
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ class Reconciler:
         self._settings = settings
         self._sessions = sessions
         self._dispatcher = dispatcher
+        self._contact = Contact(settings)
 
     def round(self) -> int:
         """Do one round.
@@ -82,7 +84,12 @@ class Reconciler:
             if done < BATCH:
                 return total
 
+    def _may_judge_leases(self, session: Session) -> bool:
+        return self._contact.is_steady(session.scalars(select(func.now())).one())
+
     def _take_over(self, session: Session) -> int:
+        if not self._may_judge_leases(session):
+            return 0
         lost = queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH)
         for run in lost:
             self._take_over_one(session, run)
@@ -111,6 +118,8 @@ class Reconciler:
         follow(session, self._dispatcher, applied)
 
     def _confirm_stops(self, session: Session) -> int:
+        if not self._may_judge_leases(session):
+            return 0
         unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)
         for run in unconfirmed:
             transitions.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)

@@ -1,0 +1,51 @@
+"""Things that happen to processes: death, and a sleep from which they wake."""
+
+import signal
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+
+import psutil
+
+from tests.support.waiting import wait_until
+
+
+def kill(*processes: psutil.Process) -> None:
+    """SIGKILL processes, and wait until they are dead, also where nobody takes note of it."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not any(map(lives, processes)), timeout=5, what=f"the end of {processes}")
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process executes anything still."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all below it."""
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+@contextmanager
+def frozen(processes: Iterable[psutil.Process]) -> Generator[None]:
+    """SIGSTOP processes for the length of a block: they answer nothing, and keep their connections."""
+    stopped = list(processes)
+    for process in stopped:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+
+
+def go_on_for(seconds: float) -> None:
+    """Let a fault go on: how long it lasts is what the test is about."""
+    time.sleep(seconds)
