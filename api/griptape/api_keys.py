@@ -11,7 +11,9 @@ from api.griptape.account_schemas import KeyCreate, KeyList, KeyUpdate, KeyView,
 from api.griptape.errors import documented
 from api.griptape.fields import ApiKeyId, OrganizationId, UserId
 from api.griptape.pagination import PageDep, PageQuery, Pagination
+from api.idempotency import OnceDep
 from api.routing import KeyedRoute
+from shared.errors import ConflictError
 from shared.keys import queries, service
 from shared.models import ApiKey
 from shared.organizations.queries import get_organization, get_user
@@ -33,14 +35,14 @@ def list_api_keys(
 @router.post(
     "/users/{user_id}/api-keys",
     status_code=HTTPStatus.CREATED,
-    responses=documented(_BAD, _UNKNOWN, _LARGE),
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_api_key(
-    session: SessionDep, principal: PrincipalDep, user_id: UserId, body: KeyCreate
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, user_id: UserId, body: KeyCreate
 ) -> NewKeyView:
     """Make a key for a user of the key's organization; its secret is shown this once."""
     user = get_user(session, user_id, organization_id=principal.organization_id)
-    return _create(session, body, organization_id=principal.organization_id, user_id=user.id)
+    return _create(session, once, body, organization_id=principal.organization_id, user_id=user.id)
 
 
 @router.get(
@@ -59,14 +61,18 @@ def list_organization_api_keys(
 @router.post(
     "/organizations/{organization_id}/api-keys",
     status_code=HTTPStatus.CREATED,
-    responses=documented(_BAD, _UNKNOWN, _LARGE),
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_organization_api_key(
-    session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, body: KeyCreate
+    session: SessionDep,
+    principal: PrincipalDep,
+    once: OnceDep,
+    organization_id: OrganizationId,
+    body: KeyCreate,
 ) -> NewKeyView:
     """Make a key for the caller in an organization; its secret is shown this once."""
     organization = get_organization(session, organization_id, user_id=principal.user_id)
-    return _create(session, body, organization_id=organization.id, user_id=principal.user_id)
+    return _create(session, once, body, organization_id=organization.id, user_id=principal.user_id)
 
 
 @router.get("/api-keys/{api_key_id}", responses=documented(_UNKNOWN))
@@ -114,11 +120,24 @@ def _list(
 
 
 def _create(
-    session: SessionDep, body: KeyCreate, *, organization_id: uuid.UUID, user_id: uuid.UUID
+    session: SessionDep, once: OnceDep, body: KeyCreate, *, organization_id: uuid.UUID, user_id: uuid.UUID
 ) -> NewKeyView:
-    key: ApiKey
-    key, secret = service.create_key(
-        session, organization_id=organization_id, user_id=user_id, name=body.name
-    )
+    secrets: list[str] = []
+
+    def make() -> ApiKey:
+        key, secret = service.create_key(
+            session, organization_id=organization_id, user_id=user_id, name=body.name
+        )
+        secrets.append(secret)
+        return key
+
+    key = once(make, _refuse_to_show_again)
     session.refresh(key)
-    return NewKeyView.with_secret(key, secret)
+    return NewKeyView.with_secret(key, secrets[0])
+
+
+def _refuse_to_show_again(api_key_id: uuid.UUID) -> ApiKey:
+    raise ConflictError(
+        f"The API key {api_key_id} was made for this Idempotency-Key; its secret was shown then, and is "
+        "not kept. Delete it and make another."
+    )

@@ -11,6 +11,7 @@ from api.griptape.assistant_schemas import AssistantCreate, AssistantList, Assis
 from api.griptape.errors import documented
 from api.griptape.fields import AssistantId
 from api.griptape.pagination import PageDep, Pagination
+from api.idempotency import OnceDep
 from api.routing import KeyedRoute
 from shared.assistants import queries, service
 from shared.models import Assistant
@@ -30,11 +31,19 @@ def list_assistants(session: SessionDep, principal: PrincipalDep, page: PageDep)
 
 
 @router.post(
-    "", status_code=HTTPStatus.CREATED, response_model=AssistantView, responses=documented(_BAD, TOO_LARGE)
+    "",
+    status_code=HTTPStatus.CREATED,
+    response_model=AssistantView,
+    responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
 )
-def create_assistant(session: SessionDep, principal: PrincipalDep, body: AssistantCreate) -> Assistant:
+def create_assistant(
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: AssistantCreate
+) -> Assistant:
     """Create an assistant."""
-    return service.create(session, principal, body.given())
+    return once(
+        lambda: service.create(session, principal, body.given()),
+        lambda made: queries.get_assistant(session, made, organization_id=principal.organization_id),
+    )
 
 
 @router.get("/{assistant_id}", response_model=AssistantView, responses=documented(_UNKNOWN))

@@ -10,6 +10,7 @@ from api.griptape.errors import documented
 from api.griptape.fields import MessageId, ThreadId
 from api.griptape.pagination import Pagination, WholePageDep
 from api.griptape.thread_schemas import MessageCreate, MessageList, MessageUpdate, MessageView
+from api.idempotency import OnceDep
 from api.routing import KeyedRoute
 from shared.models import Message
 from shared.threads import queries, service
@@ -36,13 +37,20 @@ def list_messages(
     "/threads/{thread_id}/messages",
     status_code=HTTPStatus.CREATED,
     response_model=MessageView,
-    responses=documented(_BAD, _UNKNOWN, _LARGE),
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_message(
-    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, body: MessageCreate
+    session: SessionDep,
+    principal: PrincipalDep,
+    once: OnceDep,
+    thread_id: ThreadId,
+    body: MessageCreate,
 ) -> Message:
     """Add a message after the last one of a thread."""
-    return service.post_message(session, principal, thread_id, body.new())
+    return once(
+        lambda: service.post_message(session, principal, thread_id, body.new()),
+        lambda made: queries.get_message(session, made, organization_id=principal.organization_id),
+    )
 
 
 @router.get("/messages/{message_id}", response_model=MessageView, responses=documented(_UNKNOWN))

@@ -16,6 +16,7 @@ from api.griptape.account_schemas import (
 from api.griptape.errors import documented
 from api.griptape.fields import OrganizationId
 from api.griptape.pagination import PageDep, Pagination
+from api.idempotency import OnceDep
 from api.routing import KeyedRoute
 from shared.organizations import queries, service
 
@@ -34,13 +35,17 @@ def list_organizations(session: SessionDep, principal: PrincipalDep) -> dict[str
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    responses=documented(_BAD, _LARGE),
+    responses=documented(_BAD, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_organization(
-    session: SessionDep, principal: PrincipalDep, body: OrganizationCreate
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: OrganizationCreate
 ) -> OrganizationView:
     """Create an organization; the key's user belongs to it. It takes a key of its own to act in it."""
-    return OrganizationView.of(service.create(session, principal, body.given()))
+    organization = once(
+        lambda: service.create(session, principal, body.given()),
+        lambda made: queries.get_organization(session, made, user_id=principal.user_id),
+    )
+    return OrganizationView.of(organization)
 
 
 @router.get("/{organization_id}", responses=documented(_UNKNOWN))

@@ -11,6 +11,7 @@ from api.griptape.errors import documented
 from api.griptape.fields import RuleId
 from api.griptape.pagination import Pagination, WholePageDep
 from api.griptape.ruleset_schemas import RuleCreate, RuleList, RuleUpdate, RuleView
+from api.idempotency import OnceDep
 from api.routing import KeyedRoute
 from shared.models import Rule
 from shared.rulesets import queries, service
@@ -38,10 +39,18 @@ def list_rules(
     return {"rules": found.rules, "pagination": Pagination.of(page, total=found.total)}
 
 
-@router.post("", status_code=HTTPStatus.CREATED, response_model=RuleView, responses=documented(_BAD, _LARGE))
-def create_rule(session: SessionDep, principal: PrincipalDep, body: RuleCreate) -> Rule:
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    response_model=RuleView,
+    responses=documented(_BAD, HTTPStatus.CONFLICT, _LARGE),
+)
+def create_rule(session: SessionDep, principal: PrincipalDep, once: OnceDep, body: RuleCreate) -> Rule:
     """Create a rule."""
-    return service.create_rule(session, principal, body.given())
+    return once(
+        lambda: service.create_rule(session, principal, body.given()),
+        lambda made: queries.get_rule(session, made, organization_id=principal.organization_id),
+    )
 
 
 @router.get("/{rule_id}", response_model=RuleView, responses=documented(_UNKNOWN))

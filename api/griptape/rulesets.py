@@ -10,6 +10,7 @@ from api.griptape.errors import documented
 from api.griptape.fields import RulesetId, Search
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.ruleset_schemas import RulesetCreate, RulesetList, RulesetUpdate, RulesetView
+from api.idempotency import OnceDep
 from api.routing import KeyedRoute
 from shared.models import Ruleset
 from shared.rulesets import queries, service
@@ -47,9 +48,15 @@ def list_rulesets(
     status_code=HTTPStatus.CREATED,
     responses=documented(_BAD, _TAKEN, _LARGE),
 )
-def create_ruleset(session: SessionDep, principal: PrincipalDep, body: RulesetCreate) -> RulesetView:
+def create_ruleset(
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: RulesetCreate
+) -> RulesetView:
     """Create a ruleset of rules that exist; an alias is one ruleset's in an organization."""
-    return _view(session, service.create_ruleset(session, principal, body.given(), body.rule_ids or ()))
+    ruleset = once(
+        lambda: service.create_ruleset(session, principal, body.given(), body.rule_ids or ()),
+        lambda made: queries.get_ruleset(session, made, organization_id=principal.organization_id),
+    )
+    return _view(session, ruleset)
 
 
 @router.get("/{ruleset_id}", responses=documented(_UNKNOWN))

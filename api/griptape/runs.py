@@ -11,6 +11,7 @@ from api.griptape.errors import documented
 from api.griptape.fields import AssistantId, RunId
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.run_schemas import RunCreate, RunList, RunView, Statuses
+from api.idempotency import OnceDep
 from api.routing import KeyedRoute
 from shared.assistants.queries import get_assistant
 from shared.models import Run
@@ -25,18 +26,23 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     "/assistants/{assistant_id}/runs",
     status_code=HTTPStatus.CREATED,
     response_model=RunView,
-    responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
 def create_assistant_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
+    once: OnceDep,
+    *,
     assistant_id: AssistantId,
     body: RunCreate | None = None,
 ) -> Run:
     """Accept a run; it is durable when answered, and a worker takes it from there."""
     request = (body or RunCreate()).request()
-    return service.submit(session, dispatcher, principal, assistant_id, request)
+    return once(
+        lambda: service.submit(session, dispatcher, principal, assistant_id, request),
+        lambda made: queries.get_run(session, made, organization_id=principal.organization_id),
+    )
 
 
 @router.get("/assistants/{assistant_id}/runs", response_model=RunList, responses=documented(_BAD, _UNKNOWN))

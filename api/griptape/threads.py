@@ -11,6 +11,7 @@ from api.griptape.errors import documented
 from api.griptape.fields import Search, ThreadId
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.thread_schemas import ThreadCreate, ThreadList, ThreadUpdate, ThreadView
+from api.idempotency import OnceDep
 from api.routing import KeyedRoute
 from shared.models import Thread
 from shared.threads import queries, service
@@ -53,9 +54,14 @@ def list_threads(
     status_code=HTTPStatus.CREATED,
     responses=documented(_BAD, _TAKEN, _LARGE),
 )
-def create_thread(session: SessionDep, principal: PrincipalDep, body: ThreadCreate) -> ThreadView:
+def create_thread(
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: ThreadCreate
+) -> ThreadView:
     """Create a thread; an alias is one thread's in an organization."""
-    thread = service.create(session, principal, body.given(), body.new_messages() or ())
+    thread = once(
+        lambda: service.create(session, principal, body.given(), body.new_messages() or ()),
+        lambda made: queries.get_thread(session, made, organization_id=principal.organization_id),
+    )
     return _view(session, thread)
 
 

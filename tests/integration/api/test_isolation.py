@@ -9,7 +9,16 @@ from shared.models import Base
 from tests.integration.api.openapi import operations
 from tests.integration.api.world import World
 
-NEUTRAL = {"page", "page_size", "limit", "offset", "status", "Last-Event-ID", "last-event-id"}
+NEUTRAL = {
+    "page",
+    "page_size",
+    "limit",
+    "offset",
+    "status",
+    "Last-Event-ID",
+    "last-event-id",
+    "Idempotency-Key",
+}
 """Parameters that name nothing."""
 
 LATER = {"knowledge_base_ids", "retriever_ids", "structure_ids", "tool_ids"}
