@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,6 +28,7 @@ class Claimed:
     args: tuple[str, ...]
     model: str | None
     stream: bool
+    max_duration: timedelta | None  # as the run itself says
     rulesets: tuple[Ruleset, ...]
     history: tuple[Exchange, ...]
 
@@ -44,6 +46,7 @@ def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
         args=tuple(run.args),
         model=run.model,
         stream=run.stream,
+        max_duration=run.max_duration,
         rulesets=_rulesets(session, run),
         history=_history(session, run),
     )
@@ -76,7 +79,7 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken) -> R
         stream=claimed.stream,
         rulesets=claimed.rulesets,
         history=claimed.history,
-        max_duration=settings.max_duration,
+        max_duration=claimed.max_duration or settings.max_duration,
         token=token,
         options={"echo_words_per_second": settings.echo_words_per_second},
     )

@@ -14,7 +14,7 @@ from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.models import JsonObject
 from shared.runs import service, transitions
 from shared.runs.effects import follow
-from shared.runs.lifecycle import TRANSITIONS, Reason, StoppedHow, Trigger
+from shared.runs.lifecycle import TRANSITIONS, Reason, StoppedHow, Trigger, timed_out_message
 from shared.runs.service import Success
 from worker.cancellation import RunStopped, Seat, StopReason
 from worker.context import Claimed, build_context, load_claimed
@@ -126,6 +126,7 @@ class Attempt:
         self._seat = seat
         self._token = seat.token
         self._usage = UsageMeter()
+        self._max_duration = resources.settings.max_duration
         self._ending = Ending.LOST
         self._writer = EventWriter(resources, self._run_id, self._number, self._token)
 
@@ -170,6 +171,7 @@ class Attempt:
         if not self._apply(Trigger.START):
             self._stopped(StoppedHow.COOPERATIVE)
             return False
+        self._max_duration = context.max_duration
         self._resources.leases.set_deadline(self._run_id, context.max_duration.total_seconds())
         log.info("run started", model=context.model)
         return True
@@ -221,8 +223,7 @@ class Attempt:
         """End a run whose code has stopped, or been left behind, for the reason its token gives."""
         match self._token.reason:
             case StopReason.TIMED_OUT:
-                limit = self._resources.settings.max_duration.total_seconds()
-                self._break(Reason.TIMED_OUT, f"The run took longer than it may: {limit:g} s.")
+                self._break(Reason.TIMED_OUT, timed_out_message(self._max_duration))
             case StopReason.DRAINED:
                 self._requeue(how)
             case StopReason.CANCELLED | None:

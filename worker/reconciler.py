@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import redis
@@ -18,12 +19,13 @@ from sqlalchemy.orm import Session
 from shared.celery_app import make_celery
 from shared.db import OUTAGE_ERRORS, Sessions, make_engine, make_sessions, unit_of_work
 from shared.dispatch import Dispatcher
+from shared.idempotency.service import forget_expired
 from shared.logs import configure_logging
 from shared.models import JsonObject, Run
 from shared.runs import queries, transitions
 from shared.runs.admission import admit_next, find_free_threads_waited_for
 from shared.runs.effects import follow
-from shared.runs.lifecycle import Reason, RunStatus, StoppedHow, Trigger
+from shared.runs.lifecycle import Reason, RunStatus, StoppedHow, Trigger, timed_out_message
 from shared.settings import Settings, get_settings
 from worker.outage import Contact
 
@@ -62,7 +64,9 @@ class Reconciler:
             self._admit,
             self._republish,
         )
-        return sum(self._repeat(step) for step in steps)
+        changed = sum(self._repeat(step) for step in steps)
+        self._repeat(partial(forget_expired, limit=BATCH))
+        return changed
 
     def run(self, stop: threading.Event) -> None:
         """Do rounds until told to stop."""
@@ -97,7 +101,8 @@ class Reconciler:
 
     def _take_over_one(self, session: Session, run: Run) -> None:
         was_running = run.status is RunStatus.RUNNING
-        limit = self._settings.max_attempts_running if was_running else self._settings.max_attempts
+        default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
+        limit = run.max_attempts or default
         losses, worker, attempt = run.losses + 1, run.worker, run.attempt
         detail: JsonObject = {"reason": Reason.WORKER_LOST, "worker": worker, "losses": losses}
         detail["message"] = f"The worker {worker} was lost while the run was {run.status}."
@@ -128,20 +133,22 @@ class Reconciler:
 
     def _expire(self, session: Session) -> int:
         expired = queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH)
-        limit = self._settings.queue_ttl.total_seconds()
-        detail = {"reason": Reason.EXPIRED, "message": f"No worker took the run within {limit:g} s."}
         for run in expired:
+            limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
+            detail = {"reason": Reason.EXPIRED, "message": f"No worker took the run within {limit:g} s."}
             self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
         return len(expired)
 
     def _time_out(self, session: Session) -> int:
-        limit = self._settings.max_duration
         overdue = queries.lock_overdue(
-            session, max_duration=limit + self._settings.cancel_grace + OVERDUE_MARGIN, limit=BATCH
+            session,
+            max_duration=self._settings.max_duration,
+            margin=self._settings.cancel_grace + OVERDUE_MARGIN,
+            limit=BATCH,
         )
-        message = f"The run took longer than it may: {limit.total_seconds():g} s."
         for run in overdue:
-            detail = {"reason": Reason.TIMED_OUT, "message": message}
+            limit = run.max_duration or self._settings.max_duration
+            detail = {"reason": Reason.TIMED_OUT, "message": timed_out_message(limit)}
             self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
             self._dispatcher.revoke(session, run.id, attempt=run.attempt)
         return len(overdue)

@@ -5,14 +5,29 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.griptape.fields import Description, Ids, Instant, Model, Name, given, optional
+from api.griptape.fields import (
+    Attempts,
+    Description,
+    Duration,
+    Ids,
+    Instant,
+    Model,
+    Name,
+    Seconds,
+    given,
+    optional,
+)
 from api.griptape.pagination import Pagination
+from shared.models import LIMITS
 
 
 class _AssistantFields(BaseModel):
     description: Description | None = None
     input: str | None = None
     model: Model | None = None
+    max_duration: Duration | None = None
+    queue_ttl: Duration | None = None
+    max_attempts: Attempts | None = None
     knowledge_base_ids: Ids | None = None
     retriever_ids: Ids | None = None
     ruleset_ids: Ids | None = None
@@ -21,7 +36,8 @@ class _AssistantFields(BaseModel):
 
     def given(self) -> dict[str, Any]:
         """The fields the caller set."""
-        return given(self, cleared={"description": "", "input": None, "model": None})
+        nothing = dict.fromkeys(["input", "model", *LIMITS])
+        return given(self, cleared={"description": "", **nothing})
 
 
 class AssistantCreate(_AssistantFields):
@@ -47,6 +63,9 @@ class AssistantView(BaseModel):
     description: str
     input: str | None = optional()
     model: str | None = optional()
+    max_duration: Seconds | None = optional()
+    queue_ttl: Seconds | None = optional()
+    max_attempts: int | None = optional()
     knowledge_base_ids: list[uuid.UUID]
     retriever_ids: list[uuid.UUID]
     ruleset_ids: list[uuid.UUID]

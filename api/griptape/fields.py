@@ -4,11 +4,19 @@ import re
 import uuid
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from shared.errors import (
@@ -125,3 +133,32 @@ def given(
 def optional() -> Any:
     """A field of an answer whose key is left out while there is no value."""
     return Field(default=None, exclude_if=lambda value: value is None)
+
+
+SHORTEST: Final = 0.001  # seconds
+LONGEST: Final = 2_592_000  # seconds, 30 days
+MAX_ATTEMPTS: Final = 100
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not SHORTEST <= value <= LONGEST:
+        raise PydanticCustomError(
+            "duration",
+            "Input should be a number of seconds from {shortest} to {longest}",
+            {"shortest": SHORTEST, "longest": LONGEST},
+        )
+    return timedelta(seconds=value)
+
+
+_SECONDS: Final = {"type": "number", "minimum": SHORTEST, "maximum": LONGEST, "description": "Seconds."}
+
+Seconds = Annotated[
+    timedelta, PlainSerializer(timedelta.total_seconds, return_type=float), WithJsonSchema(_SECONDS)
+]
+"""A duration in an answer."""
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema(_SECONDS)]
+"""A duration in a request, in seconds."""
+
+Attempts = Annotated[int, Field(strict=True, ge=1, le=MAX_ATTEMPTS)]
+"""How often a run may be begun."""

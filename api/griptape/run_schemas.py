@@ -1,14 +1,15 @@
 """The shapes of assistant runs (contract: griptape §6)."""
 
 import uuid
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from api.griptape.fields import Ids, Instant, Model, optional
+from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, optional
 from api.griptape.pagination import Pagination
-from shared.models import RESOURCE_LISTS
+from shared.models import LIMITS, RESOURCE_LISTS
 from shared.runs.lifecycle import RunStatus
 from shared.runs.service import RunRequest
 
@@ -38,6 +39,9 @@ class RunCreate(BaseModel):
     new_thread: StrictBool | None = None
     stream: StrictBool | None = None
     model: Model | None = None
+    max_duration: Duration | None = None
+    queue_ttl: Duration | None = None
+    max_attempts: Attempts | None = None
     knowledge_base_ids: Ids | None = None
     retriever_ids: Ids | None = None
     ruleset_ids: Ids | None = None
@@ -59,11 +63,16 @@ class RunCreate(BaseModel):
             new_thread=bool(self.new_thread),
             replace=self._lists(""),
             add=self._lists("additional_"),
+            limits=self._given(LIMITS),
         )
 
     def _lists(self, prefix: str) -> dict[str, list[uuid.UUID]]:
-        lists = {name: getattr(self, prefix + name) for name in RESOURCE_LISTS}
-        return {name: ids for name, ids in lists.items() if ids is not None}
+        given = self._given(prefix + name for name in RESOURCE_LISTS)
+        return {name.removeprefix(prefix): ids for name, ids in given.items()}
+
+    def _given(self, names: Iterable[str]) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class RunView(BaseModel):
@@ -81,6 +90,9 @@ class RunView(BaseModel):
     stream: bool
     model: str | None = optional()
     thread_id: uuid.UUID | None = optional()
+    max_duration: Seconds | None = optional()
+    queue_ttl: Seconds | None = optional()
+    max_attempts: int | None = optional()
     knowledge_base_ids: list[uuid.UUID]
     retriever_ids: list[uuid.UUID]
     ruleset_ids: list[uuid.UUID]

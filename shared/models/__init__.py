@@ -1,8 +1,9 @@
 """The tables, one a file; imported here so that the metadata is complete."""
 
 from shared.models.api_key import ApiKey
-from shared.models.assistant import RESOURCE_LISTS, Assistant
+from shared.models.assistant import LIMITS, RESOURCE_LISTS, Assistant
 from shared.models.base import Base, JsonObject
+from shared.models.idempotency_key import IdempotencyKey
 from shared.models.organization import Organization
 from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
@@ -13,11 +14,13 @@ from shared.models.user import Membership, User
 
 __all__ = [
     "FINISH",
+    "LIMITS",
     "RESOURCE_LISTS",
     "RUN_COMPLETED",
     "ApiKey",
     "Assistant",
     "Base",
+    "IdempotencyKey",
     "JsonObject",
     "Membership",
     "Message",

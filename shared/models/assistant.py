@@ -1,7 +1,7 @@
 """The table of assistants."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -30,7 +30,21 @@ RESOURCE_LISTS = (
 """The names of the columns of `Resources`."""
 
 
-class Assistant(Resources, Identified, Timestamped, Base):
+class Limits:
+    """What a run may use up; null leaves it to the next: a run's assistant, then the settings."""
+
+    max_duration: Mapped[timedelta | None]  # how long it may be RUNNING
+    queue_ttl: Mapped[timedelta | None]  # how long it may stay QUEUED
+    max_attempts: Mapped[int | None]  # before and once RUNNING: a second attempt may repeat what tools did
+
+
+LIMITS = ("max_duration", "queue_ttl", "max_attempts")
+"""The names of the columns of `Limits`."""
+
+LIMITS_ARE_POSITIVE = "max_duration > interval '0' AND queue_ttl > interval '0' AND max_attempts > 0"
+
+
+class Assistant(Resources, Limits, Identified, Timestamped, Base):
     """What a caller configures once and runs many times.
 
     A deleted assistant keeps its row, so that its runs stay readable; it can neither be
@@ -50,6 +64,7 @@ class Assistant(Resources, Identified, Timestamped, Base):
     __table_args__ = (
         # What a run refers to, so that no run can belong to another organization than its assistant.
         UniqueConstraint("organization_id", "id"),
+        CheckConstraint(LIMITS_ARE_POSITIVE, name="limits"),
         CheckConstraint("length(name) between 1 and 200", name="name_length"),
         Index(
             "ix_assistants_page",

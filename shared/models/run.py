@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Enum, ForeignKeyConstraint, Index, Text,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.models.assistant import Resources
+from shared.models.assistant import LIMITS_ARE_POSITIVE, Limits, Resources
 from shared.models.base import Base, Identified, JsonObject, Timestamped
 from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunStatus
 
@@ -23,7 +23,7 @@ _IS_WAITING = "waits_for_thread AND status = 'QUEUED'"
 _IS_TERMINAL = f"status IN ({_listed(TERMINAL)})"
 
 
-class Run(Resources, Identified, Timestamped, Base):
+class Run(Resources, Limits, Identified, Timestamped, Base):
     """One execution of an assistant.
 
     The row is also the outbox: a QUEUED run whose Celery message got lost is sent again by the
@@ -60,6 +60,7 @@ class Run(Resources, Identified, Timestamped, Base):
             "status NOT IN ('RUNNING', 'SUCCEEDED', 'FAILED') OR started_at IS NOT NULL",
             name="started",
         ),
+        CheckConstraint(LIMITS_ARE_POSITIVE, name="limits"),
         CheckConstraint("NOT waits_for_thread OR attempt = 0", name="waiting"),
         CheckConstraint("status <> 'SUCCEEDED' OR output IS NOT NULL", name="success_has_output"),
         CheckConstraint(

@@ -1,6 +1,7 @@
 """A run's statuses, what can happen to it, and every legal move. Pure: standard library only."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -82,6 +83,11 @@ class StoppedHow(StrEnum):
     KILLED = "killed"  # its process was killed
     ABANDONED = "abandoned"  # it would not stop; fenced off, and its process is recycled
     WORKER_LOST = "worker_lost"  # its worker was gone
+
+
+def timed_out_message(limit: timedelta) -> str:
+    """What a caller reads of a run that was RUNNING for longer than `limit`."""
+    return f"The run took longer than it may: {limit.total_seconds():g} s."
 
 
 def mermaid() -> str:

@@ -130,20 +130,28 @@ def lock_unconfirmed_stops(session: Session, *, limit: int) -> Sequence[Run]:
 
 
 def lock_expired(session: Session, *, queue_ttl: timedelta, limit: int) -> Sequence[Run]:
-    """Lock runs that have been QUEUED for longer than `queue_ttl`, whatever their attempt."""
+    """Lock runs QUEUED for longer than they may, which is `queue_ttl` if they do not say; at any attempt."""
     return session.scalars(
         _skip_locked(
-            select(Run).where(Run.status == RunStatus.QUEUED, Run.created_at < func.now() - queue_ttl),
+            select(Run).where(
+                Run.status == RunStatus.QUEUED,
+                Run.created_at < func.now() - func.coalesce(Run.queue_ttl, queue_ttl),
+            ),
             limit,
         )
     ).all()
 
 
-def lock_overdue(session: Session, *, max_duration: timedelta, limit: int) -> Sequence[Run]:
-    """Lock runs that have been RUNNING for longer than `max_duration`."""
+def lock_overdue(
+    session: Session, *, max_duration: timedelta, margin: timedelta, limit: int
+) -> Sequence[Run]:
+    """Lock runs RUNNING for longer than they may, by `margin`; that is `max_duration` if they do not say."""
     return session.scalars(
         _skip_locked(
-            select(Run).where(Run.status == RunStatus.RUNNING, Run.started_at < func.now() - max_duration),
+            select(Run).where(
+                Run.status == RunStatus.RUNNING,
+                Run.started_at < func.now() - func.coalesce(Run.max_duration, max_duration) - margin,
+            ),
             limit,
         )
     ).all()

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from shared.dispatch import Dispatcher
 from shared.errors import ThreadNotFoundError, TransitionRefusedError
 from shared.events import log
 from shared.keys.principal import Principal
-from shared.models import RESOURCE_LISTS, Assistant, JsonObject, Run
+from shared.models import LIMITS, RESOURCE_LISTS, Assistant, JsonObject, Run
 from shared.runs import admission, queries, transitions
 from shared.runs.effects import follow
 from shared.runs.lifecycle import Reason, RunStatus, Trigger
@@ -34,6 +35,7 @@ class RunRequest:
     new_thread: bool = False
     replace: Mapping[str, Sequence[uuid.UUID]] = field(default_factory=dict)
     add: Mapping[str, Sequence[uuid.UUID]] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)  # by the names in `LIMITS`
 
     def resources(self, assistant: Assistant) -> dict[str, list[uuid.UUID]]:
         """The effective lists: the request's own or the assistant's, then the additional ones."""
@@ -48,6 +50,10 @@ class RunRequest:
             )
             for name in RESOURCE_LISTS
         }
+
+    def effective_limits(self, assistant: Assistant) -> dict[str, Any]:
+        """The request's own limits, else the assistant's; None leaves one to the settings."""
+        return {name: self.limits.get(name, getattr(assistant, name)) for name in LIMITS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,7 @@ def submit(
         queued_at=func.now(),
         dispatched_at=func.now(),
         **resources,
+        **request.effective_limits(assistant),
     )
     session.add(run)
     session.flush()

@@ -354,6 +354,21 @@ def test_a_run_that_takes_too_long_is_timed_out(resources, committed_settings, m
     assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, Reason.TIMED_OUT)
 
 
+def test_a_run_that_takes_longer_than_it_says_itself_is_timed_out(
+    resources, committed_sessions, make_run, reload
+):
+    def executor(context, emit):
+        context.token.wait(PATIENCE)
+        context.token.raise_if_cancelled()
+        return Succeeded(ANSWER)
+
+    run = make_run()
+    with committed_sessions.begin() as session:
+        session.execute(update(Run).where(Run.id == run.id).values(max_duration=timedelta(milliseconds=300)))
+    assert execute(resources, run.id, 1, FakeSeat(), resolve=lambda _: executor) is Ending.BROKEN
+    assert reload(run).status_detail["message"] == "The run took longer than it may: 0.3 s."
+
+
 def test_a_worker_that_lost_its_run_can_write_nothing(start, reload, committed_sessions, events_of):
     """Promise 3: only one attempt can write."""
     begun = threading.Event()
