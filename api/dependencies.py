@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.auth import bearer
 from api.resources import Resources
 from api.streams import StreamHub
-from shared.db import run_after_commit
+from shared.db import Sessions, run_after_commit
 from shared.dispatch import Dispatcher
 from shared.keys.principal import Principal
 
@@ -73,6 +73,10 @@ async def _dispatcher(request: Request) -> Dispatcher:
     return _resources(request).dispatcher
 
 
+async def _sessions(request: Request) -> Sessions:
+    return _resources(request).sessions
+
+
 async def _hub(request: Request) -> StreamHub:
     return _resources(request).hub
 
@@ -81,4 +85,7 @@ async def _hub(request: Request) -> StreamHub:
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 PrincipalDep = Annotated[Principal, Depends(_principal)]
 DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
+SessionsDep = Annotated[Sessions, Depends(_sessions)]
+"""For work of several transactions; with `SessionDep` beside it, a request would hold two connections."""
+
 HubDep = Annotated[StreamHub, Depends(_hub)]

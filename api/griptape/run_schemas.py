@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, optional
 from api.griptape.pagination import Pagination
 from shared.models import LIMITS, RESOURCE_LISTS
-from shared.runs.lifecycle import RunStatus
+from shared.runs.lifecycle import ACTIVE, RunStatus
 from shared.runs.service import RunRequest
 
 
@@ -102,6 +102,26 @@ class RunView(BaseModel):
     created_at: Instant
     updated_at: Instant
     completed_at: Instant | None
+
+
+ActiveStatus = Literal[RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING]
+
+
+class RunsCancel(BaseModel):
+    """Which of an assistant's runs to cancel: those in these statuses, all that go on if absent."""
+
+    statuses: list[ActiveStatus] | None = None
+
+    def wanted(self) -> frozenset[RunStatus]:
+        return ACTIVE if self.statuses is None else frozenset(self.statuses)
+
+
+class RunsCancelled(BaseModel):
+    """The runs that this call cancelled; while any matching ones remain, call again."""
+
+    cancelled: int
+    remaining: int
+    assistant_run_ids: list[uuid.UUID]
 
 
 class RunList(BaseModel):

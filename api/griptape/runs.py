@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.fields import AssistantId, RunId
 from api.griptape.pagination import PageDep, Pagination
-from api.griptape.run_schemas import RunCreate, RunList, RunView, Statuses
+from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancelled, RunView, Statuses
 from api.idempotency import OnceDep
 from api.routing import KeyedRoute
 from shared.assistants.queries import get_assistant
@@ -80,3 +80,26 @@ def cancel_assistant_run(
 ) -> Run:
     """Cancel a run; one that has ended stays as it is. A body is ignored."""
     return service.cancel(session, dispatcher, principal, assistant_run_id)
+
+
+@router.post(
+    "/assistants/{assistant_id}/runs/cancel",
+    response_model=RunsCancelled,
+    responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
+)
+def cancel_assistant_runs(
+    sessions: SessionsDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    assistant_id: AssistantId,
+    body: RunsCancel | None = None,
+) -> dict[str, Any]:
+    """Cancel an assistant's runs that have not ended, the newest first, up to 200 in one call."""
+    done = service.cancel_many(
+        sessions, dispatcher, principal, assistant_id, statuses=(body or RunsCancel()).wanted()
+    )
+    return {
+        "cancelled": len(done.run_ids),
+        "remaining": done.remaining,
+        "assistant_run_ids": done.run_ids,
+    }

@@ -1,7 +1,7 @@
 """The command line's side of the HTTP API."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -92,14 +92,18 @@ class Client:
 
     def ensure_assistant(self, name: str) -> str:
         """The id of the assistant of that name; it is made if there is none."""
+        for assistant in self.assistants():
+            if assistant["name"] == name:
+                return str(assistant["assistant_id"])
+        return str(self._call("POST", "/assistants", json={"name": name})["assistant_id"])
+
+    def assistants(self) -> Iterator[dict[str, Any]]:
+        """Yield all assistants of the key's organization, newest first."""
         page: int | None = 1
         while page is not None:
             answer = self._call("GET", "/assistants", params={"page": page, "page_size": PAGE_SIZE})
-            for assistant in answer["assistants"]:
-                if assistant["name"] == name:
-                    return str(assistant["assistant_id"])
+            yield from answer["assistants"]
             page = answer["pagination"].get("next_page")
-        return str(self._call("POST", "/assistants", json={"name": name})["assistant_id"])
 
     def create_run(self, assistant_id: str, text: str, *, model: str | None = None) -> str:
         """Submit a run and return its id."""
@@ -112,6 +116,15 @@ class Client:
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._call("POST", f"/assistant-runs/{run_id}/cancel", json={})
+
+    def cancel_runs(self, assistant_id: str, statuses: Sequence[str] | None = None) -> Iterator[str]:
+        """Cancel an assistant's runs in some statuses, or all that go on; yield their ids."""
+        body = {} if statuses is None else {"statuses": list(statuses)}
+        is_done = False
+        while not is_done:
+            answer = self._call("POST", f"/assistants/{assistant_id}/runs/cancel", json=body)
+            yield from answer["assistant_run_ids"]
+            is_done = not answer["remaining"]
 
     def follow(self, run_id: str) -> Iterator[Event]:
         """Yield a run's events from the first to the last, once each, across lost connections."""

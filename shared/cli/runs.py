@@ -4,6 +4,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
@@ -33,6 +34,15 @@ EPILOG: Final = (
 run_app = typer.Typer(add_completion=False)
 watch_app = typer.Typer(add_completion=False)
 cancel_app = typer.Typer(add_completion=False)
+
+
+class CancellableStatus(StrEnum):
+    """The statuses of runs that go on, as a choice on the command line."""
+
+    QUEUED = RunStatus.QUEUED
+    STARTING = RunStatus.STARTING
+    RUNNING = RunStatus.RUNNING
+
 
 RunId = Annotated[str, typer.Argument(help="The id of the run.")]
 
@@ -72,17 +82,47 @@ def watch(
 
 @cancel_app.command()
 def cancel(
-    run_id: RunId,
+    run_id: Annotated[str | None, typer.Argument(help="The id of the run; none with --all.")] = None,
     *,
+    every: Annotated[bool, typer.Option("--all", help="Cancel every run that has not ended.")] = False,
+    status: Annotated[
+        list[CancellableStatus] | None,
+        typer.Option(help="With --all: only runs in this status; may be repeated."),
+    ] = None,
+    assistant: Annotated[
+        str | None, typer.Option(help="With --all: only runs of the assistant with this id.")
+    ] = None,
     api_url: connection.ApiUrl = None,
     api_key: connection.ApiKey = None,
     data_dir: connection.DataDir = DATA_DIR,
 ) -> None:
-    """End a run; one that has ended already stays as it is."""
+    """End a run, or with --all every run of the organization; one that has ended stays as it is."""
+    if (run_id is None) is not every:
+        raise typer.BadParameter("Give the id of a run, or --all.")
+    if not every and (status or assistant):
+        raise typer.BadParameter("--status and --assistant need --all.")
     with connection.connect(api_url, api_key, data_dir) as client:
-        answer = client.cancel_run(run_id)
+        if run_id is not None:
+            _cancel_one(client, run_id)
+        else:
+            _cancel_all(client, assistant, status)
+
+
+def _cancel_one(client: Client, run_id: str) -> None:
+    answer = client.cancel_run(run_id)
     detail = answer.get("status_detail") or {}
     output(f"{answer['status']}  {detail.get('message', '')}".rstrip())
+
+
+def _cancel_all(client: Client, assistant: str | None, statuses: list[CancellableStatus] | None) -> None:
+    """Print the id of each run as it is cancelled, for the next program, and their number, for people."""
+    assistants = [assistant] if assistant else [one["assistant_id"] for one in client.assistants()]
+    count = 0
+    for assistant_id in assistants:
+        for run_id in client.cancel_runs(assistant_id, statuses):
+            output(run_id)
+            count += 1
+    notice(f"{count} runs cancelled.")
 
 
 def print_timeline(client: Client, run_id: str) -> RunStatus:

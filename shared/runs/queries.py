@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
 from shared.models import Run, RunTally
-from shared.runs.lifecycle import HELD, TERMINAL, RunStatus
+from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunStatus
 
 
 def get_run(session: Session, run_id: uuid.UUID, *, organization_id: uuid.UUID) -> Run:
@@ -106,6 +106,21 @@ def _ids(
         return lists[0].order_by(*order).offset(skipped).limit(size)
     heads = (one.order_by(*order).limit(skipped + size) for one in lists)
     return union_all(*heads).order_by(*order).offset(skipped).limit(size)
+
+
+def active_of_assistant(
+    session: Session,
+    assistant_id: uuid.UUID,
+    *,
+    organization_id: uuid.UUID,
+    statuses: frozenset[RunStatus],
+    limit: int,
+) -> tuple[Sequence[uuid.UUID], int]:
+    """Return the newest runs of an assistant in some active statuses, and how many there are in all."""
+    owned = and_(Run.organization_id == organization_id, Run.assistant_id == assistant_id)
+    wanted = select(Run.id).where(owned, Run.status.in_(statuses & ACTIVE))
+    total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+    return session.scalars(wanted.order_by(*_NEWEST_FIRST).limit(limit)).all(), total
 
 
 def lease_lapsed() -> ColumnElement[bool]:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from shared.artifacts import encode_artifact, text_artifact
 from shared.assistants import queries as assistants
 from shared.assistants.resources import check_resources
+from shared.db import Sessions, unit_of_work
 from shared.dispatch import Dispatcher
 from shared.errors import ThreadNotFoundError, TransitionRefusedError
 from shared.events import log
@@ -18,9 +19,12 @@ from shared.keys.principal import Principal
 from shared.models import LIMITS, RESOURCE_LISTS, Assistant, JsonObject, Run
 from shared.runs import admission, queries, transitions
 from shared.runs.effects import follow
-from shared.runs.lifecycle import Reason, RunStatus, Trigger
+from shared.runs.lifecycle import ACTIVE, Reason, RunStatus, Trigger
 from shared.runs.narration import queued
 from shared.threads import service as threads
+
+CANCEL_BATCH: Final = 200
+"""Runs that one call cancels at the most, so that it is answered within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,48 @@ def cancel(session: Session, dispatcher: Dispatcher, principal: Principal, run_i
     """
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
     return cancel_by(session, dispatcher, run.id, requested_by=principal.name) or run
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledRuns:
+    """What a cancel of many did."""
+
+    run_ids: Sequence[uuid.UUID]
+    remaining: int  # that matched, too, and were left for another call
+
+
+def cancel_many(
+    sessions: Sessions,
+    dispatcher: Dispatcher,
+    principal: Principal,
+    assistant_id: uuid.UUID,
+    *,
+    statuses: frozenset[RunStatus] = ACTIVE,
+    limit: int = CANCEL_BATCH,
+) -> CancelledRuns:
+    """End an assistant's runs, `limit` at the most, each in a transaction of its own.
+
+    So no two locks are held at once, and what was cancelled stays so if the rest fails. The newest go
+    first: those that wait for a thread are not sent to a worker only to be cancelled there.
+
+    Raises:
+        AssistantNotFoundError: there is no such assistant in the principal's organization.
+    """
+    with unit_of_work(sessions) as session:
+        assistants.get_assistant(session, assistant_id, organization_id=principal.organization_id)
+        found, total = queries.active_of_assistant(
+            session,
+            assistant_id,
+            organization_id=principal.organization_id,
+            statuses=statuses,
+            limit=limit,
+        )
+    cancelled = []
+    for run_id in found:
+        with unit_of_work(sessions) as session:
+            if cancel_by(session, dispatcher, run_id, requested_by=principal.name):
+                cancelled.append(run_id)
+    return CancelledRuns(cancelled, max(0, total - len(found)))
 
 
 def cancel_by(

@@ -173,3 +173,16 @@ def test_an_event_is_read_from_its_frame():
         (event,) = client.follow(RUN_ID)
     assert event == Event(7, "SYSTEM", "AssistantRunCompleted", {"token": "7"}, event.created_at)
     assert event.created_at.year == 2026
+
+
+def test_many_runs_are_cancelled_call_by_call_until_none_remains():
+    asked = []
+
+    def handler(request):
+        assert request.url.path == "/api/assistants/a/runs/cancel"
+        asked.append(json.loads(request.content))
+        left = 2 - len(asked)
+        return httpx2.Response(200, json={"assistant_run_ids": [f"run {left}"], "remaining": left})
+
+    assert list(client_of(handler).cancel_runs("a", ["QUEUED"])) == ["run 1", "run 0"]
+    assert asked == [{"statuses": ["QUEUED"]}] * 2

@@ -46,6 +46,12 @@ class FakeClient:
     def cancel_run(self, run_id):
         return self.get_run(run_id)
 
+    def assistants(self):
+        return iter([{"assistant_id": "a"}, {"assistant_id": "b"}])
+
+    def cancel_runs(self, assistant_id, statuses):
+        yield f"{assistant_id}: {','.join(statuses or ['all'])}"
+
     def follow(self, run_id):
         assert run_id == RUN_ID
         yield from self.events
@@ -125,6 +131,28 @@ def test_cancel_prints_the_status_it_led_to(invoke):
     client = FakeClient([], status="CANCELLED", status_detail={"message": "by you"})
     result = invoke(client, runs.cancel_app, RUN_ID)
     assert (result.exit_code, result.stdout) == (0, "CANCELLED  by you\n")
+
+
+def test_cancel_of_all_prints_the_runs_it_cancelled(invoke):
+    result = invoke(FakeClient([]), runs.cancel_app, "--all")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        0,
+        "a: all\nb: all\n",
+        "2 runs cancelled.\n",
+    )
+
+
+def test_cancel_of_all_can_be_narrowed(invoke):
+    options = ["--assistant", "b", "--status", "QUEUED", "--status", "RUNNING"]
+    assert invoke(FakeClient([]), runs.cancel_app, "--all", *options).stdout == "b: QUEUED,RUNNING\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], [RUN_ID, "--all"], [RUN_ID, "--status", "QUEUED"], ["--all", "--status", "FAILED"]]
+)
+def test_a_cancel_that_is_not_clear_cancels_nothing(invoke, arguments):
+    result = invoke(FakeClient([], status="RUNNING"), runs.cancel_app, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 def test_exit_codes_are_distinct_and_documented():
