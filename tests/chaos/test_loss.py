@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from tests.support.faults import family, frozen, kill
+from tests.support.faults import family, frozen, kill, lives
 from tests.support.invariants import (
     await_words,
     check_runs,
@@ -98,11 +98,11 @@ def test_a_killed_supervisor_takes_its_processes_along_and_loses_no_run(
 ) -> None:
     stack = broken_stack
     other = new_worker("--concurrency=10")
-    own = {process.pid for process in other.processes}
+    own = other.processes
     with frozen(workers.processes):  # so that the other one takes it
         run_id = stack.create_run(args=["Hi"], model="openai/words-30-50")
-        assert holder_of(database_url, run_id).pid in own
+        assert holder_of(database_url, run_id) in own
     kill(psutil.Process(other.process.pid))
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in own), timeout=20, what="its end")
+    wait_until(lambda: not any(map(lives, own)), timeout=20, what="its end")
     assert stack.wait_for(run_id, timeout=30)["status"] == "SUCCEEDED"
     check_runs(database_url, [run_id])

@@ -1,0 +1,176 @@
+"""The drill: it finds nothing wrong with the product, and what is wrong with a broken one."""
+
+import json
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import RUNYARD, environment
+
+pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+
+BROKEN = 3  # the exit code for a broken promise
+
+ONLY_IN = """
+    import sys
+
+    if {module!r} in sys.orig_argv:
+"""
+
+NEVER_TAKES_OVER = (
+    "worker.reconciler",
+    """
+    from shared.runs import queries
+
+    queries.lock_lost = lambda *_, **__: []
+    queries.lock_undelivered = lambda *_, **__: []
+    """,
+)
+
+DROPS_THE_TAIL = (
+    "api",
+    """
+    from api.streams import StreamHub
+
+    follow = StreamHub.follow
+
+    async def without_the_last(self, run_id, *, after):
+        async for batch in follow(self, run_id, after=after):
+            yield [event for event in batch if not event.is_last]
+
+    StreamHub.follow = without_the_last
+    """,
+)
+
+CANCELS_IN_WORDS_ONLY = (
+    "api",
+    """
+    from shared.runs import queries, service
+    from shared.runs.lifecycle import RunStatus
+
+    def cancel(session, dispatcher, principal, run_id):
+        run = queries.get_run(session, run_id, organization_id=principal.organization_id)
+        session.expunge(run)
+        run.status = RunStatus.CANCELLED
+        return run
+
+    service.cancel = cancel
+    """,
+)
+
+SHOWS_ANOTHER_BYTE = (
+    "api",
+    """
+    import itertools
+
+    import api.griptape.events as events
+
+    numbers = itertools.count()
+    encode = events.encode
+    mark = b'"n":%d,"timestamp":'
+    events.encode = lambda event: encode(event).replace(b'"timestamp":', mark % next(numbers))
+    """,
+)
+
+
+def environment_of_a_drill() -> dict[str, str]:
+    """A new user's, with the times that the drill itself chooses."""
+    return {
+        name: value
+        for name, value in environment().items()
+        if not name.startswith("RUNYARD_") and name != "PYTHONPATH"
+    }
+
+
+def hold(directory: Path, *options: str, env: dict[str, str]) -> tuple[int, dict, str]:
+    """Hold a drill in a directory: its exit code, its report, and what it printed."""
+    directory.mkdir(exist_ok=True)
+    report = directory / "report.json"
+    done = subprocess.run(
+        [str(RUNYARD), "drill", "--seed", "7", "--report", str(report), *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env=env,
+        timeout=220,
+    )
+    said = done.stdout + done.stderr
+    assert report.exists(), said
+    return done.returncode, json.loads(report.read_text()), said
+
+
+def broken_build(directory: Path, module: str, patch: str) -> dict[str, str]:
+    """An environment in which one program of the product is changed from outside."""
+    body = textwrap.indent(textwrap.dedent(patch), "    ")
+    (directory / "sitecustomize.py").write_text(textwrap.dedent(ONLY_IN.format(module=module)) + body)
+    return {**environment_of_a_drill(), "PYTHONPATH": str(directory)}
+
+
+def broken_checks(report: dict) -> set[str]:
+    return {check["name"] for check in report["checks"] if not check["kept"]}
+
+
+def test_every_promise_is_kept_under_faults(tmp_path):
+    """Promises 1 to 6, from outside: a short drill."""
+    faults = "worker-kill,worker-drain,api-kill,redis-wipe,postgres-crash,reconciler-kill"
+    code, report, said = hold(
+        tmp_path, "--runs", "60", "--duration", "30", "--faults", faults, env=environment_of_a_drill()
+    )
+    assert (code, broken_checks(report)) == (0, set()), said
+    assert {fault["name"] for fault in report["faults"]} == set(faults.split(","))
+    assert report["load"]["accepted"] == 60
+    assert report["load"]["cancels"] > 0
+    seen = {check["name"]: check["examined"] for check in report["checks"]}
+    assert min(seen[name] for name in seen.keys() - {"database"}) > 0, seen
+
+
+@pytest.mark.parametrize(
+    ("build", "faults", "found"),
+    [
+        (NEVER_TAKES_OVER, "worker-kill,redis-wipe", "accepted-runs-end"),
+        (DROPS_THE_TAIL, "none", "streams-end"),
+        (CANCELS_IN_WORDS_ONLY, "none", "true-cancels"),
+        (SHOWS_ANOTHER_BYTE, "none", "same-bytes"),
+    ],
+    ids=["lost-runs", "no-tail", "untrue-cancel", "other-bytes"],
+)
+def test_a_broken_build_is_found(tmp_path, build, faults, found):
+    env = broken_build(tmp_path, *build)
+    options = ["--runs", "20", "--duration", "6", "--cancels", "0.5", "--bound", "15", "--faults", faults]
+    code, report, said = hold(tmp_path, *options, env=env)
+    assert code == BROKEN, said
+    assert found in broken_checks(report), said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--url", "http://127.0.0.1:9", "--key", "k"], "--yes-inject-faults"),
+        (["--url", "http://127.0.0.1:9"], "--key"),
+        (
+            ["--url", "http://127.0.0.1:9", "--key", "k", "--yes-inject-faults", "--faults", "api-kill"],
+            "out of reach",
+        ),
+        (
+            ["--url", "http://127.0.0.1:9", "--key", "k", "--yes-inject-faults", "--faults", "fire"],
+            "--list-faults",
+        ),
+    ],
+    ids=["no-permission", "no-key", "out-of-reach", "unknown"],
+)
+def test_a_running_system_is_harmed_only_on_demand(tmp_path, options, message):
+    done = subprocess.run(
+        [str(RUNYARD), "drill", *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment_of_a_drill(),
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
