@@ -93,7 +93,8 @@ def test_a_new_thread_is_named_by_the_run(api, new, assistant):
 
 
 def test_a_run_can_be_cancelled(api, stack, new, assistant):
-    run_id = new("assistant_run", assistant.assistant_id, model="openai/hang").assistant_run_id
+    run = new("assistant_run", assistant.assistant_id, model="openai/hang", args=["Hi"])
+    run_id = run.assistant_run_id
     assert isinstance(api.call("cancel_assistant_run", run_id).status, api.models.AssistantRunStatus)
     stack.wait_for(run_id, "CANCELLED")
     run = api.call("get_assistant_run", run_id)

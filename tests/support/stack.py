@@ -73,12 +73,21 @@ class Stack:
         return body
 
     def wait_for(self, run_id: str, *statuses: str, timeout: float = 30) -> dict[str, Any]:
-        """Wait until a run has one of these statuses, or a terminal one if none is named."""
+        """Wait until a run has one of these statuses, or a terminal one if none is named.
+
+        Raises:
+            AssertionError: it has ended with another status, which it keeps.
+            TimeoutError: it has none of them yet.
+        """
         wanted = set(statuses) or TERMINAL
 
         def reached() -> dict[str, Any] | None:
             run = self.run(run_id)
-            return run if run["status"] in wanted else None
+            if run["status"] in wanted:
+                return run
+            if run["status"] in TERMINAL:
+                raise AssertionError(f"{run_id} is {run['status']}, not {wanted}: {run['status_detail']}")
+            return None
 
         run = wait_until(reached, timeout=timeout, pause=0.02, what=f"{run_id} to be {wanted}")
         assert run is not None
