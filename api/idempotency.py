@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
 
 from api.dependencies import PrincipalDep, SessionDep
+from shared.errors import ConflictError, NotFoundError
 from shared.idempotency import service
 
 PRINTABLE: Final = r"^[\x20-\x7e]+$"
@@ -48,14 +49,23 @@ class Once:
         """Return what `make` makes, or what `find` finds by the id of what was made before.
 
         Raises:
-            ConflictError: the key was used for another request.
+            ConflictError: the key was used for another request, or what was made can no longer be found.
         """
         made_before = service.claim(self._session, self._organization_id, self._key, self._fingerprint)
         if made_before is not None:
-            return find(made_before)
+            return _found_again(find, made_before)
         made = make()
         service.remember(self._session, self._organization_id, self._key, made.id)
         return made
+
+
+def _found_again(find: Callable[[uuid.UUID], M], made_before: uuid.UUID) -> M:
+    try:
+        return find(made_before)
+    except NotFoundError as gone:
+        raise ConflictError(
+            f"This Idempotency-Key made {made_before}, which is deleted or not yours to see."
+        ) from gone
 
 
 def _always(make: Callable[[], M], find: Callable[[uuid.UUID], M]) -> M:

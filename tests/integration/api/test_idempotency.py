@@ -1,5 +1,6 @@
 """`Idempotency-Key` on every create."""
 
+import dataclasses
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -9,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from shared.idempotency.service import KEY_TTL, forget_expired
 from shared.models import IdempotencyKey, Run
+from tests.integration.api.serving import serving
 
 KEY = "Idempotency-Key"
 
@@ -144,18 +146,38 @@ def test_old_keys_are_deleted(create, age, sessions):
         assert session.scalars(select(IdempotencyKey.key)).all() == ["new"]
 
 
-def test_concurrent_duplicates_make_one_run(served, make_assistant, committed_sessions):
+def test_what_was_deleted_is_not_made_again(create, client):
+    rule_id = create("rules", "one", BODIES["rules"]).json()["rule_id"]
+    client.delete(f"/api/rules/{rule_id}")
+    again = create("rules", "one", BODIES["rules"])
+    assert again.status_code == 409
+    assert rule_id in again.json()["errors"][0]["message"]
+    assert client.get("/api/rules").json()["rules"] == []
+
+
+def test_a_create_without_a_key_writes_none(client, sessions):
+    first, again = (client.post("/api/rules", json=BODIES["rules"]).json() for _ in range(2))
+    assert first["rule_id"] != again["rule_id"]
+    with sessions.begin() as session:
+        assert session.scalars(select(IdempotencyKey)).all() == []
+
+
+def test_concurrent_duplicates_make_one_run(
+    committed_settings, committed_sessions, secret, dispatcher, make_assistant
+):
     """Promise 1: what is accepted is accepted once, also when its caller repeats itself."""
-    assistant_id = make_assistant().id
-
-    def post(_):
-        return served.client.post(
-            f"/api/assistants/{assistant_id}/runs", json={"input": "Hi"}, headers={KEY: "1"}
-        )
-
-    with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(post, range(16)))
+    path = f"/api/assistants/{make_assistant().id}/runs"
+    with serving(committed_settings, secret=secret) as served:  # once it has stopped, all sends are done
+        state = served.server.config.app.state
+        state.resources = dataclasses.replace(served.resources, dispatcher=dispatcher)
+        with ThreadPoolExecutor(8) as threads:
+            posts = [
+                threads.submit(served.client.post, path, json={"input": "Hi"}, headers={KEY: "1"})
+                for _ in range(16)
+            ]
+            answers = [post.result() for post in posts]
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["assistant_run_id"] for answer in answers}) == 1
+    assert len(dispatcher.enqueued) == 1
     with committed_sessions() as session:
-        assert session.scalar(select(func.count()).where(Run.assistant_id == assistant_id)) == 1
+        assert session.scalar(select(func.count()).select_from(Run)) == 1
