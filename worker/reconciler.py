@@ -7,7 +7,6 @@ PostgreSQL alone, and works while there is no worker.
 import signal
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -33,9 +32,6 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
 """Runs worked on in one transaction."""
-
-OVERDUE_MARGIN: Final = timedelta(seconds=10)
-"""What a worker has, beyond the grace, to end an overdue run by itself."""
 
 
 class Reconciler:
@@ -143,7 +139,7 @@ class Reconciler:
         overdue = queries.lock_overdue(
             session,
             max_duration=self._settings.max_duration,
-            margin=self._settings.cancel_grace + OVERDUE_MARGIN,
+            margin=self._settings.cancel_grace + queries.OVERDUE_MARGIN,
             limit=BATCH,
         )
         for run in overdue:

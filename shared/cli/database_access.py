@@ -35,7 +35,7 @@ class DatabaseEmptyError(RunyardError):
 
 
 def database_settings(data_dir: Path) -> Settings:
-    """The settings, of which only the database's address matters here.
+    """The settings, with the database's address; with that of Redis too, where it is known.
 
     Raises:
         NoDatabaseKnownError: neither the environment nor `runyard dev` names one.
@@ -46,6 +46,7 @@ def database_settings(data_dir: Path) -> Settings:
         if known is None:
             raise NoDatabaseKnownError
         urls["database_url"] = known.database_url
+        urls["redis_url"] = urls["redis_url"] or known.redis_url
     return Settings.model_validate(urls)
 
 

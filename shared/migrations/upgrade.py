@@ -1,10 +1,12 @@
 """Bring a database to the newest schema, and tell whether it is there."""
 
+from enum import StrEnum
+
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 
 def _config(url: str | None = None) -> Config:
@@ -32,10 +34,25 @@ def check(url: str) -> None:
     command.check(_config(url))
 
 
-def is_current(engine: Engine) -> bool:
-    """Whether the database has every migration this release knows, or is at a newer one's."""
+class Schema(StrEnum):
+    """How a database's schema is to this release."""
+
+    CURRENT = "current"
+    BEHIND = "behind"  # a migration of this release is missing
+    NEWER = "newer"  # a later release has migrated it
+
+
+def schema_of(connection: Connection) -> Schema:
+    """Compare a database's migrations with those this release knows."""
     scripts = ScriptDirectory.from_config(_config())
     known = {script.revision for script in scripts.walk_revisions()}
+    current = set(MigrationContext.configure(connection).get_current_heads())
+    if current - known:
+        return Schema.NEWER
+    return Schema.CURRENT if current >= set(scripts.get_heads()) else Schema.BEHIND
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the database has every migration this release knows, or is at a newer one's."""
     with engine.connect() as connection:
-        current = set(MigrationContext.configure(connection).get_current_heads())
-    return current >= set(scripts.get_heads()) or bool(current - known)
+        return schema_of(connection) is not Schema.BEHIND

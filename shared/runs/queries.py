@@ -123,59 +123,51 @@ def active_of_assistant(
     return session.scalars(wanted.order_by(*_NEWEST_FIRST).limit(limit)).all(), total
 
 
-def lease_lapsed() -> ColumnElement[bool]:
-    """Whether a run's worker has been silent for longer than its lease."""
-    return Run.lease_expires_at < func.now()
+OVERDUE_MARGIN: Final = timedelta(seconds=10)
+"""What a worker has, beyond the grace of a cancel, to end an overdue run by itself."""
+
+NO_DELAY: Final = timedelta(0)
 
 
-def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence[Run]:
-    """Lock held runs whose lease has lapsed; those another reconciler has locked are skipped.
+def lease_lapsed(*, since: timedelta = NO_DELAY) -> ColumnElement[bool]:
+    """Whether a run's worker has been silent for longer than its lease, by `since` at least."""
+    return Run.lease_expires_at < func.now() - since
+
+
+def is_lost(*, lease_ttl: timedelta, since: timedelta = NO_DELAY) -> ColumnElement[bool]:
+    """Whether a run is held, and has been without a lease for `since` at least.
 
     A PostgreSQL that has just started kept every worker from renewing: none is lost until each has
     had the time of a lease.
     """
-    database_was_up = func.pg_postmaster_start_time() < func.now() - lease_ttl
-    query = select(Run).where(Run.status.in_(HELD), lease_lapsed(), database_was_up)
-    return session.scalars(_skip_locked(query, limit)).all()
+    database_was_up = func.pg_postmaster_start_time() < func.now() - lease_ttl - since
+    return and_(Run.status.in_(HELD), lease_lapsed(since=since), database_was_up)
 
 
-def lock_unconfirmed_stops(session: Session, *, limit: int) -> Sequence[Run]:
-    """Lock cancelled runs whose worker went silent before it said how the work stopped."""
-    return session.scalars(_skip_locked(select(Run).where(Run.is_stopping, lease_lapsed()), limit)).all()
+def stops_unconfirmed(*, since: timedelta = NO_DELAY) -> ColumnElement[bool]:
+    """Whether a run is cancelled, and its worker silent before it said how the work stopped."""
+    return and_(Run.is_stopping, lease_lapsed(since=since))
 
 
-def lock_expired(session: Session, *, queue_ttl: timedelta, limit: int) -> Sequence[Run]:
-    """Lock runs QUEUED for longer than they may, which is `queue_ttl` if they do not say; at any attempt."""
-    return session.scalars(
-        _skip_locked(
-            select(Run).where(
-                Run.status == RunStatus.QUEUED,
-                Run.created_at < func.now() - func.coalesce(Run.queue_ttl, queue_ttl),
-            ),
-            limit,
-        )
-    ).all()
+def is_expired(*, queue_ttl: timedelta, since: timedelta = NO_DELAY) -> ColumnElement[bool]:
+    """Whether a run is QUEUED for longer than it may, which is `queue_ttl` if it does not say."""
+    limit = func.coalesce(Run.queue_ttl, queue_ttl)
+    return and_(Run.status == RunStatus.QUEUED, Run.created_at < func.now() - limit - since)
 
 
-def lock_overdue(
-    session: Session, *, max_duration: timedelta, margin: timedelta, limit: int
-) -> Sequence[Run]:
-    """Lock runs RUNNING for longer than they may, by `margin`; that is `max_duration` if they do not say."""
-    return session.scalars(
-        _skip_locked(
-            select(Run).where(
-                Run.status == RunStatus.RUNNING,
-                Run.started_at < func.now() - func.coalesce(Run.max_duration, max_duration) - margin,
-            ),
-            limit,
-        )
-    ).all()
+def is_overdue(*, max_duration: timedelta, margin: timedelta) -> ColumnElement[bool]:
+    """Whether a run is RUNNING for longer than it may, by `margin`.
+
+    It may for `max_duration` if it does not say.
+    """
+    limit = func.coalesce(Run.max_duration, max_duration)
+    return and_(Run.status == RunStatus.RUNNING, Run.started_at < func.now() - limit - margin)
 
 
-def lock_undelivered(
-    session: Session, *, after: timedelta, queue_is_empty: bool, limit: int
-) -> Sequence[Run]:
-    """Lock QUEUED runs whose message should have reached a worker by now.
+def is_undelivered(
+    *, after: timedelta, queue_is_empty: bool, since: timedelta = NO_DELAY
+) -> ColumnElement[bool]:
+    """Whether a run is QUEUED, and its message should have reached a worker by now.
 
     While messages wait in the broker a run may simply be behind them: its message is sent again
     after `after`, then after twice as long, and so on up to 64 times, so that a backlog grows by
@@ -183,13 +175,42 @@ def lock_undelivered(
     """
     doublings = 0 if queue_is_empty else func.least(Run.dispatch_count, 6)
     pause = func.make_interval(0, 0, 0, 0, 0, 0, after.total_seconds() * func.power(2, doublings))
-    undelivered = or_(Run.dispatched_at.is_(None), Run.dispatched_at < func.now() - pause)
-    return session.scalars(
-        _skip_locked(
-            select(Run).where(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered), limit
-        )
-    ).all()
+    undelivered = or_(
+        and_(Run.dispatched_at.is_(None), Run.queued_at <= func.now() - since),
+        Run.dispatched_at < func.now() - pause - since,
+    )
+    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered)
 
 
-def _skip_locked(query: Select[Run], limit: int) -> Select[Run]:
-    return query.order_by(Run.created_at).limit(limit).with_for_update(skip_locked=True)
+def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence[Run]:
+    """Lock lost runs; those another reconciler has locked are skipped."""
+    return _locked(session, is_lost(lease_ttl=lease_ttl), limit)
+
+
+def lock_unconfirmed_stops(session: Session, *, limit: int) -> Sequence[Run]:
+    """Lock cancelled runs whose worker went silent before it said how the work stopped."""
+    return _locked(session, stops_unconfirmed(), limit)
+
+
+def lock_expired(session: Session, *, queue_ttl: timedelta, limit: int) -> Sequence[Run]:
+    """Lock runs QUEUED for longer than they may; at any attempt."""
+    return _locked(session, is_expired(queue_ttl=queue_ttl), limit)
+
+
+def lock_overdue(
+    session: Session, *, max_duration: timedelta, margin: timedelta, limit: int
+) -> Sequence[Run]:
+    """Lock runs RUNNING for longer than they may, by `margin`."""
+    return _locked(session, is_overdue(max_duration=max_duration, margin=margin), limit)
+
+
+def lock_undelivered(
+    session: Session, *, after: timedelta, queue_is_empty: bool, limit: int
+) -> Sequence[Run]:
+    """Lock QUEUED runs whose message should have reached a worker by now."""
+    return _locked(session, is_undelivered(after=after, queue_is_empty=queue_is_empty), limit)
+
+
+def _locked(session: Session, condition: ColumnElement[bool], limit: int) -> Sequence[Run]:
+    query = select(Run).where(condition).order_by(Run.created_at).limit(limit)
+    return session.scalars(query.with_for_update(skip_locked=True)).all()

@@ -1,47 +1,38 @@
-"""What must hold of every run that was accepted, asked of PostgreSQL in SQL; and who holds a run."""
+"""Whether every run that was accepted has its end, and all invariants hold; and who holds a run."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
 import psutil
 import psycopg
 from psycopg.rows import dict_row
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from shared.db import make_engine
+from shared.doctor.invariants import check
+from shared.models import Run
+from shared.runs.lifecycle import TERMINAL
+from shared.settings import Settings
 from tests.support.waiting import wait_until
 
-TERMINAL: Final = ["SUCCEEDED", "FAILED", "ERROR", "CANCELLED"]
 OUTAGE_PATIENCE: Final = 20.0  # seconds for PostgreSQL to be back from a fault
-
-VIOLATIONS: Final = """
-    SELECT runs.id::text AS run_id, runs.status, runs.event_count,
-           count(events.seq) AS events, min(events.seq) AS first, max(events.seq) AS last,
-           count(*) FILTER (WHERE events.type = 'AssistantRunCompleted' AND origin = 'SYSTEM') AS ends,
-           max(events.seq) FILTER (WHERE events.type = 'AssistantRunCompleted') AS end_seq,
-           count(*) FILTER (WHERE events.type = 'FinishStructureRunEvent' AND origin = 'ASSISTANT') AS answers
-    FROM runs LEFT JOIN run_events AS events ON events.run_id = runs.id
-    WHERE runs.id = ANY(%(ids)s::uuid[])
-    GROUP BY runs.id
-    HAVING NOT (
-        runs.status = ANY(%(terminal)s)
-        AND runs.completed_at IS NOT NULL
-        AND count(events.seq) = runs.event_count
-        AND min(events.seq) = 0
-        AND max(events.seq) = runs.event_count - 1
-        AND count(*) FILTER (WHERE events.type = 'AssistantRunCompleted' AND origin = 'SYSTEM') = 1
-        AND max(events.seq) FILTER (WHERE events.type = 'AssistantRunCompleted') = runs.event_count - 1
-        AND count(*) FILTER (WHERE events.type = 'FinishStructureRunEvent' AND origin = 'ASSISTANT') = 1
-    )
-"""
 
 
 def check_runs(database_url: str, run_ids: Sequence[str]) -> None:
-    """Fail unless each run is there, has ended, and its log is dense with one end, at its end."""
-    with psycopg.connect(database_url, row_factory=dict_row) as connection:
-        known = connection.execute(
-            "SELECT count(*) AS runs FROM runs WHERE id = ANY(%s::uuid[])", [list(run_ids)]
-        ).fetchone()
-        assert known == {"runs": len(set(run_ids))}, f"lost among {run_ids}"
-        broken = connection.execute(VIOLATIONS, {"ids": list(run_ids), "terminal": TERMINAL}).fetchall()
+    """Fail unless each run is there and has ended, and every invariant of the database holds."""
+    settings = Settings.model_validate({"database_url": database_url, "redis_url": "redis://unused"})
+    engine = make_engine(settings, pool_size=1)
+    accepted = set(map(uuid.UUID, run_ids))
+    try:
+        with Session(engine) as session:
+            has_ended = select(Run.id).where(Run.id.in_(accepted), Run.status.in_(TERMINAL))
+            lost = accepted - set(session.scalars(has_ended))
+            broken = [str(violation) for violation in check(session)]
+    finally:
+        engine.dispose()
+    assert lost == set(), "lost, or without an end"
     assert broken == []
 
 

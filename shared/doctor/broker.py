@@ -1,0 +1,92 @@
+"""What is to be said of Redis, of the queue in it, and of the workers behind it."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+from celery import Celery
+
+from shared import channels
+from shared.celery_app import make_celery
+from shared.dispatch import SEND_ERRORS, Dispatcher
+from shared.doctor.findings import Finding, Severity, first_line
+from shared.settings import Settings
+
+NO_KEY: Final = "runyard:doctor"
+"""A key that does not exist: pushing onto it if it does changes nothing, and asks whether we may write."""
+
+ANSWER_WITHIN: Final = 1.5  # seconds that workers have to answer a broadcast
+
+AWAY: Final = "Start it, or correct RUNYARD_REDIS_URL. Until then runs are accepted, and wait."
+NOT_TOLD: Final = "Set RUNYARD_REDIS_URL to have Redis and the workers looked at."
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """What was found, and how many messages wait; None if that could not be told."""
+
+    findings: list[Finding]
+    queue_length: int | None = None
+
+
+def examine_broker(settings: Settings) -> Broker:
+    """Look at Redis and, through it, at the workers. Nothing is raised: a Redis that is away is a finding."""
+    if not settings.redis_url.get_secret_value():
+        return Broker([Finding("Redis", Severity.WARNING, "Its address is not known.", NOT_TOLD)])
+    try:
+        with channels.make_redis(settings) as client:
+            return _examine(settings, client)
+    except ValueError:  # which may quote a part of a password
+        return Broker([Finding("Redis", Severity.PROBLEM, "Its address is none of Redis.", AWAY)])
+    except SEND_ERRORS as error:
+        return Broker([Finding("Redis", Severity.PROBLEM, first_line(error), AWAY)])
+
+
+def _examine(settings: Settings, client: redis.Redis) -> Broker:
+    info: dict[str, Any] = client.info()
+    answers = Finding("Redis", Severity.OK, f"Answers; version {info['redis_version']}.")
+    writes = _writes(client)
+    findings = [answers, writes, _memory(info)]
+    with make_celery(settings) as celery:
+        dispatcher = Dispatcher(celery, client, queue_name=settings.queue)
+        length = dispatcher.queue_length()
+        if writes.severity is Severity.OK:  # the workers' answers go through Redis
+            findings.append(_workers(celery, settings.queue))
+    findings.append(Finding("Queue", Severity.OK, f"{length} messages wait in {settings.queue!r}."))
+    return Broker(findings, length)
+
+
+def _writes(client: redis.Redis) -> Finding:
+    try:
+        client.lpushx(NO_KEY, "")
+    except redis.exceptions.NoPermissionError as error:
+        advice = f"Let this user push to {NO_KEY!r}, or see in the API's log whether it may send."
+        return Finding("Redis writes", Severity.WARNING, f"Cannot be told: {error}", advice)
+    except redis.exceptions.ResponseError as error:
+        advice = "Make it writable: a master, with memory and disk to spare. Until then runs wait."
+        return Finding("Redis writes", Severity.PROBLEM, first_line(error), advice)
+    return Finding("Redis writes", Severity.OK, "Accepted.")
+
+
+def _memory(info: dict[str, Any]) -> Finding:
+    policy, limit = info["maxmemory_policy"], info["maxmemory"]
+    seen = (
+        f"{info['used_memory_human']} in use; {policy}, limit {info['maxmemory_human'] if limit else 'none'}."
+    )
+    if policy.startswith("allkeys"):
+        advice = "Set maxmemory-policy to noeviction: as it is, a full Redis throws queues away."
+        return Finding("Redis memory", Severity.WARNING, seen, advice)
+    return Finding("Redis memory", Severity.OK, seen)
+
+
+def _workers(celery: Celery, queue: str) -> Finding:
+    taken = celery.control.inspect(timeout=ANSWER_WITHIN).active_queues() or {}
+    if not taken:
+        advice = "Start `runyard worker`; one that is there has lost Redis, or hangs: see its log."
+        return Finding("Workers", Severity.WARNING, f"None answers within {ANSWER_WITHIN:g} s.", advice)
+    takers = [name for name, queues in taken.items() if queue in {one["name"] for one in queues}]
+    seen = f"{len(taken)} answer, {len(takers)} take from {queue!r}: {', '.join(sorted(taken))}."
+    if not takers:
+        advice = f"New runs are sent to {queue!r}: name it in RUNYARD_QUEUES of a worker."
+        return Finding("Workers", Severity.WARNING, seen, advice)
+    return Finding("Workers", Severity.OK, seen)

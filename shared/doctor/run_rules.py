@@ -1,0 +1,92 @@
+"""Queries for runs, messages and tallies that contradict each other."""
+
+from sqlalchemy import Uuid, and_, case, cast, func, null, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from shared.doctor.rule import Rows
+from shared.models import Message, Run, RunTally
+from shared.runs.lifecycle import HELD, TERMINAL, RunStatus
+
+
+def completed_at_wrong() -> Rows:
+    """Runs that have ended at no time, or have a time of an end that was not."""
+    return select(Run.id.label("run_id"), Run.status, Run.completed_at).where(
+        Run.status.in_(TERMINAL) != Run.completed_at.isnot(None)
+    )
+
+
+def not_alone_on_thread() -> Rows:
+    """Runs that execute on a thread at the same time as others, the oldest of each thread."""
+    oldest = func.array_agg(aggregate_order_by(Run.id, Run.created_at, Run.id))[1]
+    return (
+        select(oldest.label("run_id"), Run.thread_id, (func.count() - 1).label("others"))
+        .where(Run.thread_id.isnot(None), Run.status.in_(HELD))
+        .group_by(Run.thread_id)
+        .having(func.count() > 1)
+    )
+
+
+def message_without_success() -> Rows:
+    """Runs whose exchange is on their thread although they did not succeed, or is there twice.
+
+    Whether one is missing cannot be told: callers may delete and replace the messages of a thread.
+    """
+    told = func.jsonb_extract_path_text(Message.meta, "run_id")
+    # As a UUID, so that runs are found by their key however many are on the thread.
+    run_id = cast(case((told.regexp_match("^[0-9a-f]{32}$"), told)), Uuid)
+    exchanges = (
+        select(Message.thread_id, run_id.label("run_id"), func.count().label("messages"))
+        .group_by(Message.thread_id, run_id)
+        .subquery()
+    )
+    return (
+        select(Run.id.label("run_id"), Run.status, Run.thread_id, exchanges.c.messages)
+        .join(exchanges, and_(exchanges.c.run_id == Run.id, exchanges.c.thread_id == Run.thread_id))
+        .where(or_(Run.status != RunStatus.SUCCEEDED, exchanges.c.messages > 1))
+    )
+
+
+def tally_is_off() -> Rows:
+    """Assistants with another number of ended runs in a status than is tallied."""
+    counts = (
+        select(Run.assistant_id, Run.status, func.count().label("runs"))
+        .where(Run.status.in_(TERMINAL))
+        .group_by(Run.assistant_id, Run.status)
+        .subquery()
+    )
+    tallies = (
+        select(RunTally.assistant_id, RunTally.status, func.sum(RunTally.runs).label("runs"))
+        .group_by(RunTally.assistant_id, RunTally.status)
+        .subquery()
+    )
+    same = and_(counts.c.assistant_id == tallies.c.assistant_id, counts.c.status == tallies.c.status)
+    counted, tallied = func.coalesce(counts.c.runs, 0), func.coalesce(tallies.c.runs, 0)
+    return (
+        select(
+            null().label("run_id"),
+            func.coalesce(counts.c.assistant_id, tallies.c.assistant_id).label("assistant_id"),
+            func.coalesce(counts.c.status, tallies.c.status).label("status"),
+            counted.label("counted"),
+            tallied.label("tallied"),
+        )
+        .select_from(counts.join(tallies, same, full=True))
+        .where(counted != tallied)
+    )
+
+
+def receipt_incomplete() -> Rows:
+    """Cancelled runs that do not say who asked and when; or how their work stopped, once it has."""
+    requested_at, requested_by, stopped_at, stopped_how = (
+        func.jsonb_extract_path_text(Run.status_detail, key)
+        for key in ("requested_at", "requested_by", "stopped_at", "stopped_how")
+    )
+    is_stopped = and_(stopped_at.isnot(None), stopped_how.isnot(None))
+    return select(
+        Run.id.label("run_id"),
+        requested_at.label("requested_at"),
+        stopped_at.label("stopped_at"),
+        stopped_how.label("stopped_how"),
+    ).where(
+        Run.status == RunStatus.CANCELLED,
+        or_(requested_at.is_(None), requested_by.is_(None), is_stopped == Run.is_stopping),
+    )

@@ -1,0 +1,148 @@
+"""Runs that are not where they should be by now.
+
+What the reconciler mends is a problem once it has had several rounds for it: then it is not there.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, func, not_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import Session
+
+from shared.doctor.findings import Finding, Severity
+from shared.models import Run
+from shared.runs import queries
+from shared.runs.admission import find_free_threads_waited_for
+from shared.runs.lifecycle import ACTIVE, RunStatus
+from shared.settings import Settings
+
+ROUNDS: Final = 3
+"""Rounds of the reconciler until something it would have mended is called overlooked."""
+
+LONG: Final = timedelta(minutes=1)
+"""A wait for a worker that somebody should know of."""
+
+NAMED: Final = 3
+"""Runs or threads that a finding names."""
+
+RECONCILE: Final = "Is `runyard reconciler` running, and is PostgreSQL in its reach? See its log."
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A way in which runs may be stuck."""
+
+    name: str
+    severity: Severity
+    condition: ColumnElement[bool]
+    what: str
+    advice: str
+
+
+def patience(settings: Settings) -> timedelta:
+    """How long the reconciler may take for what it mends; after an outage it leaves workers a lease."""
+    return settings.lease_ttl + ROUNDS * settings.reconcile_interval
+
+
+def examine_runs(session: Session, settings: Settings, *, queue_length: int | None) -> list[Finding]:
+    """Count the runs that have not ended, and find those that are stuck.
+
+    Args:
+        queue_length: messages that wait in the broker; None if unknown.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: PostgreSQL could not be asked.
+    """
+    suspicions = [*_of_dispatch(settings, queue_length), *_of_workers(settings), *_of_limits(settings)]
+    found = [_find(session, suspicion) for suspicion in suspicions]
+    return [_overview(session), *filter(None, [*found, _overlooked_threads(session)])]
+
+
+def _overview(session: Session) -> Finding:
+    counted = (
+        select(Run.status, func.count().label("runs")).where(Run.status.in_(ACTIVE)).group_by(Run.status)
+    )
+    counts = {row.status: row.runs for row in session.execute(counted)}
+    said = ", ".join(f"{counts.get(status, 0)} {status}" for status in RunStatus if status in ACTIVE)
+    return Finding("Runs", Severity.OK, f"{said}.")
+
+
+def _of_dispatch(settings: Settings, queue_length: int | None) -> list[Suspicion]:
+    undelivered = queries.is_undelivered(
+        after=settings.republish_after, queue_is_empty=queue_length == 0, since=patience(settings)
+    )
+    waiting = and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, Run.queued_at < func.now() - LONG)
+    return [
+        Suspicion("Undispatched", Severity.PROBLEM, undelivered, "QUEUED and not sent again", RECONCILE),
+        Suspicion(
+            "Waiting",
+            Severity.WARNING,
+            waiting,
+            f"QUEUED for over {LONG.total_seconds():g} s, taken by no worker",
+            "Add workers, or raise their RUNYARD_CONCURRENCY.",
+        ),
+    ]
+
+
+def _of_workers(settings: Settings) -> list[Suspicion]:
+    late = patience(settings)
+    goes_on = and_(
+        Run.is_stopping,
+        not_(queries.lease_lapsed()),
+        Run.completed_at < func.now() - 2 * settings.cancel_grace,
+    )
+    return [
+        Suspicion(
+            "Lost",
+            Severity.PROBLEM,
+            queries.is_lost(lease_ttl=settings.lease_ttl, since=late),
+            "held under a lease that has lapsed, not taken over",
+            RECONCILE,
+        ),
+        Suspicion(
+            "Stop unconfirmed",
+            Severity.PROBLEM,
+            queries.stops_unconfirmed(since=late),
+            "CANCELLED, with a receipt that its lost worker left open",
+            RECONCILE,
+        ),
+        Suspicion(
+            "Still stopping",
+            Severity.WARNING,
+            goes_on,
+            "CANCELLED, and work that goes on after the grace",
+            "See the log of the worker that has it; the run's row names it.",
+        ),
+    ]
+
+
+def _of_limits(settings: Settings) -> list[Suspicion]:
+    late = patience(settings)
+    expired = queries.is_expired(queue_ttl=settings.queue_ttl, since=late)
+    overdue = queries.is_overdue(
+        max_duration=settings.max_duration,
+        margin=settings.cancel_grace + queries.OVERDUE_MARGIN + late,
+    )
+    return [
+        Suspicion("Expired", Severity.PROBLEM, expired, "QUEUED for longer than it may", RECONCILE),
+        Suspicion("Overdue", Severity.PROBLEM, overdue, "RUNNING for longer than it may", RECONCILE),
+    ]
+
+
+def _find(session: Session, suspicion: Suspicion) -> Finding | None:
+    oldest = func.array_agg(aggregate_order_by(Run.id, Run.created_at))[1:NAMED]
+    count, named = session.execute(select(func.count(), oldest).where(suspicion.condition)).one()
+    if count == 0:
+        return None
+    seen = f"{suspicion.what}: {count}, the oldest {', '.join(map(str, named))}."
+    return Finding(suspicion.name, suspicion.severity, seen, suspicion.advice)
+
+
+def _overlooked_threads(session: Session) -> Finding | None:
+    free = find_free_threads_waited_for(session, limit=NAMED)
+    if not free:
+        return None
+    seen = f"Runs wait for threads that no run has: {', '.join(map(str, free))}."
+    return Finding("Threads", Severity.WARNING, seen, RECONCILE)

@@ -1,0 +1,222 @@
+"""What the diagnosis finds, each by causing it."""
+
+import time
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from shared.doctor.broker import examine_broker
+from shared.doctor.diagnosis import diagnose
+from shared.doctor.findings import Severity
+from shared.runs.lifecycle import RunStatus
+
+NOWHERE = "127.0.0.1:1"
+
+OK, WARNING, PROBLEM = Severity.OK, Severity.WARNING, Severity.PROBLEM
+
+
+def by_name(findings):
+    assert len({finding.name for finding in findings}) == len(findings)
+    return {finding.name: finding for finding in findings}
+
+
+@pytest.fixture
+def examined(committed_settings):
+    """What is found in the test's own database and Redis."""
+
+    def examined(*, clock=time.time, **changes):
+        values = {**committed_settings.model_dump(exclude_unset=True), **changes}
+        return by_name(diagnose(type(committed_settings).model_validate(values), clock=clock).findings)
+
+    return examined
+
+
+@pytest.fixture
+def execute(committed_engine):
+    def execute(statement):
+        with committed_engine.begin() as connection:
+            connection.execute(text(statement))
+
+    return execute
+
+
+@pytest.fixture
+def client(committed_settings):
+    with redis.Redis.from_url(committed_settings.redis_url.get_secret_value()) as client:
+        yield client
+
+
+@pytest.fixture
+def configure(client):
+    """Set Redis otherwise for the length of a test."""
+    before = {}
+
+    def configure(name, value):
+        before.update(client.config_get(name))
+        client.config_set(name, value)
+
+    yield configure
+    for name, value in before.items():
+        client.config_set(name, value)
+
+
+def test_a_healthy_installation_lacks_workers_only(examined, make_run):
+    for status in RunStatus:
+        make_run(status=status)
+    found = examined()
+    assert {name for name, finding in found.items() if finding.severity is not OK} == {"Workers"}
+    assert found["Workers"].severity is WARNING
+    assert found["Runs"].seen == "1 QUEUED, 1 STARTING, 1 RUNNING."
+    assert "hold" in found["Invariants"].seen
+    assert {"PostgreSQL", "Schema", "Clock", "Redis", "Redis writes", "Versions"} <= set(found)
+    assert not any(finding.advice for finding in found.values() if finding.severity is OK)
+
+
+def test_nothing_is_changed(examined, committed_engine, client, make_run):
+    run = make_run(status=RunStatus.RUNNING)
+
+    def stored():
+        with committed_engine.connect() as connection:
+            row = connection.execute(text(f"SELECT runs.*, runs.xmin FROM runs WHERE id = '{run.id}'")).one()
+        return row, client.llen("runs"), client.exists("runyard:doctor")
+
+    before = stored()
+    examined()
+    assert stored() == before
+
+
+def test_postgresql_that_is_away_is_a_problem(examined):
+    found = examined(database_url=f"postgresql://nobody@{NOWHERE}/none")
+    assert found["PostgreSQL"].severity is PROBLEM
+    assert "refused" in found["PostgreSQL"].seen
+    assert "RUNYARD_DATABASE_URL" in found["PostgreSQL"].advice
+    assert found["Redis"].severity is OK
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mysql://h/d", "postgresql://h/d?no_such=1", "postgresql://u:se/cret@h/d"]
+)
+def test_an_address_that_is_none_is_a_problem(examined, url):
+    found = examined(database_url=url)
+    assert found["PostgreSQL"].severity is PROBLEM
+    assert "RUNYARD_DATABASE_URL" in found["PostgreSQL"].advice
+    assert "cret" not in found["PostgreSQL"].seen
+
+
+def test_a_database_that_is_not_there_is_a_problem(examined, committed_settings):
+    url = committed_settings.database_url.get_secret_value().replace("runyard_template_", "not_there_")
+    assert "does not exist" in examined(database_url=url)["PostgreSQL"].seen
+
+
+def test_missing_migrations_are_a_problem_and_runs_are_not_looked_at(examined, execute):
+    execute("UPDATE alembic_version SET version_num = '0001'")
+    found = examined()
+    assert (found["Schema"].severity, found["Schema"].advice) == (PROBLEM, "Run `runyard migrate`.")
+    assert "Invariants" not in found
+
+
+def test_an_empty_database_lacks_migrations(examined, execute):
+    execute("DROP SCHEMA public CASCADE")
+    execute("CREATE SCHEMA public")
+    assert examined()["Schema"].severity is PROBLEM
+
+
+def test_a_newer_release_s_database_is_a_warning(examined, execute):
+    execute("UPDATE alembic_version SET version_num = '9999'")
+    found = examined()
+    assert found["Schema"].severity is WARNING
+    assert found["Invariants"].severity is OK
+
+
+def test_a_newer_release_s_database_may_refuse(committed_settings, execute):
+    execute("UPDATE alembic_version SET version_num = '9999'")
+    execute("ALTER TABLE run_tallies RENAME TO otherwise")
+    (refused,) = [
+        finding
+        for finding in diagnose(committed_settings).findings
+        if (finding.name, finding.severity) == ("PostgreSQL", PROBLEM)
+    ]
+    assert "run_tallies" in refused.seen
+
+
+@pytest.mark.parametrize(("ahead", "severity"), [(60, WARNING), (-60, WARNING), (1, OK), (-1, OK)])
+def test_a_clock_that_is_wrong_is_a_warning(examined, ahead, severity):
+    clock = examined(clock=lambda: time.time() + ahead)["Clock"]
+    assert clock.severity is severity
+    assert ("behind" if ahead > 0 else "ahead") in clock.seen
+
+
+def test_a_broken_invariant_is_a_problem(examined, execute, make_run):
+    make_run()
+    execute("UPDATE runs SET event_count = 9")
+    found = examined()["Invariants"]
+    assert (found.severity, found.seen) == (PROBLEM, "1 violations: events_are_dense.")
+
+
+def test_redis_that_is_away_is_a_problem(examined):
+    found = examined(redis_url=f"redis://{NOWHERE}/0")
+    assert found["Redis"].severity is PROBLEM
+    assert "RUNYARD_REDIS_URL" in found["Redis"].advice
+    assert found["Invariants"].severity is OK
+    assert "Workers" not in found
+
+
+def test_an_address_that_is_none_of_redis_is_a_problem(examined):
+    for url in ("http://h", "redis://user:se/cret@h"):
+        found = examined(redis_url=url)["Redis"]
+        assert found.severity is PROBLEM
+        assert "se/" not in found.seen
+        assert "cret" not in found.seen
+
+
+def test_redis_of_which_nothing_is_known_is_a_warning(examined):
+    assert examined(redis_url="")["Redis"].severity is WARNING
+
+
+def test_redis_that_takes_no_writes_is_a_problem(examined, configure):
+    configure("min-replicas-to-write", "1")
+    found = examined()
+    assert found["Redis writes"].severity is PROBLEM
+    assert "Workers" not in found
+
+
+def test_redis_that_is_full_is_a_problem(examined, configure):
+    configure("maxmemory", "1")
+    assert examined()["Redis writes"].severity is PROBLEM
+
+
+def test_redis_that_does_not_let_us_find_out_is_a_warning(client, committed_settings):
+    url = committed_settings.redis_url.get_secret_value()
+    client.acl_setuser(
+        "shy",
+        enabled=True,
+        passwords=["+pass"],
+        categories=["+@all"],
+        commands=["-lpushx"],
+        keys=["*"],
+        reset=True,
+    )
+    try:
+        shy = f"redis://shy:pass@{url.removeprefix('redis://').rpartition('@')[2]}"
+        changed = type(committed_settings).model_validate(
+            {"database_url": "postgresql://h/d", "redis_url": shy}
+        )
+        assert by_name(examine_broker(changed).findings)["Redis writes"].severity is WARNING
+    finally:
+        client.acl_deluser("shy")
+
+
+@pytest.mark.parametrize(
+    ("policy", "severity"), [("allkeys-lru", WARNING), ("noeviction", OK), ("volatile-lru", OK)]
+)
+def test_redis_that_throws_queues_away_is_a_warning(examined, configure, policy, severity):
+    configure("maxmemory-policy", policy)
+    memory = examined()["Redis memory"]
+    assert memory.severity is severity
+    assert policy in memory.seen
+
+
+def test_messages_that_wait_are_counted(examined, client):
+    client.lpush("runs", "a", "b")
+    assert examined()["Queue"].seen == "2 messages wait in 'runs'."
