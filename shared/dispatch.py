@@ -43,6 +43,22 @@ def parse_task_id(task_id: str) -> tuple[uuid.UUID, int] | None:
         return None
 
 
+def control(
+    celery: Celery, command: str, *, names: Sequence[str] | None = None, timeout: float
+) -> frozenset[str]:
+    """Send a control command to all workers, or to those named; return the names of those that obey.
+
+    Args:
+        timeout: seconds of silence after which nobody else is expected to answer.
+
+    Raises:
+        kombu.exceptions.OperationalError, redis.RedisError, OSError: it was not sent.
+    """
+    destination = None if names is None else list(names)
+    answers = celery.control.broadcast(command, destination=destination, reply=True, timeout=timeout)
+    return frozenset(name for answer in answers or [] for name, said in answer.items() if "ok" in said)
+
+
 class Outbox:
     """One thread that sends, in order, what must not hold up a caller. Full, it drops and says so."""
 

@@ -13,8 +13,9 @@ from celery.worker import state
 from shared.settings import Settings
 from worker import lifeline
 from worker.cancellation import StopReason
+from worker.supervisor import EX_DRAINED
 
-EX_DRAINED: Final = 0
+EX_BROKEN: Final = 1  # Celery gives up by itself: the process is to be replaced
 TICK: Final = 0.1  # seconds between two looks for further orders while runs are seen out
 STOP_MARGIN: Final = 1.0  # seconds beyond the cancel grace for runs to record how they ended
 EXIT_PATIENCE: Final = 3.0  # seconds for Celery to say goodbye to a broker that may not answer
@@ -106,6 +107,7 @@ class Drain:
         self._patience = settings.cancel_grace.total_seconds() + STOP_MARGIN
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._is_ordered = False
+        self._has_echo = False
         self._code = EX_DRAINED
         self._deadline = float("inf")
         self._completed = threading.Event()
@@ -116,8 +118,21 @@ class Drain:
 
     def order(self) -> None:
         """Drain; ordered again, hurry."""
+        if self._has_echo:
+            self._has_echo = False
+            return
         self._is_ordered = True
         self._orders.put(_Order.DRAIN)
+
+    def begin(self) -> None:
+        """Drain as an operator asks for it; if that is ordered already, change nothing.
+
+        The next order is taken for the echo of this one, and hurries nobody: a supervisor stops the
+        process when a sibling is through, and whoever started the worker when the operator is.
+        """
+        if not self._is_ordered:
+            self.order()
+            self._has_echo = True
 
     def recycle(self) -> None:
         """Have this process replaced, at the pace of its runs."""
@@ -126,6 +141,8 @@ class Drain:
     def complete(self) -> None:
         """Wait until the runs are seen out; if nobody has ordered that, do."""
         if not self._is_ordered:
+            if self._code == EX_DRAINED:  # a recycling process is replaced anyway
+                self._code = EX_BROKEN
             self.order()
         self._completed.wait()
 

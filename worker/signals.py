@@ -17,11 +17,12 @@ from shared.dispatch import EXECUTE_RUN, Outbox, parse_task_id
 from shared.logs import configure_logging
 from shared.settings import get_settings
 from worker import resources
-from worker.drain import EX_DRAINED, ConsumerPost, Drain
+from worker.drain import ConsumerPost, Drain
 from worker.executors.registry import warm_up
 from worker.pool import TaskPool
 from worker.prefork import PreforkPool, ignore_drain_signal
 from worker.revocation import cancel_revoked
+from worker.supervisor import EX_DRAINED
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -76,11 +77,11 @@ def on_worker_ready(sender: Any, **_: Any) -> None:
 
 
 def shut_down(state: Any, **_: Any) -> Mapping[str, str]:
-    """Drain the worker (the shutdown command of Celery and Flower)."""
+    """Drain the worker (the shutdown command of Celery and Flower); sent again, it changes nothing."""
     drain: Drain | None = getattr(state.consumer.pool, "drain", None)
     if drain is None:
         raise WorkerShutdown(EX_DRAINED)
-    drain.order()
+    drain.begin()
     return {"ok": "draining"}
 
 

@@ -18,6 +18,9 @@ from shared.settings import Settings
 from worker.lifeline import EX_RECYCLE, SUCCESSOR_WANTED
 from worker.options import ProcessOptions, SupervisorOptions
 
+EX_DRAINED: Final = 0
+"""The exit code of a process that was drained; if we have not told it to, an operator has."""
+
 YOUNG: Final = 10.0  # seconds; who dies younger may well die again
 PAUSE_FIRST: Final = 0.5  # seconds until one that died young is started again, doubled each time
 PAUSE_MOST: Final = 30.0  # seconds
@@ -96,7 +99,7 @@ class Supervisor:
         self._has_killed = False
 
     def run(self) -> int:
-        """Keep the processes running until told to stop.
+        """Keep the processes running until told to stop, or until an operator has drained one of them.
 
         Returns:
             The exit code: 0 if every process ended by itself, 1 if one had to be killed.
@@ -219,6 +222,9 @@ class Supervisor:
                 note = log.bind(pid=process.pid, code=process.returncode)
                 if self._stops_asked:
                     note.info("process stopped")
+                elif process.returncode == EX_DRAINED:
+                    note.info("process drained by an operator: the others are to follow")
+                    self._stops_asked = 1
                 else:
                     note.warning("process ended", restart_in_seconds=pause)
 
