@@ -5,11 +5,12 @@ TESTS ?= tests
 WORKERS ?= auto
 ARGS ?=
 BENCH ?= spine
+SEED ?= 1
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test bench check format lock clean
+.PHONY: help install demo dev test bench chaos check format lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +29,9 @@ test: install ## Run the tests (TESTS=tests/unit chooses, WORKERS=2 sets how man
 
 bench: install ## Measure speed and memory (BENCH=runs_list: lists of a million runs, with their query plans)
 	$(BIN)/python -m tests.bench.$(BENCH) $(ARGS)
+
+chaos: install ## A thousand runs under all faults, and every promise checked (SEED=1 repeats a plan)
+	@$(BIN)/runyard drill --runs 1000 --duration 400 --seed $(SEED) $(ARGS)
 
 check: install ## Format, lint, types, import contracts, migrations, wheel, deploy files, README
 	$(BIN)/ruff format --check .

@@ -124,7 +124,7 @@ def test_every_promise_is_kept_under_faults(tmp_path):
     assert report["load"]["accepted"] == 60
     assert report["load"]["cancels"] > 0
     seen = {check["name"]: check["examined"] for check in report["checks"]}
-    assert min(seen[name] for name in seen.keys() - {"database"}) > 0, seen
+    assert min(seen.values()) > 0, seen
 
 
 @pytest.mark.parametrize(

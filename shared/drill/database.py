@@ -1,0 +1,25 @@
+"""What PostgreSQL itself says in the end, where its URL is at hand."""
+
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from shared.doctor.invariants import check
+from shared.drill.record import Facts
+from shared.settings import Settings
+
+
+def ask_database(database_url: str | None, facts: Facts) -> None:
+    """Note every invariant of the rows that does not hold."""
+    if database_url is None:
+        facts.database_note = "no --database-url"
+        return
+    settings = Settings.model_validate({"database_url": database_url, "redis_url": "redis://unused"})
+    engine = create_engine(settings.sqlalchemy_url)
+    try:
+        with Session(engine) as session:
+            facts.database = [str(violation) for violation in check(session)]
+    except SQLAlchemyError as error:
+        facts.database = [f"PostgreSQL could not be asked: {error.__cause__ or error}"]
+    finally:
+        engine.dispose()
