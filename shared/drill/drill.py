@@ -125,10 +125,11 @@ class Drill:
         finally:
             fault.heal()
             record.healed_at = self._now()
-        self._wait_until_whole(record, stopping)
+        if record.error is None:
+            self._wait_until_whole(fault, record, stopping)
 
-    def _wait_until_whole(self, record: FaultRecord, stopping: threading.Event) -> None:
-        """Wait until the API says that it is ready, which takes PostgreSQL and Redis."""
+    def _wait_until_whole(self, fault: Fault, record: FaultRecord, stopping: threading.Event) -> None:
+        """Wait until all parts are there, and the API is ready, which takes PostgreSQL and Redis."""
         deadline = time.monotonic() + WHOLE_WITHIN
         with httpx2.Client(trust_env=False, timeout=2) as client:
             while time.monotonic() < deadline:
@@ -137,7 +138,7 @@ class Drill:
                     is_ready = client.get(f"{self._target.api_url}/health/ready").is_success
                 except httpx2.TransportError:
                     continue
-                if is_ready:
+                if is_ready and fault.is_over():
                     record.whole_at = self._now()
                     return
 

@@ -72,6 +72,10 @@ class Fault(ABC):
     def heal(self) -> None:  # noqa: B027  # most faults are over when they have happened
         """Undo it, as far as nobody else does."""
 
+    def is_over(self) -> bool:
+        """Whether the parts it hit are there again; told apart from whether they can serve."""
+        return True
+
     def _process(self, name: str) -> psutil.Process:
         pid = self._target.pid(name)
         try:
@@ -96,6 +100,14 @@ class Signalled(Fault):
         for victim in victims:
             with suppress(psutil.NoSuchProcess):
                 victim.send_signal(self.number)
+        self._hit = victims
+
+    def is_over(self) -> bool:
+        """Whether what was hit has ended, which a drain takes time for, and has its successors."""
+        try:
+            return not any(map(_is_alive, self._hit)) and bool(self._victims(self._process(self.part)))
+        except (FaultFailedError, psutil.NoSuchProcess):
+            return False
 
     def _victims(self, process: psutil.Process) -> Sequence[psutil.Process]:
         return [process]
@@ -290,8 +302,18 @@ class Several(Fault):
             self._injected.append(fault)
 
     def heal(self) -> None:
-        while self._injected:
-            self._injected.pop().heal()
+        for fault in reversed(self._injected):
+            fault.heal()
+
+    def is_over(self) -> bool:
+        return all(fault.is_over() for fault in self._injected)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 FAULTS: Final[Mapping[str, type[Fault]]] = MappingProxyType({**SINGLE, Several.name: Several})
