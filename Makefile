@@ -31,7 +31,8 @@ bench: install ## Measure speed and memory (BENCH=runs_list: lists of a million 
 	$(BIN)/python -m tests.bench.$(BENCH) $(ARGS)
 
 chaos: install ## A thousand runs under all faults, and every promise checked (SEED=1 repeats a plan)
-	@$(BIN)/runyard drill --runs 1000 --duration 400 --seed $(SEED) $(ARGS)
+	@mkdir -p build
+	@$(BIN)/runyard drill --runs 1000 --duration 400 --seed $(SEED) --report build/chaos.json $(ARGS)
 
 check: install ## Format, lint, types, import contracts, migrations, wheel, deploy files, README
 	$(BIN)/ruff format --check .
