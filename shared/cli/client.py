@@ -105,9 +105,10 @@ class Client:
             yield from answer["assistants"]
             page = answer["pagination"].get("next_page")
 
-    def create_run(self, assistant_id: str, text: str, *, model: str | None = None) -> str:
-        """Submit a run and return its id."""
-        body = {"input": text, "stream": True, **({"model": model} if model else {})}
+    def create_run(self, assistant_id: str, text: str, **wishes: Any) -> str:
+        """Submit a run and return its id; of the wishes, such as its model and its limits, None is none."""
+        told = {name: value for name, value in wishes.items() if value is not None}
+        body = {"input": text, "stream": True, **told}
         answer = self._call("POST", f"/assistants/{assistant_id}/runs", json=body)
         return str(answer["assistant_run_id"])
 

@@ -48,11 +48,14 @@ RunId = Annotated[str, typer.Argument(help="The id of the run.")]
 
 
 @run_app.command(epilog=EPILOG)
-def run(
+def run(  # noqa: PLR0913  # each is an option
     text: Annotated[str, typer.Argument(help="What to say to the assistant; `-` reads standard input.")],
     *,
     assistant: Annotated[str, typer.Option(help="The assistant's name; made if there is none.")] = "default",
     model: Annotated[str | None, typer.Option(help="The model, as provider/model.")] = None,
+    max_duration: Annotated[float | None, typer.Option(help="Seconds it may be RUNNING.")] = None,
+    queue_ttl: Annotated[float | None, typer.Option(help="Seconds it may be QUEUED.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="How often it may be begun.")] = None,
     api_url: connection.ApiUrl = None,
     api_key: connection.ApiKey = None,
     data_dir: connection.DataDir = DATA_DIR,
@@ -60,7 +63,14 @@ def run(
     """Execute one run and print the answer as it comes."""
     spoken = sys.stdin.read() if text == "-" else text
     with connection.connect(api_url, api_key, data_dir) as client:
-        run_id = client.create_run(client.ensure_assistant(assistant), spoken, model=model)
+        run_id = client.create_run(
+            client.ensure_assistant(assistant),
+            spoken,
+            model=model,
+            max_duration=max_duration,
+            queue_ttl=queue_ttl,
+            max_attempts=max_attempts,
+        )
         with _leaving_it_going(run_id):
             status = _print_answer(client, run_id)
     raise typer.Exit(EXIT_CODES[status])

@@ -56,6 +56,13 @@ def test_the_exit_code_says_how_a_run_ended(stack):
     assert len(set(codes.values())) == 2
 
 
+def test_a_run_is_given_its_limits_on_the_command_line(stack):
+    done = runyard(stack, "run", "--max-duration", "1", "--model", "openai/hang", "Hi")
+    assert (done.returncode, done.stdout) == (4, ""), done.stderr
+    assert "ERROR: " in done.stderr
+    assert "1 s" in done.stderr
+
+
 def test_watch_and_cancel_from_the_command_line(stack):
     run_id = stack.create_run(args=["Hi"], model="openai/hang")
     stack.wait_for(run_id, "RUNNING")
