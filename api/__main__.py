@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         resources: Resources = self._app.state.resources
-        resources.hub.close()
+        resources.let_go()
         await super().shutdown(sockets)
 
 

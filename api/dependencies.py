@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from api.auth import bearer
 from api.resources import Resources
 from api.streams import StreamHub
+from api.waiting import Waiting
 from shared.db import Sessions, run_after_commit
 from shared.dispatch import Dispatcher
 from shared.keys.principal import Principal
@@ -81,6 +82,10 @@ async def _hub(request: Request) -> StreamHub:
     return _resources(request).hub
 
 
+async def _waiting(request: Request) -> Waiting:
+    return _resources(request).waiting
+
+
 # scope="function": commit, then answer; FastAPI's default answers first.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 PrincipalDep = Annotated[Principal, Depends(_principal)]
@@ -89,3 +94,4 @@ SessionsDep = Annotated[Sessions, Depends(_sessions)]
 """For work of several transactions; with `SessionDep` beside it, a request would hold two connections."""
 
 HubDep = Annotated[StreamHub, Depends(_hub)]
+WaitingDep = Annotated[Waiting, Depends(_waiting)]

@@ -13,6 +13,7 @@ from api.key_uses import KeyUses
 from api.readiness import Readiness
 from api.streams import StreamHub
 from api.subscriber import Subscriber
+from api.waiting import Waiting
 from shared.celery_app import make_celery
 from shared.db import Sessions, make_engine, make_sessions
 from shared.dispatch import Dispatcher
@@ -30,7 +31,13 @@ class Resources:
     key_uses: KeyUses
     subscriber: Subscriber
     hub: StreamHub
+    waiting: Waiting
     readiness: Readiness
+
+    def let_go(self) -> None:
+        """End every stream and every wait; their callers go on elsewhere."""
+        self.hub.close()
+        self.waiting.close()
 
 
 @asynccontextmanager
@@ -42,8 +49,9 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     dispatcher = Dispatcher.make(settings, celery)
     subscriber = Subscriber.make(settings)
     hub = StreamHub.make(settings, sessions, subscriber)
+    waiting = Waiting.make(settings, sessions, subscriber)
     key_uses = KeyUses.make(settings, sessions)
-    listening = asyncio.create_task(subscriber.run())
+    listening = [asyncio.create_task(subscriber.run()), asyncio.create_task(waiting.run())]
     recording = asyncio.create_task(key_uses.run())
     try:
         yield Resources(
@@ -54,13 +62,16 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             key_uses=key_uses,
             subscriber=subscriber,
             hub=hub,
+            waiting=waiting,
             readiness=Readiness(engine),
         )
     finally:
         hub.close()
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
+        waiting.close()
+        for task in listening:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         key_uses.close()
         await recording
         await run_in_threadpool(dispatcher.close)

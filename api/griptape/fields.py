@@ -39,6 +39,7 @@ MAX_NUMBER: Final = 2_147_483_647
 
 MAX_ECHO: Final = 80  # characters of a malformed id that an answer repeats
 
+_DECIMAL: Final = re.compile(r"\d{1,9}(\.\d*)?", re.ASCII)
 _WHOLE: Final = re.compile(r"(\d+)(\.0*)?", re.ASCII)
 
 
@@ -82,7 +83,22 @@ def whole(*, default: int | None) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def at_most(limit: int) -> AfterValidator:
+def seconds(*, default: float) -> BeforeValidator:
+    """Read a duration of a query: a decimal number, and nothing means `default`."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if not value:
+            return default
+        if _DECIMAL.fullmatch(value) is None:
+            raise PydanticCustomError("seconds", "This has to be a number of seconds that is not negative.")
+        return float(value)
+
+    return BeforeValidator(read)
+
+
+def at_most(limit: float) -> AfterValidator:
     """Take less than was asked for, rather than refuse."""
     return AfterValidator(lambda number: min(number, limit))
 

@@ -1,23 +1,32 @@
 """Assistant runs: create, list, read, cancel (contract: griptape §6)."""
 
+import uuid
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from annotated_types import Ge
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
-from api.griptape.fields import AssistantId, RunId
+from api.griptape.fields import AssistantId, RunId, at_most, seconds
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancelled, RunView, Statuses
 from api.idempotency import OnceDep
 from api.routing import KeyedRoute
+from api.waiting import LONGEST
 from shared.assistants.queries import get_assistant
+from shared.db import Sessions, unit_of_work
 from shared.models import Run
 from shared.runs import queries, service
+from shared.runs.lifecycle import ACTIVE
 
 router = APIRouter(tags=["Assistant Runs"], route_class=KeyedRoute)
+
+Wait = Annotated[float, Ge(0), at_most(LONGEST), seconds(default=0), Query()]
 
 _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
@@ -66,10 +75,30 @@ def list_assistant_runs(
     return {"assistant_runs": found.runs, "pagination": Pagination.of(page, total=found.total)}
 
 
-@router.get("/assistant-runs/{assistant_run_id}", response_model=RunView, responses=documented(_UNKNOWN))
-def get_assistant_run(session: SessionDep, principal: PrincipalDep, assistant_run_id: RunId) -> Run:
-    """Read a run."""
-    return queries.get_run(session, assistant_run_id, organization_id=principal.organization_id)
+@router.get(
+    "/assistant-runs/{assistant_run_id}", response_model=RunView, responses=documented(_BAD, _UNKNOWN)
+)
+async def get_assistant_run(
+    request: Request,
+    sessions: SessionsDep,
+    principal: PrincipalDep,
+    waiting: WaitingDep,
+    *,
+    assistant_run_id: RunId,
+    wait: Wait = 0,
+) -> Run:
+    """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
+    read = partial(_read, sessions, assistant_run_id, principal.organization_id)
+    run = await run_in_threadpool(read)
+    if wait and run.status in ACTIVE:
+        await waiting.until_ended(run.id, wait, receive=request.receive)
+        run = await run_in_threadpool(read)
+    return run
+
+
+def _read(sessions: Sessions, run_id: uuid.UUID, organization_id: uuid.UUID) -> Run:
+    with unit_of_work(sessions) as session:
+        return queries.get_run(session, run_id, organization_id=organization_id)
 
 
 @router.post(

@@ -1,7 +1,7 @@
 """Named reads of runs."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -121,6 +121,11 @@ def active_of_assistant(
     wanted = select(Run.id).where(owned, Run.status.in_(statuses & ACTIVE))
     total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
     return session.scalars(wanted.order_by(*_NEWEST_FIRST).limit(limit)).all(), total
+
+
+def active_among(session: Session, run_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the runs that are there and have not ended, of whatever organization."""
+    return set(session.scalars(select(Run.id).where(Run.id.in_(run_ids), Run.status.in_(ACTIVE))))
 
 
 OVERDUE_MARGIN: Final = timedelta(seconds=10)

@@ -18,6 +18,7 @@ NEUTRAL = {
     "Last-Event-ID",
     "last-event-id",
     "Idempotency-Key",
+    "wait",
 }
 """Parameters that name nothing."""
 
