@@ -1,6 +1,7 @@
 """The ladder by which a run that is to stop is made to stop, within the grace."""
 
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,13 +24,18 @@ is one: every call of the process would go the slow way, and a profiled one woul
 
 INTERRUPT_PAUSE: Final = 0.5  # seconds between two exceptions raised in a thread that swallows them
 
+IMPORT_PAUSE: Final = 0.02  # seconds until the next look at a thread that was importing a module
+
+_IMPORT_MACHINERY: Final = "<frozen importlib._bootstrap>"
+
 
 class Ladder:
     """Does one run's work in the calling thread, and makes it stop once the token has fired.
 
     The token's callbacks have shut what the run was reading from by then. The code has its share of
-    the grace to return; then RunStopped is raised in its thread, again and again; and at the end of
-    the grace `give_up` is called, in the ladder's own thread, and the code is on its own.
+    the grace to return; then RunStopped is raised in its thread, again and again, but not while it
+    imports a module: the process would be left with half of it for ever. At the end of the grace
+    `give_up` is called, in the ladder's own thread, and the code is on its own.
     """
 
     def __init__(self, token: CancelToken, *, grace: float, give_up: Callable[[], object]) -> None:
@@ -83,8 +89,8 @@ class Ladder:
         if self._left.wait(self._grace * COOPERATIVE_SHARE):
             return
         while time.monotonic() < end:
-            self._interrupt()
-            if self._left.wait(min(INTERRUPT_PAUSE, max(0.01, end - time.monotonic()))):
+            pause = INTERRUPT_PAUSE if self._interrupt() else IMPORT_PAUSE
+            if self._left.wait(min(pause, max(0.01, end - time.monotonic()))):
                 return
         with self._lock:
             if self._left.is_set():
@@ -92,13 +98,26 @@ class Ladder:
             self._gave_up = True
         self._give_up()
 
-    def _interrupt(self) -> None:
+    def _interrupt(self) -> bool:
+        """Raise RunStopped in the thread, if it may be; say whether it was."""
         with self._lock:
-            if not self._left.is_set():
-                self._was_interrupted = True
-                _raise_in(self._thread_id)
+            if self._left.is_set() or _is_importing(self._thread_id):
+                return False
+            self._was_interrupted = True
+            _raise_in(self._thread_id)
+            return True
 
 
 def _raise_in(thread_id: int) -> None:
     """Raise RunStopped in a thread, at its next bytecode; one blocked in C does not notice."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(RunStopped))
+
+
+def _is_importing(thread_id: int) -> bool:
+    """Whether a thread is in the middle of an import that its work has begun."""
+    frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # documented, for tools like this
+    while frame is not None and frame.f_code is not Ladder.watch.__code__:
+        if frame.f_code.co_filename == _IMPORT_MACHINERY:
+            return True
+        frame = frame.f_back
+    return False

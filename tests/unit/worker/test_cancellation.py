@@ -170,3 +170,27 @@ def test_the_interpreter_is_left_as_it_was():
         [sys.executable, "-c", PROFILED], check=False, capture_output=True, text=True, timeout=30
     )
     assert done.stdout.strip() == "went on", done.stderr
+
+
+def test_an_import_is_not_broken_in_the_middle(tmp_path, monkeypatch):
+    """Half a module would stay in the process: every later run that needs it would fail."""
+    slow = (
+        "import time\nend = time.monotonic() + 0.8\nwhile time.monotonic() < end:\n    pass\nwhole = True\n"
+    )
+    (tmp_path / "imported_slowly.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = {}
+
+    def work(begun, _token):
+        begun.set()
+        import imported_slowly  # noqa: PLC0415  # late, as provider libraries are
+
+        seen["whole"] = imported_slowly.whole
+        while True:
+            pass
+
+    thread, seen_of_ladder, gave_up = climb(work, grace=1.5)
+    thread.join(PATIENCE)
+    assert seen == {"whole": True}
+    assert seen_of_ladder["ladder"].how is StoppedHow.INTERRUPTED
+    assert not gave_up.is_set()
