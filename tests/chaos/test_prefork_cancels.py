@@ -1,0 +1,52 @@
+"""Promise 5 in child processes: what does not stop is killed with its process."""
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.cancels import GRACE, MARGIN, STUBBORN, cancel, check_slots, start_stubborn
+from tests.support.faults import lives
+from tests.support.invariants import check_runs, holder_of, read_events, read_row
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+from tests.support.workers import Worker
+
+pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+
+CHILDREN = 2
+
+
+@pytest.fixture(scope="module")
+def prefork(make_worker: Callable[..., Worker]) -> Generator[Worker]:
+    with ExitStack() as exits:
+        options = ("--pool=prefork", f"--concurrency={CHILDREN}")
+        yield make_worker(exits, *options, PYTHONPATH=str(STUBBORN))
+
+
+@pytest.mark.usefixtures("prefork")
+@pytest.mark.parametrize(
+    ("way", "how"),
+    [("busy", "interrupted"), ("sleep", "killed"), ("swallow", "killed"), ("deaf", "killed")],
+)
+def test_work_that_does_not_stop_is_stopped_or_killed(
+    broken_stack: Stack, database_url: str, way: str, how: str
+) -> None:
+    """Promise 5: within the grace; the sibling is not harmed, no slot is lost, nothing is accepted later."""
+    stack = broken_stack
+    stubborn = start_stubborn(stack, database_url, way)
+    sibling = stack.create_run(args=["Hi"], model="openai/words-100-50")
+    child = holder_of(database_url, stubborn)
+    assert holder_of(database_url, sibling) != child
+    cancelled = cancel(stack, stubborn)
+    assert cancelled.answer["status"] == "CANCELLED"
+    detail = cancelled.receipt(stack)
+    said = read_events(database_url, stubborn)
+    assert detail["stopped_how"] == how
+    assert cancelled.lasted(detail) <= GRACE + MARGIN
+    wait_until(lambda: not lives(child), timeout=10, what="the child to end")
+    assert stack.wait_for(sibling)["status"] == "SUCCEEDED"
+    assert read_row(database_url, sibling)["attempt"] == 1
+    check_slots(stack, CHILDREN)
+    assert read_events(database_url, stubborn) == said
+    check_runs(database_url, [stubborn, sibling])

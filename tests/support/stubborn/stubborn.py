@@ -1,0 +1,54 @@
+"""An executor that does not stop when asked: `stubborn/<way>`, for workers with this folder on their path."""
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from shared.artifacts import text_artifact
+from worker.executors.base import Emit, ExecutorEvent, Outcome, RunContext, Succeeded
+
+FOR_LONG: Final = 60.0  # seconds; far beyond any grace
+EVENT: Final = "StubbornEvent"
+
+
+def _busy() -> None:
+    """Compute, and look at nothing."""
+    end = time.monotonic() + FOR_LONG
+    while time.monotonic() < end:
+        pass
+
+
+def _sleep() -> None:
+    """Block in C, as a tool that sleeps."""
+    time.sleep(FOR_LONG)
+
+
+def _swallow() -> None:
+    """Take every exception for one of its own."""
+    end = time.monotonic() + FOR_LONG
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.02)
+        except BaseException:  # noqa: BLE001, S112  # what this is about
+            continue
+
+
+def _deaf() -> None:
+    """Ignore SIGTERM, where that can be: in a process of its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _sleep()
+
+
+WAYS: Final[Mapping[str, Callable[[], None]]] = MappingProxyType(
+    {"busy": _busy, "sleep": _sleep, "swallow": _swallow, "deaf": _deaf}
+)
+
+
+def execute(context: RunContext, emit: Emit) -> Outcome:
+    """Say that it is in there, then do not stop."""
+    emit(ExecutorEvent(EVENT, {"type": EVENT}))
+    WAYS[context.model.partition("/")[2]]()
+    emit(ExecutorEvent(EVENT, {"type": EVENT, "after": FOR_LONG}))
+    return Succeeded(text_artifact("done"))
