@@ -27,7 +27,7 @@ dev: install ## Start everything and keep it running (ARGS="--port 8000"); Ctrl-
 test: install ## Run the tests (TESTS=tests/unit chooses, WORKERS=2 sets how many at once)
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=loadgroup $(TESTS)
 
-bench: install ## Measure speed and memory (BENCH=runs_list: lists of a million runs, with their query plans)
+bench: install ## Measure speed and memory (BENCH=spine, runs_list, cancels, readers)
 	$(BIN)/python -m tests.bench.$(BENCH) $(ARGS)
 
 chaos: install ## A thousand runs under all faults, and every promise checked (SEED=1 repeats a plan)

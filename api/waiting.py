@@ -127,9 +127,8 @@ class Waiting:
         try:
             active = await to_thread.run_sync(self._active_among, asked, limiter=self._thread)
         except sql.SQLAlchemyError as error:
-            if not is_outage(error):
-                raise
-            log.debug("waiting goes on", error=type(error).__name__)
+            write = log.debug if is_outage(error) else log.exception  # the callers' time goes on either way
+            write("ended runs could not be read", error=type(error).__name__)
             return
         for run_id in set(asked) - active:
             if run_id in self._awaited:

@@ -103,7 +103,7 @@ def main() -> None:
             untrue += wrong
     show("Cancels at random moments", report)
     for line in untrue:
-        print(line)
+        sys.stderr.write(f"{line}\n")
     sys.exit(1 if untrue else 0)
 
 

@@ -41,6 +41,17 @@ def _deaf() -> None:
     _sleep()
 
 
+LOUD_EVENTS: Final = 200
+LOUD_BYTES: Final = 50_000  # of each
+
+
+def loud(context: RunContext, emit: Emit) -> Outcome:
+    """Say more than is kept for a reader that does not read."""
+    for number in range(LOUD_EVENTS):
+        emit(ExecutorEvent(EVENT, {"type": EVENT, "number": number, "noise": "x" * LOUD_BYTES}))
+    return Succeeded(text_artifact("done"))
+
+
 WAYS: Final[Mapping[str, Callable[[], None]]] = MappingProxyType(
     {"busy": _busy, "sleep": _sleep, "swallow": _swallow, "deaf": _deaf}
 )

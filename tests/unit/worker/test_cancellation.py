@@ -177,7 +177,7 @@ def test_an_import_is_not_broken_in_the_middle(tmp_path, monkeypatch):
     slow = (
         "import time\nend = time.monotonic() + 0.8\nwhile time.monotonic() < end:\n    pass\nwhole = True\n"
     )
-    (tmp_path / "imported_slowly.py").write_text(source)
+    (tmp_path / "imported_slowly.py").write_text(slow)
     monkeypatch.syspath_prepend(tmp_path)
     seen = {}
 
