@@ -35,8 +35,12 @@ class FakeClient:
     def ensure_assistant(self, name):
         return f"id of {name}"
 
-    def create_run(self, assistant_id, text, *, model):
-        self.asked = (assistant_id, text, model)
+    def create_run(self, assistant_id, text, **wishes):
+        self.asked = (
+            assistant_id,
+            text,
+            {name: value for name, value in wishes.items() if value is not None},
+        )
         return RUN_ID
 
     def get_run(self, run_id):
@@ -77,9 +81,11 @@ def test_the_answer_is_printed_once_from_its_chunks(invoke):
     client = FakeClient(
         [*chunks, completed(2, "SUCCEEDED")], status="SUCCEEDED", output={"value": "blue light"}
     )
-    result = invoke(client, runs.run_app, "why?", "--assistant", "sky", "--model", "openai/m")
+    wishes = ("--model", "openai/m", "--max-duration", "2.5", "--queue-ttl", "60", "--max-attempts", "2")
+    result = invoke(client, runs.run_app, "why?", "--assistant", "sky", *wishes)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "blue light\n", "")
-    assert client.asked == ("id of sky", "why?", "openai/m")
+    asked = {"model": "openai/m", "max_duration": 2.5, "queue_ttl": 60.0, "max_attempts": 2}
+    assert client.asked == ("id of sky", "why?", asked)
 
 
 def test_an_answer_without_chunks_is_printed_too(invoke):
