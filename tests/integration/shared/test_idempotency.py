@@ -49,13 +49,16 @@ def expired(committed_sessions, claim_and_make):
 def while_claimed(committed_sessions, organization_id, claim_and_make):
     """Hold the key in one transaction until another request waits for it; then end the first."""
 
+    def waiting():
+        with committed_sessions() as watcher:  # a transaction goes on seeing what it first saw of others
+            return watcher.scalar(WAITING)
+
     def while_claimed(*, commits, first_id, second_id, fingerprint=OURS):
         with ThreadPoolExecutor(1) as thread, committed_sessions() as session:
             assert claim(session, organization_id, "one", OURS) is None
             remember(session, organization_id, "one", first_id)
             second = thread.submit(claim_and_make, second_id, fingerprint)
-            with committed_sessions() as watcher:
-                wait_until(lambda: watcher.scalar(WAITING) == 1)
+            wait_until(lambda: waiting() == 1, what="the second to wait")
             (session.commit if commits else session.rollback)()
             return second.result(timeout=10)
 

@@ -73,6 +73,7 @@ def test_abandoned_task_costs_its_process_but_no_neighbour(bench: PoolBench) -> 
         task = bench.start_task("stuck", 0.1)
         bench.terminate(task.id)
         eventually(lambda: "thread abandoned" in bench.log, "the task to be abandoned")
+        eventually(lambda: "Canceling queue runs" in bench.log, "the drain to begin")
         later = bench.send("nothing")
         bench.heard("finished", neighbour.id)
         assert process.wait(10) == 75
