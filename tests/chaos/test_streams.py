@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -55,7 +56,13 @@ def restart_api(stack: Stack) -> None:
     wait_until(lambda: not lives(api), timeout=SHUTDOWN, what="the API to end")
 
 
-@pytest.mark.usefixtures("workers")
+@pytest.fixture(scope="module", autouse=True)
+def workers(make_worker: Callable[..., Worker]) -> Generator[Worker]:
+    """For all runs of the module, those that say much included."""
+    with ExitStack() as exits:
+        yield make_worker(exits, "--concurrency=10", PYTHONPATH=str(STUBBORN))
+
+
 @pytest.mark.parametrize("fault", [nothing, kill_redis, kill_api, restart_api])
 def test_every_reader_is_sent_the_same_bytes(
     broken_stack: Stack, database_url: str, fault: Callable[[Stack], None]
@@ -77,11 +84,11 @@ def test_every_reader_is_sent_the_same_bytes(
 
 
 def test_readers_that_do_not_read_for_long_get_all_of_it_later(
-    broken_stack: Stack, new_worker: Callable[..., Worker], database_url: str
+    broken_stack: Stack, database_url: str
 ) -> None:
     """Promise 4: a run says far more than is kept for a reader, who then reads it from PostgreSQL."""
     stack = broken_stack
-    new_worker("--concurrency=1", PYTHONPATH=str(STUBBORN))
+    wait_until(lambda: stack.client.get("/health/ready").is_success, timeout=30)
     run_id = stack.create_run(args=["Hi"], model="loud/ever")
     readers = [stack.frames(run_id) for _ in range(QUIET_READERS)]
     firsts = [next(reader) for reader in readers]
