@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from shared.errors import (
     ConflictError,
+    ForbiddenError,
     InvalidRequestError,
     LeaseLostError,
     NotFoundError,
@@ -58,6 +59,7 @@ Render = Callable[[Problem], Response]
 STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     ConflictError: HTTPStatus.CONFLICT,
     TransitionRefusedError: HTTPStatus.CONFLICT,

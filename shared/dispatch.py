@@ -3,7 +3,7 @@
 import queue
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from shared import channels
 from shared.db import after_commit
 from shared.events.log import StoredEvent
+from shared.runs.lifecycle import RunKind
 from shared.settings import Settings
 
 EXECUTE_RUN: Final = "runyard.execute_run"
@@ -103,20 +104,29 @@ class Outbox:
 class Dispatcher:
     """Sends tasks, revokes and announcements after the commit, and never holds up a caller."""
 
-    def __init__(self, celery: Celery, client: redis.Redis, *, queue_name: str) -> None:
+    def __init__(self, celery: Celery, client: redis.Redis, *, queues: Mapping[RunKind, str]) -> None:
         self._celery = celery
         self._redis = client
-        self._queue_name = queue_name
+        self._queues = queues
         self._tasks = Outbox("outbox-tasks")
         self._events = Outbox("outbox-events")
 
     @classmethod
     def make(cls, settings: Settings, celery: Celery) -> "Dispatcher":
-        return cls(celery, channels.make_redis(settings), queue_name=settings.queue)
+        return cls.over(settings, celery, channels.make_redis(settings))
 
-    def enqueue(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
-        """Send a run to the workers once the transaction commits, and only then."""
-        after_commit(session, lambda: self._tasks.put(partial(self.send, run_id, attempt=attempt)))
+    @classmethod
+    def over(cls, settings: Settings, celery: Celery, client: redis.Redis) -> "Dispatcher":
+        """Send by connections that are there."""
+        queues = {RunKind.ASSISTANT: settings.queue, RunKind.STRUCTURE: settings.structure_queue}
+        return cls(celery, client, queues=queues)
+
+    def enqueue(
+        self, session: Session, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT
+    ) -> None:
+        """Send a run to the workers of its kind once the transaction commits, and only then."""
+        send = partial(self.send, run_id, attempt=attempt, kind=kind)
+        after_commit(session, lambda: self._tasks.put(send))
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
         """Stop an attempt's work once the transaction commits: fast, but may be missed."""
@@ -129,7 +139,7 @@ class Dispatcher:
             lambda: self._events.put(partial(channels.publish, self._redis, events)),
         )
 
-    def send(self, run_id: uuid.UUID, *, attempt: int) -> None:
+    def send(self, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT) -> None:
         """Send a run to the workers at once. It carries its id and its attempt, nothing else.
 
         Raises:
@@ -140,7 +150,7 @@ class Dispatcher:
             EXECUTE_RUN,
             kwargs=arguments,
             task_id=task_id_of(run_id, attempt),
-            queue=self._queue_name,
+            queue=self._queues[kind],
             retry=False,
             argsrepr="()",
             kwargsrepr=repr(arguments),
@@ -152,8 +162,7 @@ class Dispatcher:
         Raises:
             redis.RedisError: Redis is away.
         """
-        length: int = self._redis.llen(self._queue_name)
-        return length
+        return sum(int(self._redis.llen(name)) for name in set(self._queues.values()))
 
     def close(self) -> None:
         """Send what is waiting, then let go of the connections."""

@@ -5,6 +5,8 @@ RunyardError
 ├── NotFoundError               there is no such thing in this organization
 │   ├── RunNotFoundError
 │   ├── AssistantNotFoundError
+│   ├── StructureNotFoundError
+│   ├── DeploymentNotFoundError
 │   ├── EventNotFoundError
 │   ├── ThreadNotFoundError
 │   ├── MessageNotFoundError
@@ -15,6 +17,7 @@ RunyardError
 │   └── ApiKeyNotFoundError
 ├── ConflictError               what is there already forbids it; nothing was done
 ├── UnauthenticatedError        no key, or one that is not valid
+├── ForbiddenError              the key is valid, and not meant for this
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
 ├── LeaseLostError              the run is no longer this attempt's; nothing was written
 └── ServiceUnavailableError     PostgreSQL cannot be reached; ask again
@@ -59,6 +62,14 @@ class AssistantNotFoundError(NotFoundError):
     """There is no such assistant."""
 
 
+class StructureNotFoundError(NotFoundError):
+    """There is no such structure."""
+
+
+class DeploymentNotFoundError(NotFoundError):
+    """There is no such deployment."""
+
+
 class EventNotFoundError(NotFoundError):
     """There is no such event."""
 
@@ -97,6 +108,10 @@ class ConflictError(RunyardError):
 
 class UnauthenticatedError(RunyardError):
     """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
+
+
+class ForbiddenError(RunyardError):
+    """This key is not meant for that."""
 
 
 class TransitionRefusedError(RunyardError):

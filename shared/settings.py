@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr
@@ -19,6 +20,11 @@ def _seconds(value: object) -> object:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+
+
+def names_of(listed: str) -> list[str]:
+    """The names of a list separated by commas."""
+    return [name for part in listed.split(",") if (name := part.strip())]
 
 
 class Settings(BaseSettings):
@@ -75,6 +81,7 @@ class Settings(BaseSettings):
     )
     queues: str = Field(default="runs", description="The queues a worker takes from, separated by commas.")
     queue: str = Field(default="runs", description="The queue that new runs are sent to.")
+    structure_queue: str = Field(default="runs", description="The queue that new structure runs are sent to.")
     concurrency: int = Field(default=50, gt=0, description="Runs one worker process executes at once.")
     lease_ttl: Seconds = Field(
         default=timedelta(seconds=20), description="How long a silent worker keeps its runs."
@@ -110,6 +117,36 @@ class Settings(BaseSettings):
     )
     echo_words_per_second: float = Field(
         default=0, ge=0, description="The pace of the echo model; 0 is as fast as it can."
+    )
+
+    api_url: str = Field(
+        default="http://127.0.0.1:8000", description="Where the programs of structure runs reach the API."
+    )
+    structures_dir: Path | None = Field(
+        default=None, description="The directory whose folders structures may execute; without it, none."
+    )
+    structure_callables: str = Field(
+        default="",
+        description="What structures may import and call, as module:callable or module, separated by commas.",
+    )
+    structure_env: str = Field(
+        default="",
+        description="Variables of the worker that its programs get, too, separated by commas.",
+    )
+    structure_memory: int = Field(
+        default=1_073_741_824, gt=0, description="Bytes of memory one structure run may use."
+    )
+    structure_cpu: Seconds = Field(
+        default=timedelta(hours=1), description="CPU time that one process of a structure run may use."
+    )
+    structure_file_size: int = Field(
+        default=1_073_741_824, gt=0, description="Bytes of the largest file a structure run may write."
+    )
+    structure_processes: int = Field(
+        default=64, gt=0, description="Processes that a structure run may have at once."
+    )
+    structure_log: int = Field(
+        default=1_048_576, gt=0, description="Bytes of a structure run's output that are kept."
     )
 
     reconcile_interval: Seconds = Field(

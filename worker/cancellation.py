@@ -24,7 +24,14 @@ class StopReason(StrEnum):
 
 
 class RunStopped(BaseException):  # no error: like SystemExit, it ends code that was asked to end
-    """Raised in a run's thread to end it; no `except Exception` on the way swallows it."""
+    """Raised in a run's thread to end it; no `except Exception` on the way swallows it.
+
+    `how` says how the work ended, if whoever raises it knows better than the ladder.
+    """
+
+    def __init__(self, how: StoppedHow | None = None) -> None:
+        super().__init__()
+        self.how = how
 
 
 class CancelToken:

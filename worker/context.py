@@ -1,19 +1,42 @@
 """From a claimed run to what its executor gets."""
 
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.artifacts import decode_text
-from shared.models import Assistant, Run
+from shared.keys.service import create_run_key
+from shared.models import Assistant, JsonObject, Run, Structure
 from shared.rulesets.queries import rules_in_force
 from shared.settings import Settings
 from shared.threads.queries import page_of_messages
 from worker.cancellation import CancelToken
-from worker.executors.base import Exchange, Rule, Ruleset, RunContext
+from worker.executors.base import (
+    Exchange,
+    InvalidConfigurationError,
+    LogLine,
+    Program,
+    Rule,
+    Ruleset,
+    RunContext,
+)
+from worker.redaction import blot
+
+KeepLines = Callable[[Sequence[tuple[str, str]]], None]
+"""Stores lines of output, each with its stream; raises RunStopped once the run is no longer the attempt's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedStructure:
+    """What is read of a structure run's program."""
+
+    code: JsonObject
+    config_file: str | None
+    env_vars: tuple[JsonObject, ...]  # a later one overrides an earlier one
+    api_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +45,8 @@ class Claimed:
 
     run_id: uuid.UUID
     attempt: int
-    assistant_id: uuid.UUID
-    assistant_name: str
+    assistant_id: uuid.UUID | None
+    name: str  # the assistant's or the structure's
     input: str | None
     args: tuple[str, ...]
     model: str | None
@@ -31,17 +54,20 @@ class Claimed:
     max_duration: timedelta | None  # as the run itself says
     rulesets: tuple[Ruleset, ...]
     history: tuple[Exchange, ...]
+    structure: ClaimedStructure | None
 
 
 def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
-    """Read what the execution of a run needs."""
+    """Read what the execution of a run needs; a structure run gets its key."""
     run = session.get_one(Run, run_id)
-    name = session.scalars(select(Assistant.name).where(Assistant.id == run.assistant_id)).one()
+    structure = None if run.structure_id is None else session.get_one(Structure, run.structure_id)
+    assistant = None if run.assistant_id is None else session.get_one(Assistant, run.assistant_id)
+    owner = structure or assistant
     return Claimed(
         run_id=run.id,
         attempt=run.attempt,
         assistant_id=run.assistant_id,
-        assistant_name=name,
+        name="" if owner is None else owner.name,
         input=run.input,
         args=tuple(run.args),
         model=run.model,
@@ -49,6 +75,16 @@ def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
         max_duration=run.max_duration,
         rulesets=_rulesets(session, run),
         history=_history(session, run),
+        structure=None if structure is None else _claimed_structure(session, run, structure),
+    )
+
+
+def _claimed_structure(session: Session, run: Run, structure: Structure) -> ClaimedStructure:
+    return ClaimedStructure(
+        code=structure.code,
+        config_file=structure.structure_config_file,
+        env_vars=(*structure.env_vars, *(run.env_vars or ())),
+        api_key=create_run_key(session, run),
     )
 
 
@@ -66,12 +102,18 @@ def _history(session: Session, run: Run) -> tuple[Exchange, ...]:
     return tuple(Exchange(decode_text(one.input), decode_text(one.output)) for one in messages)
 
 
-def build_context(settings: Settings, claimed: Claimed, token: CancelToken) -> RunContext:
-    """Make the executor's frozen view of a run; the worker's default model fills in for none."""
+def build_context(
+    settings: Settings, claimed: Claimed, token: CancelToken, *, keep_lines: KeepLines
+) -> RunContext:
+    """Make the executor's frozen view of a run; the worker's default model fills in for none.
+
+    Raises:
+        InvalidConfigurationError: a variable of the program refers to a secret that is not kept here.
+    """
     return RunContext(
         run_id=claimed.run_id,
         assistant_id=claimed.assistant_id,
-        assistant_name=claimed.assistant_name,
+        assistant_name=claimed.name,
         attempt=claimed.attempt,
         model=claimed.model or settings.model,
         input=claimed.input,
@@ -81,5 +123,38 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken) -> R
         history=claimed.history,
         max_duration=claimed.max_duration or settings.max_duration,
         token=token,
+        program=program_of(settings, claimed.run_id, claimed.structure, keep_lines=keep_lines),
         options={"echo_words_per_second": settings.echo_words_per_second},
     )
+
+
+def program_of(
+    settings: Settings, run_id: uuid.UUID, structure: ClaimedStructure | None, *, keep_lines: KeepLines
+) -> Program | None:
+    """The program of a structure run with its environment (contract: griptape §8.4); None of any other run.
+
+    Raises:
+        InvalidConfigurationError: a variable refers to a secret that is not kept here.
+    """
+    if structure is None:
+        return None
+    env = {
+        "GT_CLOUD_API_KEY": structure.api_key,
+        **dict(map(_variable, structure.env_vars)),
+        "GT_CLOUD_STRUCTURE_RUN_ID": str(run_id),
+        "GT_CLOUD_BASE_URL": settings.api_url,
+    }
+    secrets = {name: env[name] for name in env if name != "GT_CLOUD_BASE_URL"}
+
+    def write_lines(lines: Sequence[LogLine]) -> None:
+        keep_lines([(line.stream.value, blot(line.text, secrets)) for line in lines])
+
+    return Program(structure.code, structure.config_file, env, write_lines)
+
+
+def _variable(variable: JsonObject) -> tuple[str, str]:
+    if variable.get("source") == "secret_ref":
+        raise InvalidConfigurationError(
+            f"The variable {variable['name']} refers to a secret; secrets are not kept here: give its value."
+        )
+    return variable["name"], variable["value"]

@@ -1,27 +1,37 @@
 """One run, from claim to outcome."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
 
 from shared.db import OUTAGE_ERRORS, unit_of_work
-from shared.errors import RunNotFoundError, TransitionRefusedError
+from shared.errors import LeaseLostError, RunNotFoundError, TransitionRefusedError
 from shared.models import JsonObject
 from shared.runs import service, transitions
 from shared.runs.effects import follow
-from shared.runs.lifecycle import TRANSITIONS, Reason, StoppedHow, Trigger, timed_out_message
+from shared.runs.lifecycle import (
+    TRANSITIONS,
+    Reason,
+    RunStatus,
+    StoppedHow,
+    Trigger,
+    timed_out_message,
+)
 from shared.runs.service import Success
+from shared.structures.reports import append_lines
+from shared.structures.runs import end_of_program
 from worker.cancellation import RunStopped, Seat, StopReason
 from worker.context import Claimed, build_context, load_claimed
 from worker.event_writer import EventWriter
 from worker.executors.base import (
     Executor,
     ExecutorEvent,
+    Exited,
     Failed,
     InvalidConfigurationError,
     Outcome,
@@ -29,6 +39,7 @@ from worker.executors.base import (
     Succeeded,
 )
 from worker.executors.registry import resolve as resolve_executor
+from worker.executors.structure import make_executor as make_program_executor
 from worker.ladder import Ladder
 from worker.outage import persistently
 from worker.redaction import redact
@@ -39,6 +50,8 @@ from worker.usage import UsageMeter
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+PROGRAM_MARGIN: Final = 4.0  # seconds beyond the grace in which a program is killed, and seen to be gone
 
 
 class Ending(StrEnum):
@@ -145,14 +158,13 @@ class Attempt:
     def _start_and_execute(self) -> None:
         try:
             context = self._prepare()
-            executor = self._resolve(context.model)
+            executor = self._executor(context)
         except InvalidConfigurationError as error:
             self._break(Reason.INVALID_CONFIGURATION, str(error))
             return
         if not self._start(context):
             return
-        grace = self._resources.settings.cancel_grace.total_seconds()
-        ladder = Ladder(self._token, grace=grace, give_up=self._abandon)
+        ladder = self._ladder(is_program=context.program is not None)
         result = self._work(ladder, lambda: executor(context, self._emit))
         if ladder.gave_up:
             self._ending = Ending.ABANDONED
@@ -165,7 +177,43 @@ class Attempt:
             with unit_of_work(self._resources.sessions) as session:
                 return load_claimed(session, self._run_id)
 
-        return build_context(self._resources.settings, self._persistently(load), self._token)
+        claimed = self._persistently(load)
+        return build_context(self._resources.settings, claimed, self._token, keep_lines=self._keep_lines)
+
+    def _executor(self, context: RunContext) -> Executor:
+        if context.program is None:
+            return self._resolve(context.model)
+        return make_program_executor(self._resources.settings)
+
+    def _ladder(self, *, is_program: bool) -> Ladder:
+        """The way to stop the run's code; a program is given its whole grace before it is killed."""
+        grace = self._resources.settings.cancel_grace.total_seconds()
+        if not is_program:
+            return Ladder(self._token, grace=grace, give_up=self._abandon)
+        patience = grace + PROGRAM_MARGIN
+        share = (grace + PROGRAM_MARGIN / 2) / patience
+        return Ladder(self._token, grace=patience, give_up=self._abandon, cooperative_share=share)
+
+    def _keep_lines(self, lines: Sequence[tuple[str, str]]) -> None:
+        """Store lines of a program's output.
+
+        Raises:
+            RunStopped: the run is no longer this attempt's, or PostgreSQL was away for too long.
+        """
+
+        def append() -> None:
+            with unit_of_work(self._resources.sessions) as session:
+                append_lines(session, self._run_id, lines, attempt=self._number)
+
+        try:
+            self._persistently(append)
+        except LeaseLostError as lost:
+            cancelled = lost.status == RunStatus.CANCELLED
+            self._token.cancel(StopReason.CANCELLED if cancelled else StopReason.LEASE_LOST)
+            raise RunStopped from lost
+        except OUTAGE_ERRORS as error:
+            self._token.cancel(StopReason.DATABASE_LOST)
+            raise RunStopped from error
 
     def _start(self, context: RunContext) -> bool:
         if not self._apply(Trigger.START):
@@ -183,8 +231,8 @@ class Attempt:
     def _work(self, ladder: Ladder, work: Callable[[], Outcome]) -> Outcome | _Stopped | _Misconfigured:
         try:
             outcome = ladder.watch(work)
-        except RunStopped:
-            return _Stopped(ladder.how)
+        except RunStopped as stopped:
+            return _Stopped(stopped.how or ladder.how)
         except InvalidConfigurationError as error:
             return _Misconfigured(str(error))
         except Exception as error:
@@ -198,6 +246,8 @@ class Attempt:
                 self._succeed(Success(prompt=prompt, output=output, usage=self._usage.total()))
             case Failed(message, reason):
                 self._fail(reason, message)
+            case Exited(exit_code, message):
+                self._end_program(exit_code, redact(message))
             case _Misconfigured(message):
                 self._break(Reason.INVALID_CONFIGURATION, message)
             case _Stopped(how):
@@ -209,6 +259,22 @@ class Attempt:
 
         if self._move(Trigger.SUCCEED, succeed):
             self._ending = Ending.SUCCEEDED
+        else:
+            self._stopped(StoppedHow.COOPERATIVE)
+
+    def _end_program(self, exit_code: int, message: str) -> None:
+        def end(session: Session) -> None:
+            end_of_program(
+                session,
+                self._resources.dispatcher,
+                self._run_id,
+                exit_code=exit_code,
+                message=message,
+                attempt=self._number,
+            )
+
+        if self._move(Trigger.FAIL if exit_code else Trigger.SUCCEED, end):
+            self._ending = Ending.FAILED if exit_code else Ending.SUCCEEDED
         else:
             self._stopped(StoppedHow.COOPERATIVE)
 

@@ -38,9 +38,17 @@ class Ladder:
     `give_up` is called, in the ladder's own thread, and the code is on its own.
     """
 
-    def __init__(self, token: CancelToken, *, grace: float, give_up: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        token: CancelToken,
+        *,
+        grace: float,
+        give_up: Callable[[], object],
+        cooperative_share: float = COOPERATIVE_SHARE,
+    ) -> None:
         self._token = token
         self._grace = grace
+        self._cooperative = grace * cooperative_share
         self._give_up = give_up
         self._thread_id = threading.get_ident()
         self._lock = threading.RLock()  # an exception may be raised while the worker thread holds it
@@ -86,7 +94,7 @@ class Ladder:
 
     def _climb(self) -> None:
         end = time.monotonic() + self._grace
-        if self._left.wait(self._grace * COOPERATIVE_SHARE):
+        if self._left.wait(self._cooperative):
             return
         while time.monotonic() < end:
             pause = INTERRUPT_PAUSE if self._interrupt() else IMPORT_PAUSE

@@ -6,10 +6,10 @@ import warnings
 from celery import Celery
 from celery.platforms import SecurityWarning  # type: ignore[attr-defined]  # not in the stubs
 
-from shared.settings import get_settings
+from shared.settings import get_settings, names_of
 from worker import lifeline
 from worker.options import Pool, ProcessOptions
-from worker.wiring import PREFORK, THREADS, make_app, queue_names
+from worker.wiring import PREFORK, THREADS, make_app
 
 
 def serve(celery: Celery, options: ProcessOptions) -> int:
@@ -20,7 +20,7 @@ def serve(celery: Celery, options: ProcessOptions) -> int:
         hostname=options.name,
         pool_cls=THREADS if options.pool is Pool.THREADS else PREFORK,
         concurrency=options.concurrency,
-        queues=queue_names(options.queues),
+        queues=names_of(options.queues),
         without_mingle=True,  # a second at each start, for revokes that the heartbeat finds anyway
         without_gossip=True,
         quiet=True,

@@ -168,7 +168,7 @@ class Reconciler:
         for run in undelivered:
             run.dispatched_at = func.now()
             run.dispatch_count += 1
-            self._dispatcher.enqueue(session, run.id, attempt=run.attempt + 1)
+            self._dispatcher.enqueue(session, run.id, attempt=run.attempt + 1, kind=run.kind)
         if undelivered:
             log.info("runs sent again", runs=len(undelivered), queue_is_empty=queue_is_empty)
         return len(undelivered)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from typing import Final
 
 MAX_LENGTH: Final = 2_000
@@ -13,7 +14,13 @@ _SHORTEST_SECRET: Final = 8
 
 def redact(message: str) -> str:
     """Blot out every secret value of the environment, and trim what is too long to read."""
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name):
-            message = message.replace(value, f"[{name}]")
+    message = blot(message, os.environ)
     return message if len(message) <= MAX_LENGTH else message[: MAX_LENGTH - 1] + "…"
+
+
+def blot(text: str, variables: Mapping[str, str]) -> str:
+    """Replace every value of a variable that is named like a secret by the variable's name."""
+    for name, value in variables.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name):
+            text = text.replace(value, f"[{name}]")
+    return text

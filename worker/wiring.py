@@ -6,7 +6,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from shared.celery_app import make_celery
-from shared.settings import Settings
+from shared.settings import Settings, names_of
 from worker import signals, tasks
 
 THREADS: Final = "worker.pool:TaskPool"
@@ -21,13 +21,8 @@ def make_app(settings: Settings) -> Celery:
         worker_pool=THREADS,
         worker_consumer="worker.consumer:Consumer",
         worker_concurrency=settings.concurrency,
-        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in queue_names(settings.queues)],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in names_of(settings.queues)],
     )
     tasks.register(app)
     signals.connect()
     return app
-
-
-def queue_names(queues: str) -> list[str]:
-    """The queues of a list separated by commas."""
-    return [name for part in queues.split(",") if (name := part.strip())]

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import MemberDep, PrincipalDep, SessionDep
 from api.griptape.account_schemas import KeyCreate, KeyList, KeyUpdate, KeyView, NewKeyView
 from api.griptape.errors import documented
 from api.griptape.fields import ApiKeyId, OrganizationId, UserId
@@ -35,10 +35,10 @@ def list_api_keys(
 @router.post(
     "/users/{user_id}/api-keys",
     status_code=HTTPStatus.CREATED,
-    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, _LARGE),
+    responses=documented(HTTPStatus.FORBIDDEN, _BAD, _UNKNOWN, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_api_key(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, user_id: UserId, body: KeyCreate
+    session: SessionDep, principal: MemberDep, once: OnceDep, user_id: UserId, body: KeyCreate
 ) -> NewKeyView:
     """Make a key for a user of the key's organization; its secret is shown this once."""
     user = get_user(session, user_id, organization_id=principal.organization_id)
@@ -61,11 +61,11 @@ def list_organization_api_keys(
 @router.post(
     "/organizations/{organization_id}/api-keys",
     status_code=HTTPStatus.CREATED,
-    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, _LARGE),
+    responses=documented(HTTPStatus.FORBIDDEN, _BAD, _UNKNOWN, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_organization_api_key(
     session: SessionDep,
-    principal: PrincipalDep,
+    principal: MemberDep,
     once: OnceDep,
     organization_id: OrganizationId,
     body: KeyCreate,
@@ -81,9 +81,9 @@ def get_api_key(session: SessionDep, principal: PrincipalDep, api_key_id: ApiKey
     return KeyView.of(queries.get_key(session, api_key_id, organization_id=principal.organization_id))
 
 
-@router.patch("/api-keys/{api_key_id}", responses=documented(_BAD, _UNKNOWN, _LARGE))
+@router.patch("/api-keys/{api_key_id}", responses=documented(HTTPStatus.FORBIDDEN, _BAD, _UNKNOWN, _LARGE))
 def update_api_key(
-    session: SessionDep, principal: PrincipalDep, api_key_id: ApiKeyId, body: KeyUpdate | None = None
+    session: SessionDep, principal: MemberDep, api_key_id: ApiKeyId, body: KeyUpdate | None = None
 ) -> KeyView:
     """Give a key another name."""
     if body is None or body.name is None:
@@ -93,8 +93,12 @@ def update_api_key(
     return KeyView.of(key)
 
 
-@router.delete("/api-keys/{api_key_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
-def delete_api_key(session: SessionDep, principal: PrincipalDep, api_key_id: ApiKeyId) -> None:
+@router.delete(
+    "/api-keys/{api_key_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(HTTPStatus.FORBIDDEN, _UNKNOWN),
+)
+def delete_api_key(session: SessionDep, principal: MemberDep, api_key_id: ApiKeyId) -> None:
     """Delete a key; within seconds no process accepts it any more."""
     service.delete_key(session, principal, api_key_id)
 

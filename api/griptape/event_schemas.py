@@ -1,13 +1,14 @@
 """The shapes of events (contract: griptape §7)."""
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel
 
 from shared.events.log import StoredEvent
 from shared.instants import rfc3339
+from shared.runs.lifecycle import RunKind
 
 
 class _EventFields(BaseModel):
@@ -32,10 +33,13 @@ class EventView(_EventFields):
     structure_run_id: uuid.UUID | None
 
 
-class EventPage(BaseModel):
-    """A slice of a run's events; `next_offset` is where the next slice begins."""
+class StructureEventView(_EventFields):
+    """Something that happened in a structure run."""
 
-    events: list[RunEventView]
+    structure_run_id: uuid.UUID
+
+
+class _Slice(BaseModel):
     count: int
     total_count: int
     limit: int
@@ -43,11 +47,27 @@ class EventPage(BaseModel):
     next_offset: int
 
 
-def run_event(event: StoredEvent) -> dict[str, Any]:
+class EventPage(_Slice):
+    """A slice of a run's events; `next_offset` is where the next slice begins."""
+
+    events: list[RunEventView]
+
+
+class StructureEventPage(_Slice):
+    """A slice of a structure run's events; `next_offset` is where the next slice begins."""
+
+    events: list[StructureEventView]
+
+
+ID_FIELDS: Final = {RunKind.ASSISTANT: "assistant_run_id", RunKind.STRUCTURE: "structure_run_id"}
+"""What an event calls its run."""
+
+
+def shown(event: StoredEvent, kind: RunKind) -> dict[str, Any]:
     """An event as every list and every stream shows it."""
     return {
         "event_id": event.event_id,
-        "assistant_run_id": event.run_id,
+        ID_FIELDS[kind]: event.run_id,
         "created_at": rfc3339(event.created_at),
         "origin": event.origin,
         "payload": event.payload,
@@ -56,6 +76,6 @@ def run_event(event: StoredEvent) -> dict[str, Any]:
     }
 
 
-def encode(event: StoredEvent) -> bytes:
+def encode(event: StoredEvent, *, kind: RunKind) -> bytes:
     """An event for a stream: of the same event, always the same bytes."""
-    return orjson.dumps(run_event(event))
+    return orjson.dumps(shown(event, kind))

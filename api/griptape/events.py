@@ -1,20 +1,24 @@
 """Events of assistant runs: listed by offset, streamed, or one by one (contract: griptape §1.8, §7)."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Le, Lt
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
 from api.dependencies import HubDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
-from api.griptape.event_schemas import EventPage, EventView, encode, run_event
+from api.griptape.event_schemas import ID_FIELDS, EventPage, EventView, encode, shown
 from api.griptape.fields import MAX_NUMBER, EventId, RunId, at_most, whole
 from api.responses import JsonResponse
 from api.routing import KeyedRoute
 from api.sse import EventStream
+from api.streams import StreamHub
 from shared.events import log
+from shared.models import Run
 from shared.runs.queries import get_run
 
 router = APIRouter(tags=["Events"], route_class=KeyedRoute)
@@ -55,18 +59,7 @@ def list_assistant_events(
 ) -> Response:
     """List a run's events in order; a poller asks on from `next_offset`, which is always a number."""
     run = get_run(session, assistant_run_id, organization_id=principal.organization_id)
-    page = log.read(session, run.id, after=offset, limit=limit)
-    count = len(page.events)
-    return JsonResponse(
-        {
-            "events": [run_event(event) for event in page.events],
-            "count": count,
-            "total_count": max(page.total, offset + count) if count else page.total,
-            "limit": limit,
-            "offset": offset,
-            "next_offset": offset + count,
-        }
-    )
+    return page_of_events(session, run, limit=limit, offset=offset)
 
 
 @router.get(
@@ -84,11 +77,32 @@ def stream_assistant_run_events(
 ) -> Response:
     """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
     run = get_run(session, assistant_run_id, organization_id=principal.organization_id)
-    return EventStream(hub.follow(run.id, after=start), encode=encode)
+    return stream(hub, run, start)
 
 
 @router.get("/events/{event_id}", response_model=EventView, responses=documented(_UNKNOWN))
 def get_event(session: SessionDep, principal: PrincipalDep, event_id: EventId) -> Response:
     """Read one event."""
-    event = log.get_event(session, event_id, organization_id=principal.organization_id)
-    return JsonResponse(run_event(event) | {"structure_run_id": None})
+    event, kind = log.get_event(session, event_id, organization_id=principal.organization_id)
+    return JsonResponse(dict.fromkeys(ID_FIELDS.values()) | shown(event, kind))
+
+
+def page_of_events(session: Session, run: Run, *, limit: int, offset: int) -> Response:
+    """A slice of the events of a run of either kind."""
+    page = log.read(session, run.id, after=offset, limit=limit)
+    count = len(page.events)
+    return JsonResponse(
+        {
+            "events": [shown(event, run.kind) for event in page.events],
+            "count": count,
+            "total_count": max(page.total, offset + count) if count else page.total,
+            "limit": limit,
+            "offset": offset,
+            "next_offset": offset + count,
+        }
+    )
+
+
+def stream(hub: StreamHub, run: Run, start: int) -> EventStream:
+    """The events of a run of either kind, as they come."""
+    return EventStream(hub.follow(run.id, after=start), encode=partial(encode, kind=run.kind))

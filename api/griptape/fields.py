@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from shared.errors import (
     ApiKeyNotFoundError,
     AssistantNotFoundError,
+    DeploymentNotFoundError,
     EventNotFoundError,
     MessageNotFoundError,
     NotFoundError,
@@ -29,6 +30,7 @@ from shared.errors import (
     RuleNotFoundError,
     RulesetNotFoundError,
     RunNotFoundError,
+    StructureNotFoundError,
     ThreadNotFoundError,
     UserNotFoundError,
 )
@@ -56,6 +58,9 @@ def _id_or(error: type[NotFoundError]) -> BeforeValidator:
 
 
 AssistantId = Annotated[uuid.UUID, _id_or(AssistantNotFoundError), Path()]
+StructureId = Annotated[uuid.UUID, _id_or(StructureNotFoundError), Path()]
+StructureRunId = Annotated[uuid.UUID, _id_or(RunNotFoundError), Path()]
+DeploymentId = Annotated[uuid.UUID, _id_or(DeploymentNotFoundError), Path()]
 RunId = Annotated[uuid.UUID, _id_or(RunNotFoundError), Path()]
 EventId = Annotated[uuid.UUID, _id_or(EventNotFoundError), Path()]
 ThreadId = Annotated[uuid.UUID, _id_or(ThreadNotFoundError), Path()]
@@ -96,6 +101,11 @@ def seconds(*, default: float) -> BeforeValidator:
         return float(value)
 
     return BeforeValidator(read)
+
+
+def split(values: Any) -> list[str]:
+    """Read `status=A,B` of a query like `status=A&status=B`."""
+    return [name for value in values for name in value.split(",") if name]
 
 
 def at_most(limit: float) -> AfterValidator:

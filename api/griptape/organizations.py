@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import MemberDep, PrincipalDep, SessionDep
 from api.griptape.account_schemas import (
     MemberList,
     OrganizationCreate,
@@ -35,10 +35,10 @@ def list_organizations(session: SessionDep, principal: PrincipalDep) -> dict[str
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    responses=documented(_BAD, HTTPStatus.CONFLICT, _LARGE),
+    responses=documented(HTTPStatus.FORBIDDEN, _BAD, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_organization(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: OrganizationCreate
+    session: SessionDep, principal: MemberDep, once: OnceDep, body: OrganizationCreate
 ) -> OrganizationView:
     """Create an organization; the key's user belongs to it. It takes a key of its own to act in it."""
     organization = once(
@@ -56,10 +56,10 @@ def get_organization(
     return OrganizationView.of(queries.get_organization(session, organization_id, user_id=principal.user_id))
 
 
-@router.patch("/{organization_id}", responses=documented(_BAD, _UNKNOWN, _LARGE))
+@router.patch("/{organization_id}", responses=documented(HTTPStatus.FORBIDDEN, _BAD, _UNKNOWN, _LARGE))
 def update_organization(
     session: SessionDep,
-    principal: PrincipalDep,
+    principal: MemberDep,
     organization_id: OrganizationId,
     body: OrganizationUpdate | None = None,
 ) -> OrganizationView:
@@ -71,11 +71,9 @@ def update_organization(
 @router.delete(
     "/{organization_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=documented(_UNKNOWN, HTTPStatus.CONFLICT),
+    responses=documented(HTTPStatus.FORBIDDEN, _UNKNOWN, HTTPStatus.CONFLICT),
 )
-def delete_organization(
-    session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId
-) -> None:
+def delete_organization(session: SessionDep, principal: MemberDep, organization_id: OrganizationId) -> None:
     """Delete an organization with all it owns; refused while a run of it has not ended."""
     service.delete(session, principal, organization_id)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, optional
+from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, optional, split
 from api.griptape.pagination import Pagination
 from shared.models import LIMITS, RESOURCE_LISTS
 from shared.runs.lifecycle import ACTIVE, RunStatus
@@ -131,9 +131,4 @@ class RunList(BaseModel):
     pagination: Pagination
 
 
-def _split(values: Any) -> list[str]:
-    """Read `status=A,B` like `status=A&status=B`."""
-    return [name for value in values for name in value.split(",") if name]
-
-
-Statuses = Annotated[frozenset[RunStatus], BeforeValidator(_split)]
+Statuses = Annotated[frozenset[RunStatus], BeforeValidator(split)]

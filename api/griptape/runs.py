@@ -1,7 +1,6 @@
 """Assistant runs: create, list, read, cancel (contract: griptape §6)."""
 
 import uuid
-from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -17,12 +16,13 @@ from api.griptape.pagination import PageDep, Pagination
 from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancelled, RunView, Statuses
 from api.idempotency import OnceDep
 from api.routing import KeyedRoute
-from api.waiting import LONGEST
+from api.waiting import LONGEST, Waiting
 from shared.assistants.queries import get_assistant
 from shared.db import Sessions, unit_of_work
+from shared.keys.principal import Principal
 from shared.models import Run
 from shared.runs import queries, service
-from shared.runs.lifecycle import ACTIVE
+from shared.runs.lifecycle import ACTIVE, RunKind
 
 router = APIRouter(tags=["Assistant Runs"], route_class=KeyedRoute)
 
@@ -64,7 +64,7 @@ def list_assistant_runs(
 ) -> dict[str, Any]:
     """List an assistant's runs, newest first; `status` is one or more, repeated or with commas."""
     get_assistant(session, assistant_id, organization_id=principal.organization_id)
-    found = queries.page_of_assistant(
+    found = queries.page_of(
         session,
         assistant_id,
         organization_id=principal.organization_id,
@@ -88,17 +88,36 @@ async def get_assistant_run(
     wait: Wait = 0,
 ) -> Run:
     """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
-    read = partial(_read, sessions, assistant_run_id, principal.organization_id)
+    return await read_run(
+        request, sessions, principal, waiting, assistant_run_id, wait=wait, kind=RunKind.ASSISTANT
+    )
+
+
+async def read_run(
+    request: Request,
+    sessions: Sessions,
+    principal: Principal,
+    waiting: Waiting,
+    run_id: uuid.UUID,
+    *,
+    wait: float,
+    kind: RunKind,
+) -> Run:
+    """Read a run of either kind, waiting for its end for up to `wait` seconds.
+
+    Raises:
+        RunNotFoundError: there is no such run of that kind in the principal's organization.
+    """
+
+    def read() -> Run:
+        with unit_of_work(sessions) as session:
+            return queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
+
     run = await run_in_threadpool(read)
     if wait and run.status in ACTIVE:
         await waiting.until_ended(run.id, wait, receive=request.receive)
         run = await run_in_threadpool(read)
     return run
-
-
-def _read(sessions: Sessions, run_id: uuid.UUID, organization_id: uuid.UUID) -> Run:
-    with unit_of_work(sessions) as session:
-        return queries.get_run(session, run_id, organization_id=organization_id)
 
 
 @router.post(

@@ -116,7 +116,7 @@ class Development:
         """What there is to know about the stack now."""
         settings, members = self._settings, self._stack.members
         return DevFile(
-            api_url=f"http://{_reachable(settings.api_host)}:{settings.api_port}",
+            api_url=settings.api_url,
             api_key=self._api_key,
             flower_url=_flower_url(settings),
             database_url=settings.database_url.get_secret_value(),
@@ -193,10 +193,12 @@ def _settings(options: Options, urls: dict[str, str]) -> Settings:
     given = Settings.model_validate(urls)
     credentials = given.flower_basic_auth or f"runyard:{secrets.token_urlsafe(18)}"
     flower_port = given.flower_port if "flower_port" in given.model_fields_set else ports.free_port()
+    api_port = _api_port(options.port, given.api_port)
     return Settings.model_validate(
         {
             **urls,
-            "api_port": _api_port(options.port, given.api_port),
+            "api_port": api_port,
+            "api_url": f"http://{_reachable(given.api_host)}:{api_port}",
             "flower_port": flower_port,
             "flower_basic_auth": credentials,
         }

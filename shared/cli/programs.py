@@ -28,6 +28,7 @@ def shared_environment(settings: Settings, environment: Mapping[str, str]) -> di
         "RUNYARD_REDIS_URL": settings.redis_url.get_secret_value(),
         "RUNYARD_API_HOST": settings.api_host,
         "RUNYARD_API_PORT": str(settings.api_port),
+        "RUNYARD_API_URL": settings.api_url,
     }
 
 

@@ -48,7 +48,7 @@ def _examine(settings: Settings, client: redis.Redis) -> Broker:
     writes = _writes(client)
     findings = [answers, writes, _memory(info)]
     with make_celery(settings) as celery:
-        dispatcher = Dispatcher(celery, client, queue_name=settings.queue)
+        dispatcher = Dispatcher.over(settings, celery, client)
         length = dispatcher.queue_length()
         if writes.severity is Severity.OK:  # the workers' answers go through Redis
             findings.append(_workers(celery, settings.queue))

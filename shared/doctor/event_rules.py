@@ -5,10 +5,10 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, func, select
 
 from shared.doctor.rule import Rows
-from shared.models import FINISH, RUN_COMPLETED, Origin, Run, RunEvent
+from shared.models import FINISH, LAST_TYPES, Origin, Run, RunEvent
 from shared.runs.lifecycle import TERMINAL
 
-_IS_END: Final = and_(RunEvent.type == RUN_COMPLETED, RunEvent.origin == Origin.SYSTEM)
+_IS_END: Final = and_(RunEvent.type.in_(LAST_TYPES), RunEvent.origin == Origin.SYSTEM)
 _IS_ANSWER: Final = and_(RunEvent.type == FINISH, RunEvent.origin == Origin.ASSISTANT)
 
 
@@ -48,8 +48,8 @@ def not_one_end() -> Rows:
 
 
 def not_one_answer() -> Rows:
-    """Runs that have ended without exactly one event that carries the answer, or says why there is none."""
-    return _not_one(_IS_ANSWER)
+    """Assistant runs that have ended without exactly one event with the answer, or why there is none."""
+    return _not_one(_IS_ANSWER).where(Run.assistant_id.isnot(None))
 
 
 def _not_one(kind: ColumnElement[bool]) -> Rows:

@@ -67,7 +67,7 @@ RULES: Final = (
     Rule(
         "tallies_agree",
         run_rules.tally_is_off(),
-        "assistant {assistant_id} has {counted} runs {status}; the tallies say {tallied}",
+        "assistant or structure {subject_id} has {counted} runs {status}; the tallies say {tallied}",
     ),
     Rule(
         "cancel_has_a_receipt",

@@ -47,24 +47,24 @@ def message_without_success() -> Rows:
 
 
 def tally_is_off() -> Rows:
-    """Assistants with another number of ended runs in a status than is tallied."""
+    """Assistants and structures with another number of ended runs in a status than is tallied."""
     counts = (
-        select(Run.assistant_id, Run.status, func.count().label("runs"))
+        select(Run.subject_id, Run.status, func.count().label("runs"))
         .where(Run.status.in_(TERMINAL))
-        .group_by(Run.assistant_id, Run.status)
+        .group_by(Run.subject_id, Run.status)
         .subquery()
     )
     tallies = (
-        select(RunTally.assistant_id, RunTally.status, func.sum(RunTally.runs).label("runs"))
-        .group_by(RunTally.assistant_id, RunTally.status)
+        select(RunTally.subject_id, RunTally.status, func.sum(RunTally.runs).label("runs"))
+        .group_by(RunTally.subject_id, RunTally.status)
         .subquery()
     )
-    same = and_(counts.c.assistant_id == tallies.c.assistant_id, counts.c.status == tallies.c.status)
+    same = and_(counts.c.subject_id == tallies.c.subject_id, counts.c.status == tallies.c.status)
     counted, tallied = func.coalesce(counts.c.runs, 0), func.coalesce(tallies.c.runs, 0)
     return (
         select(
             null().label("run_id"),
-            func.coalesce(counts.c.assistant_id, tallies.c.assistant_id).label("assistant_id"),
+            func.coalesce(counts.c.subject_id, tallies.c.subject_id).label("subject_id"),
             func.coalesce(counts.c.status, tallies.c.status).label("status"),
             counted.label("counted"),
             tallied.label("tallied"),

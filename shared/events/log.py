@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from sqlalchemy import Row, insert, select, update
@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from shared.errors import EventNotFoundError, LeaseLostError
 from shared.events.text import storable
-from shared.models import RUN_COMPLETED, JsonObject, Origin, Run, RunEvent
-from shared.runs.lifecycle import HELD, TERMINAL
+from shared.models import LAST_TYPES, JsonObject, Origin, Run, RunEvent
+from shared.runs.lifecycle import HELD, TERMINAL, RunKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class StoredEvent:
     @property
     def is_last(self) -> bool:
         """Whether the run's log ends with this event."""
-        return self.type == RUN_COMPLETED and self.origin == Origin.SYSTEM
+        return self.type in LAST_TYPES and self.origin == Origin.SYSTEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +153,24 @@ def read(session: Session, run_id: uuid.UUID, *, after: int, limit: int) -> Page
     return Page(events, total, is_closed=status in TERMINAL)
 
 
-def get_event(session: Session, event_id: uuid.UUID, *, organization_id: uuid.UUID) -> StoredEvent:
-    """Read one event of an organization's runs.
+def get_event(
+    session: Session, event_id: uuid.UUID, *, organization_id: uuid.UUID
+) -> tuple[StoredEvent, RunKind]:
+    """Read one event of an organization's runs, and which kind of run it is of.
 
     Raises:
         EventNotFoundError: there is none, or it is another organization's.
     """
     query = (
-        select(*_COLUMNS)
+        select(*_COLUMNS, Run.structure_id)
         .join(Run, Run.id == RunEvent.run_id)
         .where(RunEvent.event_id == event_id, Run.organization_id == organization_id)
     )
     row = session.execute(query).one_or_none()
     if row is None:
         raise EventNotFoundError(event_id)
-    return _stored(row)
+    *fields, structure_id = cast("tuple[Any, ...]", row)
+    return StoredEvent(*fields), RunKind.ASSISTANT if structure_id is None else RunKind.STRUCTURE
 
 
 def encode(events: Sequence[StoredEvent]) -> bytes:

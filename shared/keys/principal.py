@@ -2,13 +2,22 @@
 
 import uuid
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class RunAttempt(NamedTuple):
+    """An attempt of a structure run, which acts with a key of its own."""
+
+    run_id: uuid.UUID
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The bearer of a valid API key: a user, acting in one organization."""
+    """The bearer of a valid API key: a user, or a structure run in that user's name, in one organization."""
 
     organization_id: uuid.UUID
     user_id: uuid.UUID
     key_id: uuid.UUID
     name: str  # the user's e-mail address: what records say of who did it
+    run: RunAttempt | None = None

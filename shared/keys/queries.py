@@ -27,8 +27,8 @@ def page(
     offset: int,
     limit: int,
 ) -> KeyPage:
-    """Return the keys of an organization, or only one user's in it."""
-    conditions = [ApiKey.organization_id == organization_id]
+    """Return the keys of an organization, or only one user's in it; those of runs are not shown."""
+    conditions = [ApiKey.organization_id == organization_id, ApiKey.run_id.is_(None)]
     if user_id is not None:
         conditions.append(ApiKey.user_id == user_id)
     total = session.scalar(select(func.count()).select_from(ApiKey).where(*conditions)) or 0
@@ -48,7 +48,11 @@ def get_key(session: Session, key_id: uuid.UUID, *, organization_id: uuid.UUID) 
     Raises:
         ApiKeyNotFoundError: there is none, or it is another organization's.
     """
-    key = session.scalar(select(ApiKey).where(ApiKey.id == key_id, ApiKey.organization_id == organization_id))
+    key = session.scalar(
+        select(ApiKey).where(
+            ApiKey.id == key_id, ApiKey.organization_id == organization_id, ApiKey.run_id.is_(None)
+        )
+    )
     if key is None:
         raise ApiKeyNotFoundError(key_id)
     return key

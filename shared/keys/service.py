@@ -6,12 +6,13 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from shared.keys.principal import Principal
+from shared.keys.principal import Principal, RunAttempt
 from shared.keys.queries import get_key
-from shared.models import ApiKey, User
+from shared.models import ApiKey, Run, User
+from shared.runs.lifecycle import HELD
 
 PREFIX = "ry_"
 SECRET_BYTES = 32
@@ -42,14 +43,49 @@ def create_key(
     return key, secret
 
 
+def create_run_key(session: Session, run: Run) -> str:
+    """Make a key for a structure run's present attempt, in the name of who created the run.
+
+    It is good while that attempt has the run, and deleted when it no longer has.
+
+    Returns:
+        Its secret.
+    """
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    session.add(
+        ApiKey(
+            organization_id=run.organization_id,
+            user_id=run.created_by,
+            name=f"run {run.id}",
+            secret_sha256=hash_secret(secret),
+            run_id=run.id,
+            run_attempt=run.attempt,
+        )
+    )
+    session.flush()
+    return secret
+
+
+def delete_run_keys(session: Session, run_id: uuid.UUID) -> None:
+    """Delete the keys of a structure run."""
+    session.execute(delete(ApiKey).where(ApiKey.run_id == run_id))
+
+
 def find_principal(session: Session, secret: str) -> Principal | None:
     """Return who bears this secret, or None if nobody does."""
+    attempt_has_run = and_(Run.attempt == ApiKey.run_attempt, Run.status.in_(HELD))
     row = session.execute(
-        select(ApiKey.organization_id, ApiKey.user_id, ApiKey.id, User.email)
+        select(ApiKey, User.email)
         .join(User, User.id == ApiKey.user_id)
+        .outerjoin(Run, Run.id == ApiKey.run_id)
         .where(ApiKey.secret_sha256 == hash_secret(secret))
+        .where(or_(ApiKey.run_id.is_(None), attempt_has_run))
     ).one_or_none()
-    return None if row is None else Principal(row[0], row[1], row[2], row[3])
+    if row is None:
+        return None
+    key, email = row
+    run = None if key.run_id is None else RunAttempt(key.run_id, key.run_attempt or 0)
+    return Principal(key.organization_id, key.user_id, key.id, email, run)
 
 
 def rename_key(session: Session, principal: Principal, key_id: uuid.UUID, name: str) -> ApiKey:

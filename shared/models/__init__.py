@@ -7,19 +7,24 @@ from shared.models.idempotency_key import IdempotencyKey
 from shared.models.organization import Organization
 from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
-from shared.models.run_event import FINISH, RUN_COMPLETED, Origin, RunEvent
+from shared.models.run_event import FINISH, LAST_TYPES, RUN_COMPLETED, Origin, RunEvent
+from shared.models.run_output import RunLogLine, RunSpan
 from shared.models.run_tally import RunTally
+from shared.models.structure import Deployment, DeploymentStatus, Structure
 from shared.models.thread import Message, Thread
 from shared.models.user import Membership, User
 
 __all__ = [
     "FINISH",
+    "LAST_TYPES",
     "LIMITS",
     "RESOURCE_LISTS",
     "RUN_COMPLETED",
     "ApiKey",
     "Assistant",
     "Base",
+    "Deployment",
+    "DeploymentStatus",
     "IdempotencyKey",
     "JsonObject",
     "Membership",
@@ -31,7 +36,10 @@ __all__ = [
     "RulesetRule",
     "Run",
     "RunEvent",
+    "RunLogLine",
+    "RunSpan",
     "RunTally",
+    "Structure",
     "Thread",
     "User",
 ]

@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base, Identified, Timestamped
@@ -19,6 +19,7 @@ class ApiKey(Identified, Timestamped, Base):
             ["memberships.organization_id", "memberships.user_id"],
             ondelete="CASCADE",
         ),
+        CheckConstraint("(run_id IS NULL) = (run_attempt IS NULL)", name="of_one_attempt"),
         CheckConstraint("length(secret_sha256) = 32", name="secret_is_sha256"),
         CheckConstraint("length(name) between 1 and 200", name="name_length"),
     )
@@ -28,3 +29,7 @@ class ApiKey(Identified, Timestamped, Base):
     name: Mapped[str]
     secret_sha256: Mapped[bytes] = mapped_column(unique=True)
     last_used_at: Mapped[datetime | None]
+    run_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("runs.id", ondelete="CASCADE"), index=True
+    )  # of a structure run: the key is good while this attempt has the run
+    run_attempt: Mapped[int | None]

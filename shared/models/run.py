@@ -4,13 +4,13 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Enum, ForeignKeyConstraint, Index, Text, text
+from sqlalchemy import CheckConstraint, Computed, Enum, ForeignKeyConstraint, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.assistant import LIMITS_ARE_POSITIVE, Limits, Resources
 from shared.models.base import Base, Identified, JsonObject, Timestamped
-from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunStatus
+from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 
 
 def _listed(statuses: frozenset[RunStatus]) -> str:
@@ -24,7 +24,7 @@ _IS_TERMINAL = f"status IN ({_listed(TERMINAL)})"
 
 
 class Run(Resources, Limits, Identified, Timestamped, Base):
-    """One execution of an assistant.
+    """One execution of an assistant, or of a structure.
 
     The row is also the outbox: a QUEUED run whose Celery message got lost is sent again by the
     reconciler, paced by `dispatched_at` and `dispatch_count`.
@@ -32,6 +32,7 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     A run cancelled while a worker held it `is_stopping`, and keeps its lease, until the worker has
     said how the work stopped. A run that `waits_for_thread` is sent to no worker until an earlier run
     of its thread has ended; if it is ended before, it keeps that mark.
+    A structure run that `is_external` is executed by its caller; no worker has it, and its lease is nominal.
     """
 
     __tablename__ = "runs"
@@ -41,6 +42,14 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
             ["assistants.organization_id", "assistants.id"],
             ondelete="CASCADE",
         ),
+        ForeignKeyConstraint(
+            ["organization_id", "structure_id"],
+            ["structures.organization_id", "structures.id"],
+            ondelete="CASCADE",
+        ),
+        ForeignKeyConstraint(["parent_run_id"], ["runs.id"], ondelete="SET NULL"),
+        CheckConstraint("num_nonnulls(assistant_id, structure_id) = 1", name="one_subject"),
+        CheckConstraint("NOT is_external OR structure_id IS NOT NULL", name="external"),
         ForeignKeyConstraint(
             ["organization_id", "thread_id"],
             ["threads.organization_id", "threads.id"],
@@ -62,13 +71,17 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
         ),
         CheckConstraint(LIMITS_ARE_POSITIVE, name="limits"),
         CheckConstraint("NOT waits_for_thread OR attempt = 0", name="waiting"),
-        CheckConstraint("status <> 'SUCCEEDED' OR output IS NOT NULL", name="success_has_output"),
         CheckConstraint(
-            "attempt >= 0 AND losses BETWEEN 0 AND attempt AND event_count >= 0", name="counters"
+            "status <> 'SUCCEEDED' OR output IS NOT NULL OR structure_id IS NOT NULL",
+            name="success_has_output",
         ),
-        # What lists are read by: all of an assistant's runs, and those in one status.
-        Index("ix_runs_page", "organization_id", "assistant_id", text("created_at DESC"), "id"),
-        Index("ix_runs_status", "organization_id", "assistant_id", "status", text("created_at DESC"), "id"),
+        CheckConstraint(
+            "attempt >= 0 AND losses BETWEEN 0 AND attempt AND event_count >= 0 AND log_count >= 0",
+            name="counters",
+        ),
+        # What lists are read by: all runs of an assistant or a structure, and those in one status.
+        Index("ix_runs_page", "organization_id", "subject_id", text("created_at DESC"), "id"),
+        Index("ix_runs_status", "organization_id", "subject_id", "status", text("created_at DESC"), "id"),
         # What the reconciler polls. No column that a heartbeat writes is indexed, so that
         # renewing a lease stays a heap-only update.
         Index("ix_runs_queued", "created_at", postgresql_where=text("status = 'QUEUED'")),
@@ -85,18 +98,27 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
             unique=True,
             postgresql_where=text(f"thread_id IS NOT NULL AND {_IS_ACTIVE} AND NOT waits_for_thread"),
         ),
+        Index("ix_runs_parent", "parent_run_id", postgresql_where=text("parent_run_id IS NOT NULL")),
         Index("ix_runs_thread", "thread_id", postgresql_where=text("thread_id IS NOT NULL")),
         Index("ix_runs_waiting", "thread_id", "created_at", postgresql_where=text(_IS_WAITING)),
         {"postgresql_with": {"fillfactor": 80}},
     )
 
     organization_id: Mapped[uuid.UUID]
-    assistant_id: Mapped[uuid.UUID]
+    assistant_id: Mapped[uuid.UUID | None]
+    structure_id: Mapped[uuid.UUID | None]
+    subject_id: Mapped[uuid.UUID] = mapped_column(
+        Computed("coalesce(assistant_id, structure_id)", persisted=True)
+    )  # whichever of the two is run: what lists and tallies go by
+    parent_run_id: Mapped[uuid.UUID | None]  # the assistant run that called the structure as a tool
+    deployment_id: Mapped[uuid.UUID | None]
     created_by: Mapped[uuid.UUID]
 
     thread_id: Mapped[uuid.UUID | None]
     waits_for_thread: Mapped[bool] = mapped_column(server_default="false")
     input: Mapped[str | None]
+    is_external: Mapped[bool] = mapped_column(server_default="false")
+    env_vars: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))  # of a structure run
     args: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
     stream: Mapped[bool] = mapped_column(server_default="false")
     model: Mapped[str | None]
@@ -105,12 +127,14 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
         Enum(RunStatus, native_enum=False, create_constraint=True, name="status", length=9)
     )
     status_detail: Mapped[JsonObject | None]
-    output: Mapped[JsonObject | None]
+    output: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    output_at: Mapped[float | None]  # of a structure run: when its code said so, in epoch seconds
     usage: Mapped[JsonObject | None]
 
     attempt: Mapped[int] = mapped_column(server_default="0")
     losses: Mapped[int] = mapped_column(server_default="0")
     event_count: Mapped[int] = mapped_column(server_default="0")
+    log_count: Mapped[int] = mapped_column(server_default="0")
     worker: Mapped[str | None] = mapped_column(Text)
     lease_expires_at: Mapped[datetime | None]
     is_stopping: Mapped[bool] = mapped_column(server_default="false")
@@ -120,3 +144,7 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     dispatch_count: Mapped[int] = mapped_column(server_default="0")
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+
+    @property
+    def kind(self) -> RunKind:
+        return RunKind.ASSISTANT if self.structure_id is None else RunKind.STRUCTURE

@@ -19,7 +19,10 @@ class Origin(StrEnum):
 
 
 RUN_COMPLETED = "AssistantRunCompleted"
-"""The type of a run's last event."""
+"""The type of an assistant run's last event."""
+
+LAST_TYPES = (RUN_COMPLETED, "StructureRunCompleted")
+"""The types of a run's last event, of either kind of run."""
 
 FINISH = "FinishStructureRunEvent"
 """The type of the framework's event that carries the answer."""
@@ -36,7 +39,7 @@ class RunEvent(Base):
             "uq_run_events_completed",
             "run_id",
             unique=True,
-            postgresql_where=text(f"type = '{RUN_COMPLETED}' AND origin = 'SYSTEM'"),
+            postgresql_where=text(f"type IN {LAST_TYPES} AND origin = 'SYSTEM'"),
         ),
         Index(
             "uq_run_events_finish",

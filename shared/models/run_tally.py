@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import BigInteger, CheckConstraint, Enum, ForeignKeyConstraint, Identity, Index
+from sqlalchemy import BigInteger, CheckConstraint, Enum, ForeignKey, Identity, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base
@@ -10,7 +10,7 @@ from shared.runs.lifecycle import RunStatus
 
 
 class RunTally(Base):
-    """A part of the number of an assistant's runs that ended in one status.
+    """A part of the number of runs of one assistant or structure that ended in one status.
 
     The number is the sum of the parts; one part may be negative. Who ends a run adds to any part that
     nobody else is changing, or starts a new one: so nobody ever waits, and there are never more parts
@@ -19,20 +19,15 @@ class RunTally(Base):
 
     __tablename__ = "run_tallies"
     __table_args__ = (
-        ForeignKeyConstraint(
-            ["organization_id", "assistant_id"],
-            ["assistants.organization_id", "assistants.id"],
-            ondelete="CASCADE",
-        ),
         CheckConstraint("status IN ('CANCELLED', 'ERROR', 'FAILED', 'SUCCEEDED')", name="ended"),
-        Index("ix_run_tallies_status", "organization_id", "assistant_id", "status"),
+        Index("ix_run_tallies_status", "organization_id", "subject_id", "status"),
         {
             "postgresql_with": {"fillfactor": 50}
         },  # room for the next number beside the last: a heap-only update
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    organization_id: Mapped[uuid.UUID]
-    assistant_id: Mapped[uuid.UUID]
+    organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    subject_id: Mapped[uuid.UUID]  # the assistant or the structure
     status: Mapped[RunStatus] = mapped_column(Enum(RunStatus, native_enum=False, name="status", length=9))
     runs: Mapped[int] = mapped_column(BigInteger)

@@ -6,6 +6,13 @@ from enum import StrEnum
 from typing import Final
 
 
+class RunKind(StrEnum):
+    """What is run."""
+
+    ASSISTANT = "assistant"
+    STRUCTURE = "structure"  # a user's own program
+
+
 class RunStatus(StrEnum):
     """Where a run is in its life, spelled as callers see it."""
 
@@ -62,6 +69,7 @@ class Reason(StrEnum):
 
     COMPLETED = "Completed"
     ASSISTANT_FAILED = "AssistantFailed"
+    STRUCTURE_FAILED = "StructureFailed"  # the program said so, or its exit code
     MODEL_FAILED = "ModelFailed"  # the provider refused, hung, broke off or answered garbage
     INVALID_CONFIGURATION = "InvalidConfiguration"
     CANCELLED = "Cancelled"
@@ -83,6 +91,7 @@ class StoppedHow(StrEnum):
     KILLED = "killed"  # its process was killed
     ABANDONED = "abandoned"  # it would not stop; fenced off, and its process is recycled
     WORKER_LOST = "worker_lost"  # its worker was gone
+    EXTERNAL = "external"  # it runs elsewhere: whatever it sends from now on is refused
 
 
 def timed_out_message(limit: timedelta) -> str:

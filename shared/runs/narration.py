@@ -7,30 +7,34 @@ from typing import Final
 from shared.artifacts import error_artifact
 from shared.events.log import NewEvent
 from shared.instants import rfc3339, rfc3339_or_none
-from shared.models import FINISH, RUN_COMPLETED, JsonObject, Origin, Run
-from shared.runs.lifecycle import Trigger
+from shared.models import FINISH, JsonObject, Origin, Run
+from shared.runs.lifecycle import RunKind, Trigger
 
 Narrator = Callable[[Run], NewEvent]
 
 
-def _system(kind: str, payload: JsonObject) -> NewEvent:
-    return NewEvent(Origin.SYSTEM, kind, payload)
+_PREFIXES: Final = {RunKind.ASSISTANT: "AssistantRun", RunKind.STRUCTURE: "StructureRun"}
+
+
+def _system(run: Run, what: str, payload: JsonObject) -> NewEvent:
+    return NewEvent(Origin.SYSTEM, _PREFIXES[run.kind] + what, payload)
 
 
 def queued(run: Run) -> NewEvent:
     payload: JsonObject = {"status": run.status, "attempt": run.attempt}
     if run.status_detail is not None:
         payload["status_detail"] = run.status_detail
-    return _system("AssistantRunQueued", payload)
+    return _system(run, "Queued", payload)
 
 
 def _starting(run: Run) -> NewEvent:
-    return _system("AssistantRunStarting", {"status": run.status, "attempt": run.attempt})
+    return _system(run, "Starting", {"status": run.status, "attempt": run.attempt})
 
 
 def _running(run: Run) -> NewEvent:
     return _system(
-        "AssistantRunRunning",
+        run,
+        "Running",
         {
             "status": run.status,
             "attempt": run.attempt,
@@ -60,7 +64,8 @@ def _finish(run: Run) -> NewEvent:
 
 def _error(run: Run) -> NewEvent:
     return _system(
-        "AssistantRunError",
+        run,
+        "Error",
         {
             "status": run.status,
             "status_detail": {**(run.status_detail or {}), "error": _message(run)},
@@ -70,7 +75,8 @@ def _error(run: Run) -> NewEvent:
 
 def _completed(run: Run) -> NewEvent:
     return _system(
-        RUN_COMPLETED,
+        run,
+        "Completed",
         {
             "status": run.status,
             "started_at": rfc3339_or_none(run.started_at),
@@ -84,7 +90,7 @@ def _message(run: Run) -> str:
     return str((run.status_detail or {}).get("message", run.status))
 
 
-NARRATION: Final[Mapping[Trigger, tuple[Narrator, ...]]] = {
+_ASSISTANT: Final[Mapping[Trigger, tuple[Narrator, ...]]] = {
     Trigger.CLAIM: (_starting,),
     Trigger.START: (_running,),
     Trigger.SUCCEED: (_finish, _completed),
@@ -93,4 +99,17 @@ NARRATION: Final[Mapping[Trigger, tuple[Narrator, ...]]] = {
     Trigger.REQUEUE: (queued,),
     Trigger.CANCEL: (_finish, _completed),
 }
-"""The events of every transition; `AssistantRunCompleted` is the last of every ending."""
+
+_STRUCTURE: Final[Mapping[Trigger, tuple[Narrator, ...]]] = {
+    Trigger.CLAIM: (_starting,),
+    Trigger.START: (_running,),
+    Trigger.SUCCEED: (_completed,),
+    # Its own code may have said nothing: clients make an error of this one (contract: griptape §8.2).
+    Trigger.FAIL: (_error, _completed),
+    Trigger.BREAK: (_error, _completed),
+    Trigger.REQUEUE: (queued,),
+    Trigger.CANCEL: (_error, _completed),
+}
+
+NARRATION: Final = {RunKind.ASSISTANT: _ASSISTANT, RunKind.STRUCTURE: _STRUCTURE}
+"""The events of every transition, by the kind of run; `…Completed` is the last of every ending."""

@@ -23,44 +23,57 @@ from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
 from shared.models import Run, RunTally
-from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunStatus
+from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 
 
-def get_run(session: Session, run_id: uuid.UUID, *, organization_id: uuid.UUID) -> Run:
+def get_run(
+    session: Session,
+    run_id: uuid.UUID,
+    *,
+    organization_id: uuid.UUID,
+    kind: RunKind = RunKind.ASSISTANT,
+    lock: bool = False,
+) -> Run:
     """Return a run of an organization.
 
+    Args:
+        lock: hold its row until the transaction ends.
+
     Raises:
-        RunNotFoundError: there is none, or it is another organization's.
+        RunNotFoundError: there is none of that kind, or it is another organization's.
     """
-    run = session.scalar(select(Run).where(Run.id == run_id, Run.organization_id == organization_id))
-    if run is None:
+    query = select(Run).where(Run.id == run_id, Run.organization_id == organization_id)
+    if lock:
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    run = session.scalar(query)
+    if run is None or run.kind is not kind:
         raise RunNotFoundError(run_id)
     return run
 
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """A slice of an assistant's runs, newest first."""
+    """A slice of the runs of an assistant or a structure, newest first."""
 
     runs: Sequence[Run]
     total: int
 
 
-def page_of_assistant(
+def page_of(
     session: Session,
-    assistant_id: uuid.UUID,
+    subject_id: uuid.UUID,
     *,
     organization_id: uuid.UUID,
     statuses: frozenset[RunStatus] = frozenset(),
     offset: int,
     limit: int,
 ) -> RunPage:
-    """Return an assistant's runs, newest first; all statuses if none is named.
+    """Return the runs of an assistant or a structure, newest first; all statuses if none is named.
 
     A page is reached from the nearer end of the list, within an index; only its own rows are read.
     """
-    owned = and_(Run.organization_id == organization_id, Run.assistant_id == assistant_id)
-    tallied = and_(RunTally.organization_id == organization_id, RunTally.assistant_id == assistant_id)
+    owned = and_(Run.organization_id == organization_id, Run.subject_id == subject_id)
+    tallied = and_(RunTally.organization_id == organization_id, RunTally.subject_id == subject_id)
     total = _total(session, owned, tallied, statuses or frozenset(RunStatus))
     size = min(limit, total - offset)
     if size <= 0:
@@ -108,19 +121,25 @@ def _ids(
     return union_all(*heads).order_by(*order).offset(skipped).limit(size)
 
 
-def active_of_assistant(
+def active_of(
     session: Session,
-    assistant_id: uuid.UUID,
+    subject_id: uuid.UUID,
     *,
     organization_id: uuid.UUID,
     statuses: frozenset[RunStatus],
     limit: int,
 ) -> tuple[Sequence[uuid.UUID], int]:
-    """Return the newest runs of an assistant in some active statuses, and how many there are in all."""
-    owned = and_(Run.organization_id == organization_id, Run.assistant_id == assistant_id)
+    """Return the newest runs of one subject in some active statuses, and how many there are in all."""
+    owned = and_(Run.organization_id == organization_id, Run.subject_id == subject_id)
     wanted = select(Run.id).where(owned, Run.status.in_(statuses & ACTIVE))
     total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
     return session.scalars(wanted.order_by(*_NEWEST_FIRST).limit(limit)).all(), total
+
+
+def called_by(session: Session, run_id: uuid.UUID) -> Sequence[Run]:
+    """Return the structure runs that a run has called as tools, in order."""
+    query = select(Run).where(Run.parent_run_id == run_id).order_by(Run.created_at, Run.id)
+    return session.scalars(query).all()
 
 
 def active_among(session: Session, run_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:

@@ -1,4 +1,4 @@
-"""What can be asked of runs: submit one, cancel one."""
+"""What can be asked of assistant runs, and of every run: submit one, cancel one."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,13 @@ from shared.assistants import queries as assistants
 from shared.assistants.resources import check_resources
 from shared.db import Sessions, unit_of_work
 from shared.dispatch import Dispatcher
-from shared.errors import ThreadNotFoundError, TransitionRefusedError
-from shared.events import log
+from shared.errors import ThreadNotFoundError
 from shared.keys.principal import Principal
 from shared.models import LIMITS, RESOURCE_LISTS, Assistant, JsonObject, Run
 from shared.runs import admission, queries, transitions
-from shared.runs.effects import follow
-from shared.runs.lifecycle import ACTIVE, Reason, RunStatus, Trigger
-from shared.runs.narration import queued
+from shared.runs.acceptance import accept
+from shared.runs.effects import cancel_by, follow
+from shared.runs.lifecycle import ACTIVE, Reason, RunKind, RunStatus, Trigger
 from shared.threads import service as threads
 
 CANCEL_BATCH: Final = 200
@@ -112,11 +111,7 @@ def submit(
         **resources,
         **request.effective_limits(assistant),
     )
-    session.add(run)
-    session.flush()
-    dispatcher.announce(session, log.insert_at(session, run.id, [queued(run)], first_seq=0))
-    if not waits:
-        dispatcher.enqueue(session, run.id, attempt=1)
+    accept(session, dispatcher, run, is_sent=not waits)
     return run
 
 
@@ -169,16 +164,23 @@ def succeed(
     return run
 
 
-def cancel(session: Session, dispatcher: Dispatcher, principal: Principal, run_id: uuid.UUID) -> Run:
+def cancel(
+    session: Session,
+    dispatcher: Dispatcher,
+    principal: Principal,
+    run_id: uuid.UUID,
+    *,
+    kind: RunKind = RunKind.ASSISTANT,
+) -> Run:
     """End a run at a caller's wish, and stop its work once that is committed.
 
     Returns:
         The run: CANCELLED, or unchanged if it had already ended.
 
     Raises:
-        RunNotFoundError: there is no such run in the principal's organization.
+        RunNotFoundError: there is no such run of that kind in the principal's organization.
     """
-    run = queries.get_run(session, run_id, organization_id=principal.organization_id)
+    run = queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
     return cancel_by(session, dispatcher, run.id, requested_by=principal.name) or run
 
 
@@ -209,7 +211,7 @@ def cancel_many(
     """
     with unit_of_work(sessions) as session:
         assistants.get_assistant(session, assistant_id, organization_id=principal.organization_id)
-        found, total = queries.active_of_assistant(
+        found, total = queries.active_of(
             session,
             assistant_id,
             organization_id=principal.organization_id,
@@ -222,22 +224,3 @@ def cancel_many(
             if cancel_by(session, dispatcher, run_id, requested_by=principal.name):
                 cancelled.append(run_id)
     return CancelledRuns(cancelled, max(0, total - len(found)))
-
-
-def cancel_by(
-    session: Session, dispatcher: Dispatcher, run_id: uuid.UUID, *, requested_by: str
-) -> Run | None:
-    """End a run on behalf of `requested_by`, of whatever organization, and stop its work.
-
-    Returns:
-        The CANCELLED run, or None if it had already ended.
-    """
-    detail = transitions.cancel_detail(requested_by=requested_by)
-    try:
-        applied = transitions.apply(session, run_id, Trigger.CANCEL, detail=detail)
-    except TransitionRefusedError:
-        return None
-    run = applied.run
-    follow(session, dispatcher, applied)
-    dispatcher.revoke(session, run.id, attempt=run.attempt if run.is_stopping else run.attempt + 1)
-    return run

@@ -18,6 +18,7 @@ from shared.runs.lifecycle import (
     HELD,
     TRANSITIONS,
     Reason,
+    RunKind,
     RunStatus,
     StoppedHow,
     Trigger,
@@ -62,7 +63,6 @@ def apply(
         TransitionRefusedError: the run is elsewhere, or another attempt's; nothing was written.
     """
     moves = TRANSITIONS[trigger]
-    narrators = NARRATION[trigger]
     move = (
         update(Run)
         .where(Run.id == run_id, Run.status.in_(moves))
@@ -72,7 +72,7 @@ def apply(
                 **{name: storable(value) for name, value in (values or {}).items()},
                 "status": case(*((Run.status == old, new) for old, new in moves.items())),
                 "status_detail": detail if isinstance(detail, ColumnElement) else storable(detail),
-                "event_count": Run.event_count + len(narrators),
+                "event_count": Run.event_count + _narrated(trigger),
             }
         )
         .returning(Run)
@@ -85,6 +85,7 @@ def apply(
     run = session.scalars(move).one_or_none()
     if run is None:
         raise _refusal(session, run_id, trigger)
+    narrators = NARRATION[run.kind][trigger]
     events = log.insert_at(
         session,
         run_id,
@@ -92,6 +93,13 @@ def apply(
         first_seq=run.event_count - len(narrators),
     )
     return Applied(run, events)
+
+
+def _narrated(trigger: Trigger) -> ColumnElement[int]:
+    """How many events a transition is told in; the kind of the run is known to the UPDATE alone."""
+    counts = {kind: len(NARRATION[kind][trigger]) for kind in RunKind}
+    is_structure = Run.structure_id.isnot(None)
+    return case((is_structure, counts[RunKind.STRUCTURE]), else_=counts[RunKind.ASSISTANT])
 
 
 def _fence(trigger: Trigger, attempt: int) -> ColumnElement[bool]:
@@ -120,6 +128,8 @@ def _columns(trigger: Trigger) -> dict[str, Any]:
                 "queued_at": func.now(),
                 "dispatched_at": func.now(),
                 "dispatch_count": 0,
+                "output": None,  # what an attempt that is given up may have said
+                "output_at": None,
             }
         case Trigger.CANCEL:  # the lease stays until the work is known to have stopped
             return {"completed_at": func.now(), "is_stopping": Run.status.in_(HELD)}

@@ -53,7 +53,7 @@ class Loaded:
     def page(self, session: Session, statuses: str, number: int) -> queries.RunPage:
         """Read a page as the API does."""
         session.expunge_all()
-        return queries.page_of_assistant(
+        return queries.page_of(
             session,
             self.assistant_id,
             organization_id=self.organization_id,

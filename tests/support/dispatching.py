@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from shared.db import after_commit
 from shared.events.log import StoredEvent
+from shared.runs.lifecycle import RunKind
 
 
 @dataclass
@@ -17,9 +18,13 @@ class RecordingDispatcher:
     enqueued: list[tuple[uuid.UUID, int]] = field(default_factory=list)
     revoked: list[tuple[uuid.UUID, int]] = field(default_factory=list)
     announced: list[StoredEvent] = field(default_factory=list)
+    kinds: dict[uuid.UUID, RunKind] = field(default_factory=dict)
     waiting: int = 0  # messages that the broker is to hold
 
-    def enqueue(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
+    def enqueue(
+        self, session: Session, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT
+    ) -> None:
+        self.kinds[run_id] = kind
         after_commit(session, lambda: self.enqueued.append((run_id, attempt)))
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
@@ -28,7 +33,8 @@ class RecordingDispatcher:
     def announce(self, session: Session, events: Sequence[StoredEvent]) -> None:
         after_commit(session, lambda: self.announced.extend(events))
 
-    def send(self, run_id: uuid.UUID, *, attempt: int) -> None:
+    def send(self, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT) -> None:
+        self.kinds[run_id] = kind
         self.enqueued.append((run_id, attempt))
 
     def queue_length(self) -> int:

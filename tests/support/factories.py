@@ -11,11 +11,13 @@ from shared.assistants import service as assistants
 from shared.db import Sessions, unit_of_work
 from shared.keys import service as keys
 from shared.keys.principal import Principal
-from shared.models import Assistant, Run
+from shared.models import Assistant, Run, Structure
 from shared.organizations import administration
 from shared.runs import service as runs
 from shared.runs import transitions
 from shared.runs.lifecycle import RunStatus, Trigger
+from shared.structures import runs as structure_runs
+from shared.structures import service as structures
 from tests.support.dispatching import RecordingDispatcher
 
 WORKER: Final = "runs@test"
@@ -82,6 +84,31 @@ class Factories:
         with unit_of_work(self._sessions) as session:
             wanted = runs.RunRequest(**{"input": "Hello", **request})
             run = runs.submit(session, self._dispatcher, principal, assistant.id, wanted)
+            for trigger in _ROADS[status]:
+                run = _step(session, run, trigger)
+            session.refresh(run)
+            return run
+
+    def structure(self, principal: Principal | None = None, **fields: Any) -> Structure:
+        """A structure, of the default principal if of nobody else."""
+        with unit_of_work(self._sessions) as session:
+            fields = {"name": "structure", **fields}
+            return structures.create(session, principal or self.default_principal(), fields)
+
+    def structure_run(
+        self,
+        principal: Principal | None = None,
+        structure: Structure | None = None,
+        *,
+        status: RunStatus = RunStatus.QUEUED,
+        **request: Any,
+    ) -> Run:
+        """A run of a structure, of a new one if of none, brought into a status as `run` does."""
+        principal = principal or self.default_principal()
+        structure = structure or self.structure(principal)
+        with unit_of_work(self._sessions) as session:
+            wanted = structure_runs.StructureRunRequest(**request)
+            run = structure_runs.submit(session, self._dispatcher, principal, structure.id, wanted)
             for trigger in _ROADS[status]:
                 run = _step(session, run, trigger)
             session.refresh(run)

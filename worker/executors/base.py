@@ -2,9 +2,10 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from shared.runs.lifecycle import Reason
@@ -35,6 +36,39 @@ class Exchange:
     output: str
 
 
+class LogStream(StrEnum):
+    """Where a program said something."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a program's output, without its end."""
+
+    stream: LogStream
+    text: str
+
+
+WriteLines = Callable[[Sequence[LogLine]], None]
+"""Keeps lines of a run's output; raises RunStopped once the run is no longer this attempt's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a structure run executes: a user's own code, as a process.
+
+    `code` is the structure's, as the API shows it. `env` is what it is started with, beyond
+    what every program needs.
+    """
+
+    code: Mapping[str, Any]
+    config_file: str | None  # of a folder; None for the usual one
+    env: Mapping[str, str]
+    write_lines: WriteLines
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """Everything one execution needs, frozen.
@@ -45,7 +79,7 @@ class RunContext:
     """
 
     run_id: uuid.UUID
-    assistant_id: uuid.UUID
+    assistant_id: uuid.UUID | None  # None of a structure run
     assistant_name: str
     attempt: int
     model: str
@@ -57,6 +91,7 @@ class RunContext:
     rulesets: tuple[Ruleset, ...] = ()
     history: tuple[Exchange, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)  # executor settings of the operator
+    program: Program | None = None  # of a structure run
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +122,19 @@ class Failed:
     reason: Reason = Reason.ASSISTANT_FAILED
 
 
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A program came to its end. `exit_code` is 128 + n if signal n ended it; `message` is for people."""
+
+    exit_code: int
+    message: str
+
+
 class InvalidConfigurationError(Exception):
     """The run cannot be executed as configured: an unknown provider, a missing key or package."""
 
 
-Outcome = Succeeded | Failed
+Outcome = Succeeded | Failed | Exited
 
 Emit = Callable[[ExecutorEvent], None]
 """Takes an event; raises RunStopped once the run is to stop. Safe from any thread."""

@@ -36,19 +36,22 @@ class Operation:
         fields: Mapping[str, Any] = self._body().get("properties", {})
         return fields
 
-    def smallest_body(self) -> dict[str, Any] | None:
-        """A body of the fields that are needed, all of which are texts."""
+    def smallest_body(self) -> Any:
+        """A body of the fields that are needed, all of which are texts or arrays."""
         if not self.has_body:
             return None
-        needed = self._body().get("required", [])
-        assert all(self.fields()[name].get("type") == "string" for name in needed), self.name
-        return dict.fromkeys(needed, "x")
+        if self._body().get("type") == "array":
+            return []
+        smallest = {"string": "x", "array": []}
+        return {name: smallest[self.fields()[name]["type"]] for name in self._body().get("required", [])}
 
     def _body(self) -> Mapping[str, Any]:
         if not self.has_body:
             return {}
         schema = self.spec["requestBody"]["content"]["application/json"]["schema"]
-        for choice in (schema, *schema.get("anyOf", ())):
+        if schema.get("type") == "array":
+            return dict(schema)
+        for choice in (schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())):
             if "$ref" in choice:
                 return self._resolved(choice["$ref"])
         raise AssertionError(self.name)

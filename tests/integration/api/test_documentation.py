@@ -4,13 +4,17 @@ import re
 
 import pytest
 
-RESOURCES = ("Assistant", "Thread", "Ruleset", "Rule", "Organization")
+RESOURCES = ("Assistant", "Structure", "Thread", "Ruleset", "Rule", "Organization")
 
 OPERATIONS = {
     *(f"{verb}{name}" for name in RESOURCES for verb in ("Create", "Get", "Update", "Delete")),
     *(f"List{name}s" for name in RESOURCES),
     *("CreateAssistantRun", "ListAssistantRuns", "GetAssistantRun", "CancelAssistantRun"),
     "CancelAssistantRuns",
+    *("CreateStructureRun", "ListStructureRuns", "GetStructureRun", "CancelStructureRun"),
+    *("CompleteStructureRun", "ListStructureRunLogs", "ListCalledStructureRuns"),
+    *("ListEvents", "CreateEvents", "GetStructureRunEventsSSE", "CreateSpans", "ListSpans"),
+    *("CreateStructureDeployment", "ListStructureDeployments", "GetDeployment"),
     *("ListAssistantEvents", "GetAssistantRunEventsSSE", "GetEvent", "GetLiveness", "GetReadiness"),
     *("ListMessages", "CreateMessage", "GetMessage", "UpdateMessage", "DeleteMessage"),
     *("ListUsers", "GetUser", "ListOrganizationUsers"),
@@ -49,6 +53,7 @@ def test_the_codes_of_success(operations):
     }
     of_verb = {"Create": "201", "Delete": "204"}
     expected = {name: [of_verb.get(name[:6], "200")] for name in OPERATIONS}
+    expected |= {"CreateEvents": ["202"], "CreateStructureDeployment": ["202"], "CreateSpans": ["200"]}
     assert codes == expected
 
 
@@ -59,7 +64,8 @@ def test_a_body_that_may_be_missing_is_documented_as_such(operations):
         if "requestBody" in op
     }
     optional = {name for name in OPERATIONS if name.startswith("Update")}
-    optional |= {"CreateAssistantRun", "CancelAssistantRuns"}
+    optional |= {"CreateAssistantRun", "CancelAssistantRuns", "CreateStructureRun"}
+    optional |= {"CompleteStructureRun", "CreateStructureDeployment"}
     needed = {name for name in OPERATIONS if name.startswith("Create")} - optional
     assert bodies == dict.fromkeys(optional, False) | dict.fromkeys(needed, True)
 

@@ -22,7 +22,7 @@ NEUTRAL = {
 }
 """Parameters that name nothing."""
 
-LATER = {"knowledge_base_ids", "retriever_ids", "structure_ids", "tool_ids"}
+LATER = {"knowledge_base_ids", "retriever_ids", "tool_ids"}
 """Ids of resources that do not exist yet: there is nothing to be found by them."""
 
 
@@ -110,6 +110,8 @@ def test_an_id_in_a_body_is_refused_like_one_nobody_has(document, send, theirs, 
             walked.add((operation.name, field))
     assert {
         ("CreateAssistant", "ruleset_ids"),
+        ("CreateAssistant", "structure_ids"),
+        ("CreateAssistantRun", "additional_structure_ids"),
         ("UpdateAssistant", "ruleset_ids"),
         ("CreateAssistantRun", "ruleset_ids"),
         ("CreateAssistantRun", "additional_ruleset_ids"),

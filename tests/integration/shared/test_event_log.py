@@ -12,6 +12,7 @@ from shared.events import log
 from shared.events.log import NewEvent, decode, encode
 from shared.models import Origin
 from shared.runs import transitions
+from shared.runs.lifecycle import RunKind
 
 LEASE = timedelta(seconds=20)
 
@@ -100,6 +101,9 @@ def test_an_event_is_seen_in_its_own_organization_only(sessions, make_run):
     run = make_run()
     with sessions() as session:
         (event,) = log.read(session, run.id, after=0, limit=1).events
-        assert log.get_event(session, event.event_id, organization_id=run.organization_id) == event
+        assert log.get_event(session, event.event_id, organization_id=run.organization_id) == (
+            event,
+            RunKind.ASSISTANT,
+        )
         with pytest.raises(EventNotFoundError):
             log.get_event(session, event.event_id, organization_id=uuid.uuid4())

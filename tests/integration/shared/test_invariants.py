@@ -230,7 +230,9 @@ def test_a_tally_that_is_off_is_found(sessions, violations, execute, make_run, d
     run = make_run(status=S.FAILED)
     execute(damage)
     with sessions() as session:
-        assert check(session) == [Violation("tallies_agree", None, f"assistant {run.assistant_id} {said}")]
+        assert check(session) == [
+            Violation("tallies_agree", None, f"assistant or structure {run.subject_id} {said}")
+        ]
 
 
 def test_a_tally_of_no_run_is_found(violations, execute, make_run):

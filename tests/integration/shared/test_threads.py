@@ -12,6 +12,7 @@ from shared.db import unit_of_work
 from shared.errors import ConflictError, ThreadNotFoundError
 from shared.models import Message, Run, Thread
 from shared.runs import admission, service, transitions
+from shared.runs.effects import cancel_by
 from shared.runs.lifecycle import RunStatus, Trigger
 from shared.runs.service import RunRequest, Success
 from shared.threads import queries
@@ -111,7 +112,7 @@ def test_a_waiting_run_that_is_cancelled_lets_the_holder_be(sessions, make_threa
     make_run(thread_id=thread.id)
     second, third = make_run(thread_id=thread.id), make_run(thread_id=thread.id)
     with unit_of_work(sessions) as session:
-        cancelled = service.cancel_by(session, dispatcher, second.id, requested_by="me")
+        cancelled = cancel_by(session, dispatcher, second.id, requested_by="me")
     assert cancelled.status is RunStatus.CANCELLED
     assert cancelled.status_detail["stopped_how"] == "never_started"
     assert waiting(sessions) == {third.id}
@@ -196,7 +197,7 @@ def test_an_end_and_cancels_of_waiting_runs_at_once_do_not_block_each_other(
 
         def cancel(run):
             with unit_of_work(committed_sessions) as session:
-                service.cancel_by(session, dispatcher, run.id, requested_by="me")
+                cancel_by(session, dispatcher, run.id, requested_by="me")
 
         works = [
             lambda holder=holder: succeed(committed_sessions, dispatcher, holder),

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from shared.db import unit_of_work
 from shared.events import log
 from shared.models import Run
-from shared.runs import service
+from shared.runs.effects import cancel_by
 from shared.runs.lifecycle import Reason, RunStatus, StoppedHow
 from worker import resources as worker_resources
 from worker.cancellation import CancelToken, StopReason
@@ -216,7 +216,7 @@ def test_a_second_message_does_nothing(resources, make_run, reload):
 
 def cancel(committed_sessions, dispatcher, run):
     with unit_of_work(committed_sessions) as session:
-        assert service.cancel_by(session, dispatcher, run.id, requested_by="me") is not None
+        assert cancel_by(session, dispatcher, run.id, requested_by="me") is not None
 
 
 def test_the_heartbeat_finds_a_cancel_whose_revoke_was_missed(

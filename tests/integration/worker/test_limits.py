@@ -83,7 +83,9 @@ def test_a_worker_stops_a_run_after_its_own_duration(settings, sessions, make_ru
     change(run, max_duration=own)
     with sessions() as session:
         claimed = load_claimed(session, run.id)
-    context = build_context(settings.model_copy(update={"max_duration": DAY}), claimed, CancelToken())
+    context = build_context(
+        settings.model_copy(update={"max_duration": DAY}), claimed, CancelToken(), keep_lines=list
+    )
     assert context.max_duration == expected
 
 

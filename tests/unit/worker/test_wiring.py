@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from shared.dispatch import EXECUTE_RUN
-from shared.settings import Settings
-from worker.wiring import make_app, queue_names
+from shared.settings import Settings, names_of
+from worker.wiring import make_app
 
 URLS = {"database_url": "postgresql://nowhere/none", "redis_url": "redis://nowhere/0"}
 
@@ -35,7 +35,7 @@ def test_worker_started_by_hand_is_ours(app: Any) -> None:
 
 
 def test_queue_names_are_separated_by_commas() -> None:
-    assert queue_names(" a,b ,, c") == ["a", "b", "c"]
+    assert names_of(" a,b ,, c") == ["a", "b", "c"]
 
 
 def test_loading_it_loads_no_framework_and_opens_nothing() -> None:

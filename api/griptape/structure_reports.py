@@ -1,0 +1,139 @@
+"""What a structure run's code reports: events, spans, lines of output (contract: griptape §8)."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+
+from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep
+from api.errors import TOO_LARGE
+from api.griptape.errors import documented
+from api.griptape.event_schemas import StructureEventPage
+from api.griptape.events import DEFAULT_LIMIT, EVENT_STREAM, Limit, Offset, StartDep, page_of_events, stream
+from api.griptape.fields import StructureRunId
+from api.griptape.pagination import PageDep
+from api.griptape.structure_run_schemas import Log, ReportsBody, SpanList, Spans, reports_of
+from api.routing import KeyedRoute
+from shared.keys.principal import Principal
+from shared.models import Run
+from shared.runs.lifecycle import RunKind
+from shared.runs.queries import get_run
+from shared.structures import reports
+
+router = APIRouter(prefix="/structure-runs/{structure_run_id}", route_class=KeyedRoute)
+
+_BAD, _UNKNOWN, _CONFLICT = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
+
+
+def _run(session: SessionDep, principal: Principal, run_id: StructureRunId) -> Run:
+    return get_run(session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE)
+
+
+@router.get(
+    "/events",
+    operation_id="ListEvents",
+    tags=["Events"],
+    response_model=StructureEventPage,
+    responses=documented(_BAD, _UNKNOWN),
+)
+def list_events(
+    session: SessionDep,
+    principal: PrincipalDep,
+    structure_run_id: StructureRunId,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+) -> Response:
+    """List a run's events in order; a poller asks on from `next_offset`, which is always a number."""
+    return page_of_events(session, _run(session, principal, structure_run_id), limit=limit, offset=offset)
+
+
+@router.post(
+    "/events",
+    operation_id="CreateEvents",
+    tags=["Events"],
+    status_code=HTTPStatus.ACCEPTED,
+    response_class=Response,
+    responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
+)
+def create_events(
+    session: SessionDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    structure_run_id: StructureRunId,
+    body: ReportsBody,
+) -> Response:
+    """Report a batch, an array or a single event; what is sent again, by its payload's `id`, counts once."""
+    reports.post_events(session, dispatcher, principal, structure_run_id, reports_of(body))
+    return Response(status_code=HTTPStatus.ACCEPTED)
+
+
+@router.get(
+    "/events/stream",
+    operation_id="GetStructureRunEventsSSE",
+    tags=["Events"],
+    response_class=StreamingResponse,
+    responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
+)
+def stream_structure_run_events(
+    session: SessionDep,
+    principal: PrincipalDep,
+    hub: HubDep,
+    structure_run_id: StructureRunId,
+    start: StartDep,
+) -> Response:
+    """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
+    return stream(hub, _run(session, principal, structure_run_id), start)
+
+
+@router.get(
+    "/logs",
+    operation_id="ListStructureRunLogs",
+    tags=["Structure Runs"],
+    response_model=Log,
+    responses=documented(_BAD, _UNKNOWN),
+)
+def list_structure_run_logs(
+    session: SessionDep,
+    principal: PrincipalDep,
+    structure_run_id: StructureRunId,
+    limit: Limit = 1000,
+    offset: Offset = 0,
+) -> dict[str, Any]:
+    """List lines of a run's output, also while it runs."""
+    run = _run(session, principal, structure_run_id)
+    page = reports.read_lines(session, run, offset=offset, limit=limit)
+    return {"logs": page.lines, "total_count": page.total, "next_offset": offset + len(page.lines)}
+
+
+@router.post(
+    "/spans",
+    operation_id="CreateSpans",
+    tags=["Spans"],
+    response_class=Response,
+    responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
+)
+def create_spans(
+    session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, body: Spans
+) -> Response:
+    """Report spans; what is sent again, by its `span_id`, counts once."""
+    spans = [span.model_dump(mode="json") for span in body]
+    reports.post_spans(session, principal, structure_run_id, spans)
+    return Response(status_code=HTTPStatus.OK)
+
+
+@router.get(
+    "/spans",
+    operation_id="ListSpans",
+    tags=["Spans"],
+    response_model=SpanList,
+    responses=documented(_BAD, _UNKNOWN),
+)
+def list_spans(
+    session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, page: PageDep
+) -> dict[str, Any]:
+    """List a run's spans in the order they came in."""
+    run = _run(session, principal, structure_run_id)
+    found = reports.page_of_spans(session, run.id, offset=page.offset, limit=page.size)
+    has_more = page.offset + len(found.spans) < found.total
+    return {"spans": found.spans, "page": page.number + 1 if has_more else None}

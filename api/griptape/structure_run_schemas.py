@@ -1,0 +1,198 @@
+"""The shapes of structure runs, and of what their code reports (contract: griptape §8)."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+
+from api.griptape.fields import Attempts, Duration, Instant, Seconds, optional
+from api.griptape.pagination import Pagination
+from api.griptape.run_schemas import Argument
+from api.griptape.structure_schemas import EnvVar, EnvVars, VariableName, VariableValue
+from shared.artifacts import text_artifact
+from shared.models import LIMITS
+from shared.runs.lifecycle import RunStatus
+from shared.structures.reports import Report
+from shared.structures.runs import Completion, StructureRunRequest
+
+MAX_BATCH: Final = 1_000
+"""Events, or spans, of one request."""
+
+Plain = Annotated[Argument, StringConstraints(pattern=r"^[^\x00]*$")]
+"""An argument of a command line."""
+
+
+class StructureRunCreate(BaseModel):
+    """What to run, with which arguments; `external` is for code that runs elsewhere."""
+
+    args: list[Plain] | None = None
+    env_vars: EnvVars | None = None
+    env: dict[VariableName, VariableValue] | None = None  # what older clients say for `env_vars`
+    execution: Literal["managed", "external"] | None = None
+    max_duration: Duration | None = None
+    queue_ttl: Duration | None = None
+    max_attempts: Attempts | None = None
+
+    def request(self) -> StructureRunRequest:
+        variables = [EnvVar(name=name, value=value) for name, value in (self.env or {}).items()]
+        variables += self.env_vars or []
+        limits = {name: getattr(self, name) for name in LIMITS}
+        return StructureRunRequest(
+            args=self.args or (),
+            env_vars=[variable.model_dump() for variable in variables],
+            is_external=self.execution == "external",
+            limits={name: value for name, value in limits.items() if value is not None},
+        )
+
+
+def _execution(is_external: Any) -> Any:
+    return {True: "external", False: "managed"}.get(is_external, is_external)
+
+
+class StructureRunView(BaseModel):
+    """A run of a structure."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    structure_run_id: uuid.UUID = Field(validation_alias="id")
+    structure_id: uuid.UUID
+    status: RunStatus
+    status_detail: Any = optional()
+    args: list[Argument]
+    env_vars: list[EnvVar] | None = optional()
+    output: Any = optional()
+    output_timestamp: float | None = Field(
+        default=None, validation_alias="output_at", exclude_if=lambda value: value is None
+    )
+    deployment_id: uuid.UUID | None = optional()
+    execution: Annotated[Literal["managed", "external"], BeforeValidator(_execution)] = Field(
+        validation_alias="is_external"
+    )
+    parent_run_id: uuid.UUID | None = optional()
+    max_duration: Seconds | None = optional()
+    queue_ttl: Seconds | None = optional()
+    max_attempts: int | None = optional()
+    created_by: uuid.UUID
+    created_at: Instant
+    updated_at: Instant
+    started_at: Instant | None
+    completed_at: Instant | None
+
+
+class StructureRunList(BaseModel):
+    """A page of structure runs."""
+
+    structure_runs: list[StructureRunView]
+    pagination: Pagination
+
+
+class CalledRuns(BaseModel):
+    """The structure runs that an assistant run has called, in order."""
+
+    structure_runs: list[StructureRunView]
+
+
+class ReportIn(BaseModel):
+    """An event as a run's code reports it. A payload that is no object is kept as `{"value": …}`."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    timestamp: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, lt=1e11)]
+    payload: Any = None
+
+    def report(self) -> Report:
+        payload = self.payload
+        if payload is None:
+            payload = {}
+        elif not isinstance(payload, dict):
+            payload = {"value": payload}
+        return Report(self.type, payload, self.timestamp)
+
+
+Reports = Annotated[list[ReportIn], Field(max_length=MAX_BATCH)]
+
+
+class ReportBatch(BaseModel):
+    """Events, in the form of the specification."""
+
+    events: Reports
+
+
+def _form(body: Any) -> str:
+    if isinstance(body, list):
+        return "list"
+    has_events = "events" in body if isinstance(body, dict) else hasattr(body, "events")
+    return "batch" if has_events or not isinstance(body, dict) or "type" not in body else "one"
+
+
+ReportsBody = Annotated[
+    Annotated[ReportBatch, Tag("batch")] | Annotated[Reports, Tag("list")] | Annotated[ReportIn, Tag("one")],
+    Discriminator(_form),
+]
+"""The three forms that clients send: a batch, a bare array, a bare event."""
+
+
+def reports_of(body: ReportBatch | list[ReportIn] | ReportIn) -> list[Report]:
+    match body:
+        case ReportBatch():
+            items = body.events
+        case ReportIn():
+            items = [body]
+        case _:
+            items = body
+    return [item.report() for item in items]
+
+
+class StructureRunComplete(BaseModel):
+    """How a run that is executed elsewhere has ended."""
+
+    status: Literal[RunStatus.SUCCEEDED, RunStatus.FAILED] = RunStatus.SUCCEEDED
+    output: Any = None  # an artifact, or a text
+    message: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
+    exit_code: Annotated[int, Field(strict=True, ge=0, le=255)] | None = None
+
+    def completion(self) -> Completion:
+        succeeded = self.status is RunStatus.SUCCEEDED
+        said = "Its caller says that it has ended." if succeeded else "Its caller says that it has failed."
+        output = text_artifact(self.output) if isinstance(self.output, str) else self.output
+        return Completion(succeeded, self.message or said, output, self.exit_code)
+
+
+class SpanEvent(BaseModel):
+    """Something that happened within a span."""
+
+    name: str
+    timestamp: datetime | None = None
+    attributes: dict[str, Any] | None = None
+
+
+class Span(BaseModel):
+    """A span of a run's tracing."""
+
+    trace_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    span_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    parent_id: str | None = None
+    name: str
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    status: Literal["UNSET", "OK", "ERROR"] = "UNSET"
+    attributes: dict[str, Any] | None = None
+    events: list[SpanEvent] | None = None
+
+
+Spans = Annotated[list[Span], Field(max_length=MAX_BATCH)]
+
+
+class SpanList(BaseModel):
+    """A page of spans; `page` is there while another follows."""
+
+    spans: list[Span]
+    page: int | None = optional()
+
+
+class Log(BaseModel):
+    """Lines of a run's output; `next_offset` is where to read on."""
+
+    logs: list[str]
+    total_count: int
+    next_offset: int

@@ -1,0 +1,145 @@
+"""Structure runs: create, list, read, cancel, complete (contract: griptape §8)."""
+
+import uuid
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.errors import TOO_LARGE
+from api.griptape.errors import documented
+from api.griptape.fields import RunId, StructureId, StructureRunId
+from api.griptape.pagination import PageDep, Pagination
+from api.griptape.run_schemas import Statuses
+from api.griptape.runs import Wait, read_run
+from api.griptape.structure_run_schemas import (
+    CalledRuns,
+    StructureRunComplete,
+    StructureRunCreate,
+    StructureRunList,
+    StructureRunView,
+)
+from api.idempotency import OnceDep
+from api.routing import KeyedRoute
+from shared.models import Run
+from shared.runs import queries, service
+from shared.runs.lifecycle import RunKind
+from shared.structures import runs
+from shared.structures.queries import get_structure
+
+router = APIRouter(tags=["Structure Runs"], route_class=KeyedRoute)
+
+_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
+
+
+@router.post(
+    "/structures/{structure_id}/runs",
+    status_code=HTTPStatus.CREATED,
+    response_model=StructureRunView,
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
+)
+def create_structure_run(
+    session: SessionDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    once: OnceDep,
+    *,
+    structure_id: StructureId,
+    body: StructureRunCreate | None = None,
+) -> Run:
+    """Accept a run; it is durable when answered, and a worker takes it from there."""
+    request = (body or StructureRunCreate()).request()
+
+    def find(made: uuid.UUID) -> Run:
+        return queries.get_run(
+            session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE
+        )
+
+    return once(lambda: runs.submit(session, dispatcher, principal, structure_id, request), find)
+
+
+@router.get(
+    "/structures/{structure_id}/runs", response_model=StructureRunList, responses=documented(_BAD, _UNKNOWN)
+)
+def list_structure_runs(
+    session: SessionDep,
+    principal: PrincipalDep,
+    structure_id: StructureId,
+    page: PageDep,
+    status: Annotated[Statuses, Query()] = frozenset(),
+) -> dict[str, Any]:
+    """List a structure's runs, newest first; `status` is one or more, repeated or with commas."""
+    get_structure(session, structure_id, organization_id=principal.organization_id)
+    found = queries.page_of(
+        session,
+        structure_id,
+        organization_id=principal.organization_id,
+        statuses=status,
+        offset=page.offset,
+        limit=page.size,
+    )
+    return {"structure_runs": found.runs, "pagination": Pagination.of(page, total=found.total)}
+
+
+@router.get(
+    "/structure-runs/{structure_run_id}",
+    response_model=StructureRunView,
+    responses=documented(_BAD, _UNKNOWN),
+)
+async def get_structure_run(
+    request: Request,
+    sessions: SessionsDep,
+    principal: PrincipalDep,
+    waiting: WaitingDep,
+    *,
+    structure_run_id: StructureRunId,
+    wait: Wait = 0,
+) -> Run:
+    """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
+    return await read_run(
+        request, sessions, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
+    )
+
+
+@router.post(
+    "/structure-runs/{structure_run_id}/cancel",
+    response_model=StructureRunView,
+    responses=documented(_UNKNOWN),
+)
+def cancel_structure_run(
+    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, structure_run_id: StructureRunId
+) -> Run:
+    """Cancel a run; one that has ended stays as it is. A body is ignored."""
+    return service.cancel(session, dispatcher, principal, structure_run_id, kind=RunKind.STRUCTURE)
+
+
+@router.post(
+    "/structure-runs/{structure_run_id}/complete",
+    response_model=StructureRunView,
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
+)
+def complete_structure_run(
+    session: SessionDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    *,
+    structure_run_id: StructureRunId,
+    body: StructureRunComplete | None = None,
+) -> Run:
+    """End a run that is executed elsewhere; one that has ended stays as it is."""
+    completion = (body or StructureRunComplete()).completion()
+    return runs.complete(session, dispatcher, principal, structure_run_id, completion)
+
+
+@router.get(
+    "/assistant-runs/{assistant_run_id}/structure-runs",
+    response_model=CalledRuns,
+    responses=documented(_UNKNOWN),
+)
+def list_called_structure_runs(
+    session: SessionDep, principal: PrincipalDep, assistant_run_id: RunId
+) -> dict[str, Any]:
+    """List the structure runs that an assistant run has called as tools."""
+    run = queries.get_run(session, assistant_run_id, organization_id=principal.organization_id)
+    return {"structure_runs": queries.called_by(session, run.id)}

@@ -1,0 +1,71 @@
+"""Structures: list, create, read, change, delete (contract: griptape §9)."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.dependencies import PrincipalDep, SessionDep
+from api.errors import TOO_LARGE
+from api.griptape.errors import documented
+from api.griptape.fields import StructureId
+from api.griptape.pagination import PageDep, Pagination
+from api.griptape.structure_schemas import StructureCreate, StructureList, StructureUpdate, StructureView
+from api.idempotency import OnceDep
+from api.routing import KeyedRoute
+from shared.models import Structure
+from shared.structures import queries, service
+
+router = APIRouter(prefix="/structures", tags=["Structures"], route_class=KeyedRoute)
+
+_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
+
+
+@router.get("", response_model=StructureList, responses=documented(_BAD))
+def list_structures(session: SessionDep, principal: PrincipalDep, page: PageDep) -> dict[str, Any]:
+    """List structures, newest first."""
+    found = queries.page(
+        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size
+    )
+    return {"structures": found.structures, "pagination": Pagination.of(page, total=found.total)}
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    response_model=StructureView,
+    responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
+)
+def create_structure(
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: StructureCreate
+) -> Structure:
+    """Create a structure; it is deployed at once."""
+    return once(
+        lambda: service.create(session, principal, body.given()),
+        lambda made: queries.get_structure(session, made, organization_id=principal.organization_id),
+    )
+
+
+@router.get("/{structure_id}", response_model=StructureView, responses=documented(_UNKNOWN))
+def get_structure(session: SessionDep, principal: PrincipalDep, structure_id: StructureId) -> Structure:
+    """Read a structure."""
+    return queries.get_structure(session, structure_id, organization_id=principal.organization_id)
+
+
+@router.patch(
+    "/{structure_id}", response_model=StructureView, responses=documented(_BAD, _UNKNOWN, TOO_LARGE)
+)
+def update_structure(
+    session: SessionDep,
+    principal: PrincipalDep,
+    structure_id: StructureId,
+    body: StructureUpdate | None = None,
+) -> Structure:
+    """Change a structure; a field that is absent stays as it is, and new code is deployed."""
+    return service.change(session, principal, structure_id, body.given() if body else {})
+
+
+@router.delete("/{structure_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+def delete_structure(session: SessionDep, principal: PrincipalDep, structure_id: StructureId) -> None:
+    """Delete a structure; its runs go on and stay readable."""
+    service.delete(session, principal, structure_id)

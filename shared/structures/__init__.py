@@ -1,0 +1,1 @@
+"""Structures: programs of a user's own, and what their runs report."""

@@ -1,0 +1,115 @@
+"""Named reads of structures and of their deployments."""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.errors import DeploymentNotFoundError, StructureNotFoundError
+from shared.models import Deployment, DeploymentStatus, Structure
+
+
+@dataclass(frozen=True, slots=True)
+class StructurePage:
+    """A slice of an organization's structures, newest first."""
+
+    structures: Sequence[Structure]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPage:
+    """A slice of a structure's deployments, newest first."""
+
+    deployments: Sequence[Deployment]
+    total: int
+
+
+def get_structure(session: Session, structure_id: uuid.UUID, *, organization_id: uuid.UUID) -> Structure:
+    """Return a structure of an organization.
+
+    Raises:
+        StructureNotFoundError: there is none, it was deleted, or it is another organization's.
+    """
+    structure = session.scalar(
+        select(Structure).where(
+            Structure.id == structure_id,
+            Structure.organization_id == organization_id,
+            Structure.deleted_at.is_(None),
+        )
+    )
+    if structure is None:
+        raise StructureNotFoundError(structure_id)
+    return structure
+
+
+def structures_among(
+    session: Session, identifiers: Collection[uuid.UUID], *, organization_id: uuid.UUID
+) -> dict[uuid.UUID, Structure]:
+    """Return those of some structures that an organization has, by their ids."""
+    if not identifiers:
+        return {}
+    query = select(Structure).where(
+        Structure.id.in_(identifiers),
+        Structure.organization_id == organization_id,
+        Structure.deleted_at.is_(None),
+    )
+    return {structure.id: structure for structure in session.scalars(query)}
+
+
+def page(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> StructurePage:
+    """Return an organization's structures, newest first."""
+    conditions = (Structure.organization_id == organization_id, Structure.deleted_at.is_(None))
+    total = session.scalar(select(func.count()).select_from(Structure).where(*conditions)) or 0
+    query = (
+        select(Structure)
+        .where(*conditions)
+        .order_by(Structure.created_at.desc(), Structure.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return StructurePage(session.scalars(query).all(), total)
+
+
+def get_deployment(session: Session, deployment_id: uuid.UUID, *, organization_id: uuid.UUID) -> Deployment:
+    """Return a deployment of an organization's structures.
+
+    Raises:
+        DeploymentNotFoundError: there is none, or it is another organization's.
+    """
+    deployment = session.scalar(
+        select(Deployment).where(
+            Deployment.id == deployment_id, Deployment.organization_id == organization_id
+        )
+    )
+    if deployment is None:
+        raise DeploymentNotFoundError(deployment_id)
+    return deployment
+
+
+def page_of_deployments(
+    session: Session,
+    structure: Structure,
+    *,
+    statuses: frozenset[DeploymentStatus],
+    offset: int,
+    limit: int,
+) -> DeploymentPage:
+    """Return a structure's deployments, newest first; all statuses if none is named."""
+    conditions = [
+        Deployment.organization_id == structure.organization_id,
+        Deployment.structure_id == structure.id,
+    ]
+    if statuses:
+        conditions.append(Deployment.status.in_(statuses))
+    total = session.scalar(select(func.count()).select_from(Deployment).where(*conditions)) or 0
+    query = (
+        select(Deployment)
+        .where(*conditions)
+        .order_by(Deployment.created_at.desc(), Deployment.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return DeploymentPage(session.scalars(query).all(), total)

@@ -1,0 +1,188 @@
+"""What the code of a structure run reports: events, spans, and lines of output."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from shared.dispatch import Dispatcher
+from shared.errors import ConflictError, InvalidRequestError, LeaseLostError
+from shared.events import log
+from shared.events.log import NewEvent
+from shared.events.text import storable, storable_text
+from shared.keys.principal import Principal
+from shared.models import FINISH, JsonObject, Origin, Run, RunLogLine, RunSpan
+from shared.runs import queries
+from shared.runs.lifecycle import HELD, RunKind, RunStatus
+from shared.structures.runs import Completion, end_elsewhere
+
+MAX_SPANS: Final = 10_000
+"""Spans that are kept of one run."""
+
+_ERROR: Final = "ErrorArtifact"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An event as a run's own code reports it; in one run, the same `payload["id"]` is the same event."""
+
+    type: str
+    payload: JsonObject = field(default_factory=dict)
+    timestamp: float = field(default_factory=time.time)  # epoch seconds
+
+
+def post_events(
+    session: Session,
+    dispatcher: Dispatcher,
+    principal: Principal,
+    run_id: uuid.UUID,
+    reports: Sequence[Report],
+) -> None:
+    """Store what a run's code reports; what is stored already, as after a retry, is left out.
+
+    The framework's Finish event sets the run's output; it ends a run that is executed elsewhere.
+
+    Raises:
+        RunNotFoundError: there is no such structure run in the principal's organization.
+        ConflictError: the run is not STARTING or RUNNING, or the key is that of another attempt.
+    """
+    run = queries.get_run(
+        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
+    )
+    fresh = _fresh(session, run.id, reports)
+    if not fresh:
+        return
+    _refuse_unless_held(run, principal)
+    stored = log.append(session, run.id, fresh, attempt=run.attempt)
+    dispatcher.announce(session, stored)
+    answers = [event for event in fresh if event.type == FINISH]
+    if answers:
+        _take_output(session, dispatcher, run, answers[-1])
+
+
+def _fresh(session: Session, run_id: uuid.UUID, reports: Sequence[Report]) -> list[NewEvent]:
+    """Those that are not stored, each once."""
+    events = {event.event_id: event for event in reversed([_event(run_id, report) for report in reports])}
+    known = {event.event_id for event in log.find_stored(session, run_id, list(events.values()))}
+    return [event for event in reversed(events.values()) if event.event_id not in known]
+
+
+def _event(run_id: uuid.UUID, report: Report) -> NewEvent:
+    identifier = report.payload.get("id")
+    is_named = isinstance(identifier, str) and identifier
+    event_id = uuid.uuid5(run_id, f"{report.type}:{identifier}") if is_named else uuid.uuid4()
+    return NewEvent(Origin.USER, report.type, report.payload, report.timestamp, event_id)
+
+
+def _refuse_unless_held(run: Run, principal: Principal) -> None:
+    if run.status not in HELD:
+        raise ConflictError(f"The run is {run.status}: it takes no events.")
+    if principal.run is not None and principal.run != (run.id, run.attempt):
+        raise ConflictError("This key is that of another run, or of an earlier attempt of this one.")
+
+
+def _take_output(session: Session, dispatcher: Dispatcher, run: Run, answer: NewEvent) -> None:
+    output = storable(answer.payload.get("output_task_output"))
+    values = {"output": output, "output_at": answer.timestamp}
+    session.execute(
+        update(Run).where(Run.id == run.id).values(values).execution_options(synchronize_session=False)
+    )
+    if run.is_external and run.status is RunStatus.RUNNING:
+        has_failed = isinstance(output, dict) and output.get("type") == _ERROR
+        message = str(output.get("value")) if has_failed else "Its Finish event came in."
+        end_elsewhere(session, dispatcher, run, Completion(succeeded=not has_failed, message=message))
+
+
+def post_spans(
+    session: Session, principal: Principal, run_id: uuid.UUID, spans: Sequence[JsonObject]
+) -> None:
+    """Keep spans of a run's tracing, each once by its `span_id`; also after its end, when tracers flush.
+
+    Raises:
+        RunNotFoundError: there is no such structure run in the principal's organization.
+        ConflictError: the run was cancelled.
+        InvalidRequestError: there would be more than `MAX_SPANS`.
+    """
+    run = queries.get_run(
+        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
+    )
+    if run.status is RunStatus.CANCELLED:
+        raise ConflictError("The run is CANCELLED: it takes no spans.")
+    if not spans:
+        return
+    count = session.scalar(select(func.count()).select_from(RunSpan).where(RunSpan.run_id == run.id)) or 0
+    if count + len(spans) > MAX_SPANS:
+        raise InvalidRequestError(f"A run has {MAX_SPANS} spans at the most; this one has {count}.")
+    rows = [
+        {"run_id": run.id, "span_id": storable_text(span["span_id"]), "span": storable(span)}
+        for span in spans
+    ]
+    session.execute(postgresql.insert(RunSpan).on_conflict_do_nothing(), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanPage:
+    """A slice of a run's spans, in the order they came in."""
+
+    spans: Sequence[JsonObject]
+    total: int
+
+
+def page_of_spans(session: Session, run_id: uuid.UUID, *, offset: int, limit: int) -> SpanPage:
+    """Return a run's spans."""
+    total = session.scalar(select(func.count()).select_from(RunSpan).where(RunSpan.run_id == run_id)) or 0
+    query = (
+        select(RunSpan.span).where(RunSpan.run_id == run_id).order_by(RunSpan.id).offset(offset).limit(limit)
+    )
+    return SpanPage(session.scalars(query).all(), total)
+
+
+def append_lines(
+    session: Session, run_id: uuid.UUID, lines: Sequence[tuple[str, str]], *, attempt: int
+) -> None:
+    """Append lines of output, each with its stream, if the run is still the attempt's own.
+
+    Raises:
+        LeaseLostError: another attempt has the run, or it has ended; nothing was written.
+    """
+    if not lines:
+        return
+    reserve = (
+        update(Run)
+        .where(Run.id == run_id, Run.attempt == attempt, Run.status.in_(HELD))
+        .values(log_count=Run.log_count + len(lines), updated_at=Run.updated_at)
+        .returning(Run.log_count)
+        .execution_options(synchronize_session=False)
+    )
+    count = session.scalar(reserve)
+    if count is None:
+        raise LeaseLostError(status=session.scalar(select(Run.status).where(Run.id == run_id)))
+    rows: list[dict[str, Any]] = [
+        {"run_id": run_id, "seq": seq, "stream": stream, "text": storable_text(text)}
+        for seq, (stream, text) in enumerate(lines, start=count - len(lines))
+    ]
+    session.execute(insert(RunLogLine), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A slice of a run's output."""
+
+    lines: Sequence[str]
+    total: int
+
+
+def read_lines(session: Session, run: Run, *, offset: int, limit: int) -> LogPage:
+    """Return lines of a run's output, from the first on."""
+    query = (
+        select(RunLogLine.text)
+        .where(RunLogLine.run_id == run.id, RunLogLine.seq >= offset)
+        .order_by(RunLogLine.seq)
+        .limit(limit)
+    )
+    return LogPage(session.scalars(query).all(), run.log_count)

@@ -1,0 +1,158 @@
+"""What can be asked of structure runs, beyond what can be asked of every run."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from shared.dispatch import Dispatcher
+from shared.errors import ConflictError
+from shared.keys.principal import Principal
+from shared.models import LIMITS, JsonObject, Run
+from shared.runs import queries, transitions
+from shared.runs.acceptance import accept
+from shared.runs.effects import follow
+from shared.runs.lifecycle import TERMINAL, Reason, RunKind, RunStatus, Trigger
+from shared.structures.queries import get_structure
+
+EXTERNAL_WORKER: Final = "external"
+"""Who holds a run that its caller executes."""
+
+EXTERNAL_LEASE: Final = timedelta(days=31)
+"""Longer than any run may be RUNNING: a limit ends it, never a lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class StructureRunRequest:
+    """What a caller asks for."""
+
+    args: Sequence[str] = ()
+    env_vars: Sequence[JsonObject] = ()  # name, value, source; before the structure's own
+    is_external: bool = False
+    limits: Mapping[str, Any] = field(default_factory=dict)  # by the names in `LIMITS`
+    parent_run_id: uuid.UUID | None = None
+
+
+def submit(
+    session: Session,
+    dispatcher: Dispatcher,
+    principal: Principal,
+    structure_id: uuid.UUID,
+    request: StructureRunRequest,
+) -> Run:
+    """Accept a run of a structure: it is durable once this transaction commits.
+
+    One that is external is RUNNING at once, and never sent to a worker.
+
+    Raises:
+        StructureNotFoundError: there is no such structure in the principal's organization.
+    """
+    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    run = Run(
+        id=uuid.uuid4(),
+        organization_id=principal.organization_id,
+        structure_id=structure.id,
+        parent_run_id=request.parent_run_id,
+        deployment_id=structure.latest_deployment_id,
+        is_external=request.is_external,
+        created_by=principal.user_id,
+        args=list(request.args),
+        env_vars=list(request.env_vars),
+        status=RunStatus.QUEUED,
+        attempt=0,
+        event_count=1,
+        queued_at=func.now(),
+        dispatched_at=func.now(),
+        **{name: request.limits.get(name, getattr(structure, name)) for name in LIMITS},
+    )
+    accept(session, dispatcher, run, is_sent=not run.is_external)
+    return _begun_elsewhere(session, dispatcher, run) if run.is_external else run
+
+
+def _begun_elsewhere(session: Session, dispatcher: Dispatcher, run: Run) -> Run:
+    claimed = transitions.claim(session, run.id, attempt=1, worker=EXTERNAL_WORKER, lease_ttl=EXTERNAL_LEASE)
+    follow(session, dispatcher, claimed)
+    started = transitions.apply(session, run.id, Trigger.START, attempt=1)
+    follow(session, dispatcher, started)
+    return started.run
+
+
+def end_of_program(
+    session: Session,
+    dispatcher: Dispatcher,
+    run_id: uuid.UUID,
+    *,
+    exit_code: int,
+    message: str,
+    attempt: int,
+) -> None:
+    """End a run with the exit of its program: SUCCEEDED with 0, FAILED with any other code.
+
+    Raises:
+        TransitionRefusedError: the run has ended, or is another attempt's; nothing was written.
+    """
+    reason = Reason.STRUCTURE_FAILED if exit_code else Reason.COMPLETED
+    applied = transitions.apply(
+        session,
+        run_id,
+        Trigger.FAIL if exit_code else Trigger.SUCCEED,
+        attempt=attempt,
+        detail={"reason": reason, "message": message, "exit_code": exit_code},
+    )
+    follow(session, dispatcher, applied)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How a run that is executed elsewhere has ended, in its caller's words."""
+
+    succeeded: bool
+    message: str
+    output: Any = None  # an artifact; None leaves what its events said
+    exit_code: int | None = None
+
+
+def complete(
+    session: Session,
+    dispatcher: Dispatcher,
+    principal: Principal,
+    run_id: uuid.UUID,
+    completion: Completion,
+) -> Run:
+    """End a run that is executed elsewhere; one that has ended stays as it is.
+
+    Raises:
+        RunNotFoundError: there is no such structure run in the principal's organization.
+        ConflictError: a worker executes it; its program's exit ends it.
+    """
+    run = queries.get_run(
+        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
+    )
+    if not run.is_external:
+        raise ConflictError("A worker executes this run: it ends with its program.")
+    return run if run.status in TERMINAL else end_elsewhere(session, dispatcher, run, completion)
+
+
+def end_elsewhere(session: Session, dispatcher: Dispatcher, run: Run, completion: Completion) -> Run:
+    """End an external run that is locked and has not ended."""
+    detail: JsonObject = {
+        "reason": Reason.COMPLETED if completion.succeeded else Reason.STRUCTURE_FAILED,
+        "message": completion.message,
+    }
+    if completion.exit_code is not None:
+        detail["exit_code"] = completion.exit_code
+    values = {} if completion.output is None else {"output": completion.output}
+    applied = transitions.apply(
+        session,
+        run.id,
+        Trigger.SUCCEED if completion.succeeded else Trigger.FAIL,
+        attempt=run.attempt,
+        detail=detail,
+        values=values,
+    )
+    follow(session, dispatcher, applied)
+    return applied.run

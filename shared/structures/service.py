@@ -1,0 +1,82 @@
+"""What can be asked of structures: create, change, delete, deploy."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from shared.keys.principal import Principal
+from shared.models import Deployment, DeploymentStatus, Structure
+from shared.structures.code import SAMPLE, code_source, unsupported
+from shared.structures.queries import get_structure
+
+
+def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Structure:
+    """Create a structure, `name` among its fields, and deploy it."""
+    structure = Structure(
+        organization_id=principal.organization_id,
+        created_by=principal.user_id,
+        **{"code": SAMPLE, **fields},
+    )
+    session.add(structure)
+    session.flush()
+    return _deployed(session, principal, structure)
+
+
+def change(
+    session: Session, principal: Principal, structure_id: uuid.UUID, fields: Mapping[str, Any]
+) -> Structure:
+    """Set those fields of a structure that are given; the rest stays. New code is deployed.
+
+    Raises:
+        StructureNotFoundError: there is no such structure in the principal's organization.
+    """
+    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    for name, value in fields.items():
+        setattr(structure, name, value)
+    session.flush()
+    if "code" in fields:
+        return _deployed(session, principal, structure)
+    session.refresh(structure)
+    return structure
+
+
+def delete(session: Session, principal: Principal, structure_id: uuid.UUID) -> None:
+    """Delete a structure; its runs go on and stay readable.
+
+    Raises:
+        StructureNotFoundError: there is no such structure in the principal's organization.
+    """
+    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    structure.deleted_at = func.now()
+
+
+def deploy(session: Session, principal: Principal, structure_id: uuid.UUID) -> Deployment:
+    """Make a structure's code ready to run, which it is, or never will be.
+
+    Raises:
+        StructureNotFoundError: there is no such structure in the principal's organization.
+    """
+    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    why_not = unsupported(structure.code)
+    deployment = Deployment(
+        organization_id=structure.organization_id,
+        structure_id=structure.id,
+        status=DeploymentStatus.ERROR if why_not else DeploymentStatus.SUCCEEDED,
+        status_detail={"error": why_not} if why_not else None,
+        code_source=code_source(structure.code),
+        created_by=principal.user_id,
+    )
+    session.add(deployment)
+    session.flush()
+    structure.latest_deployment_id = deployment.id
+    session.flush()
+    return deployment
+
+
+def _deployed(session: Session, principal: Principal, structure: Structure) -> Structure:
+    deploy(session, principal, structure.id)
+    session.refresh(structure)
+    return structure

@@ -1,0 +1,143 @@
+"""Structures and their deployments (contract: griptape §9)."""
+
+import uuid
+
+import pytest
+
+GITHUB = {"github": {"owner": "me", "name": "mine", "push": {"branch": "main"}}}
+DATA_LAKE = {"data_lake": {"bucket_id": str(uuid.uuid4()), "asset_path": "structure.zip"}}
+
+
+@pytest.fixture
+def create(client):
+    def create(**fields):
+        answer = client.post("/api/structures", json={"name": "mine", **fields})
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    return create
+
+
+def test_a_structure_that_names_no_code_is_the_sample(client, create):
+    structure = create()
+    assert structure["code"] == {"default": {}}
+    assert structure["env_vars"] == []
+    assert structure["webhook_enabled"] is False
+    assert client.get(f"/api/structures/{structure['structure_id']}").json() == structure
+    assert client.get("/api/structures").json()["structures"] == [structure]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [GITHUB, DATA_LAKE, {"default": {"folder": "mine"}}, {"default": {"callable": "package.module:main"}}],
+)
+def test_code_is_stored_and_answered_as_it_is(client, create, code):
+    structure = create(code=code)
+    assert structure["code"] == code
+    read = client.get(f"/api/structures/{structure['structure_id']}").json()
+    assert read["code"] == code
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        {},
+        {"unknown": {}},
+        {"default": {"folder": "../etc"}},
+        {"default": {"folder": ".."}},
+        {"default": {"folder": "a/b"}},
+        {"default": {"callable": "os"}},
+        {"default": {"folder": "a", "callable": "a:b"}},
+        {"github": {"owner": "me"}},
+        "default",
+    ],
+)
+def test_other_code_is_refused(client, code):
+    answer = client.post("/api/structures", json={"name": "mine", "code": code})
+    assert answer.status_code == 400
+    assert answer.json()["errors"]
+
+
+def test_variables_are_read_in_either_case_and_answered_in_lower_case(create):
+    variables = [
+        {"name": "A", "value": "1", "source": "MANUAL"},
+        {"name": "B", "value": "2", "source": "SECRET_REF"},
+        {"name": "C", "value": ""},
+    ]
+    said = create(env_vars=variables)["env_vars"]
+    assert [(one["name"], one["value"], one["source"]) for one in said] == [
+        ("A", "1", "manual"),
+        ("B", "2", "secret_ref"),
+        ("C", "", "manual"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "variable", [{"name": "A=B", "value": ""}, {"name": "", "value": ""}, {"name": "A", "value": "\0"}]
+)
+def test_a_variable_that_no_program_could_have_is_refused(client, variable):
+    assert client.post("/api/structures", json={"name": "x", "env_vars": [variable]}).status_code == 400
+
+
+def test_a_change_leaves_the_rest(client, create):
+    structure = create(description="first", env_vars=[{"name": "A", "value": "1"}])
+    url = f"/api/structures/{structure['structure_id']}"
+    changed = client.patch(url, json={"description": "second"}).json()
+    assert changed["description"] == "second"
+    assert changed["env_vars"] == structure["env_vars"]
+    assert changed["latest_deployment_id"] == structure["latest_deployment_id"]
+
+
+def test_a_deleted_structure_is_unknown_and_its_runs_stay(client, create):
+    structure_id = create()["structure_id"]
+    run = client.post(f"/api/structures/{structure_id}/runs", json={}).json()
+    assert client.delete(f"/api/structures/{structure_id}").status_code == 204
+    assert client.get(f"/api/structures/{structure_id}").status_code == 404
+    assert client.post(f"/api/structures/{structure_id}/runs", json={}).status_code == 404
+    assert client.get(f"/api/structure-runs/{run['structure_run_id']}").status_code == 200
+
+
+def test_a_structure_is_deployed_as_soon_as_it_is_there(client, create):
+    """Clients look for SUCCEEDED in the latest deployment before they run a structure."""
+    structure = create()
+    deployment = client.get(f"/api/deployments/{structure['latest_deployment_id']}").json()
+    assert deployment["status"] == "SUCCEEDED"
+    assert deployment["structure_id"] == structure["structure_id"]
+    assert deployment["completed_at"]
+
+
+def test_code_that_is_not_executed_here_is_a_deployment_that_says_so(client, create):
+    structure = create(code=GITHUB)
+    deployment = client.get(f"/api/deployments/{structure['latest_deployment_id']}").json()
+    assert deployment["status"] == "ERROR"
+    assert "not executed here" in deployment["status_detail"]["error"]
+
+
+def test_deployments_are_made_and_listed(client, create):
+    structure = create()
+    url = f"/api/structures/{structure['structure_id']}/deployments"
+    answer = client.post(url, json={"force": True})
+    assert answer.status_code == 202
+    listed = client.get(url).json()["deployments"]
+    assert {one["deployment_id"] for one in listed} == {
+        answer.json()["deployment_id"],
+        structure["latest_deployment_id"],
+    }
+    assert client.get(url, params={"status": "ERROR"}).json()["deployments"] == []
+
+
+def test_new_code_is_a_new_deployment(client, create):
+    structure = create()
+    url = f"/api/structures/{structure['structure_id']}"
+    changed = client.patch(url, json={"code": {"default": {"folder": "mine"}}}).json()
+    assert changed["latest_deployment_id"] != structure["latest_deployment_id"]
+
+
+def test_an_assistant_names_structures_that_are_there(client, create):
+    structure_id = create()["structure_id"]
+    answer = client.post("/api/assistants", json={"name": "x", "structure_ids": [structure_id]})
+    assert answer.json()["structure_ids"] == [structure_id]
+    unknown = str(uuid.uuid4())
+    answer = client.post("/api/assistants", json={"name": "x", "structure_ids": [unknown]})
+    assert answer.status_code == 400
+    assert unknown in answer.text

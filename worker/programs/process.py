@@ -1,0 +1,190 @@
+"""Runs one program under a warden, from its start until nothing of it is left."""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from shared.runs.lifecycle import StoppedHow
+from worker.cancellation import CancelToken, RunStopped
+from worker.executors.base import Exited, InvalidConfigurationError, LogStream, WriteLines
+from worker.programs.output import Output
+
+WARDEN: Final = Path(__file__).with_name("warden.py")
+CHUNK: Final = 256 * 1024  # bytes of one read
+KILLED: Final = 128 + signal.SIGKILL
+LAST_WAIT: Final = 15.0  # seconds; a warden that has lost its worker is through long before
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one program may use."""
+
+    memory: int  # bytes, of each of its processes and of all together
+    cpu: timedelta  # of each of its processes
+    file_size: int  # bytes of one file
+    processes: int  # at once
+    log_bytes: int  # of its output, that are kept
+    grace: timedelta  # between being asked to stop and being killed
+
+
+def run_program(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    limits: Limits,
+    token: CancelToken,
+    write_lines: WriteLines,
+) -> Exited:
+    """Run a program to its end, in this thread.
+
+    Args:
+        env: its whole environment.
+
+    Raises:
+        RunStopped: the token fired; nothing of the program is left.
+        InvalidConfigurationError: it cannot be started.
+        RuntimeError: its warden died.
+    """
+    output = Output(write_lines, limit=limits.log_bytes)
+    with _warden(command, env=env, cwd=cwd, limits=limits) as warden, token.on_cancel(warden.ask_to_stop):
+        report = warden.attend(output)
+    if token.is_cancelled:
+        raise RunStopped(StoppedHow.KILLED if report["killed"] else StoppedHow.COOPERATIVE)
+    return _exited(report, limits)
+
+
+def _exited(report: Mapping[str, Any], limits: Limits) -> Exited:
+    exit_code: int = report["exit_code"]
+    match report["why"]:
+        case "spawn":
+            raise InvalidConfigurationError(f"The program cannot be started: {report['message']}.")
+        case "memory":
+            return Exited(KILLED, f"The program used more memory than the {limits.memory} bytes it may.")
+        case "processes":
+            return Exited(KILLED, f"The program had more than the {limits.processes} processes it may.")
+    if exit_code == 0:
+        return Exited(0, "The program ended.")
+    if exit_code > 128:  # noqa: PLR2004  # as shells count
+        with suppress(ValueError):
+            return Exited(exit_code, f"The program was ended by {signal.Signals(exit_code - 128).name}.")
+    return Exited(exit_code, f"The program exited with code {exit_code}.")
+
+
+class Warden:
+    """A warden, seen from the worker."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket) -> None:
+        self._process = process
+        self._line = line
+
+    def ask_to_stop(self) -> None:
+        """Have the program stopped; callable from any thread, and without waiting."""
+        with suppress(OSError):  # it has ended
+            self._line.send(b"T")
+
+    def attend(self, output: Output) -> Mapping[str, Any]:
+        """Take the program's output until it has ended; return how."""
+        report = b""
+        with selectors.DefaultSelector() as selector:
+            for stream, pipe in (
+                (LogStream.STDOUT, self._process.stdout),
+                (LogStream.STDERR, self._process.stderr),
+            ):
+                assert pipe is not None  # noqa: S101  # both are pipes
+                os.set_blocking(pipe.fileno(), False)
+                selector.register(pipe, selectors.EVENT_READ, stream)
+            selector.register(self._line, selectors.EVENT_READ)
+            while not report:
+                for key, _ in selector.select(output.due_in):
+                    if key.data is None:
+                        report = self._hear()
+                    elif not _take(key.fd, key.data, output):
+                        selector.unregister(key.fileobj)
+                output.flush_if_due()
+            selector.unregister(self._line)
+            for key in list(selector.get_map().values()):
+                while _take(key.fd, key.data, output, until_empty=True):
+                    pass
+        output.close()
+        return dict(json.loads(report))
+
+    def _hear(self) -> bytes:
+        report = self._line.recv(CHUNK)
+        if not report:
+            raise RuntimeError("The warden of a program died.")
+        return report
+
+    def close(self) -> None:
+        """Let go: a warden without its worker kills everything and ends."""
+        self._line.close()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(LAST_WAIT)
+        except subprocess.TimeoutExpired:
+            log.exception("warden killed: it did not end", pid=self._process.pid)
+            self._process.kill()
+            self._process.wait()
+
+
+def _take(descriptor: int, stream: LogStream, output: Output, *, until_empty: bool = False) -> bool:
+    """Read once; say whether there may be more."""
+    try:
+        chunk = os.read(descriptor, CHUNK)
+    except BlockingIOError:
+        return not until_empty
+    if chunk:
+        output.feed(stream, chunk)
+    return bool(chunk)
+
+
+@contextmanager
+def _warden(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, limits: Limits
+) -> Generator[Warden]:
+    line, far_end = socket.socketpair()
+    options = {
+        "line": far_end.fileno(),
+        "grace": limits.grace.total_seconds(),
+        "memory": limits.memory,
+        "cpu": max(1, round(limits.cpu.total_seconds())),
+        "file_size": limits.file_size,
+        "processes": limits.processes,
+    }
+    try:
+        process = subprocess.Popen(  # noqa: S603  # what the operator allows
+            [sys.executable, "-I", "-S", str(WARDEN), json.dumps(options), "--", *command],
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[far_end.fileno()],
+            start_new_session=True,
+        )
+    except OSError as error:
+        line.close()
+        raise InvalidConfigurationError(f"The program cannot be started: {error.strerror}.") from error
+    finally:
+        far_end.close()
+    warden = Warden(process, line)
+    try:
+        yield warden
+    finally:
+        warden.close()

@@ -1,0 +1,223 @@
+"""Stands between a worker and a program, so that no process of the program outlives it.
+
+A script of the standard library alone, one for each program:
+
+    python -I -S warden.py '{"line": 5, "grace": 5.0, …}' -- command…
+
+It is the subreaper of whatever the program starts: what detaches itself comes back to it as its child.
+`line` is its end of a socket: a byte from the worker means stop, and its end means that the worker is
+gone. When nothing of the program is left, one JSON object goes the other way: how it ended.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from typing import Any
+
+WATCH = 0.05  # seconds between two looks at what the program uses
+PR_SET_CHILD_SUBREAPER = 36
+NICE = 10
+OUT_OF_MEMORY_FIRST = "1000"  # the kernel's word for: end this one before any other
+UNKILLABLE_AFTER = 10.0  # seconds; a process that the kernel itself does not let go
+PAGE = resource.getpagesize()
+
+
+class Warden:
+    """Watches one program to its end."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.main_pid = 0
+        self.status: int | None = None  # of the main process, once it has ended
+        self.why: str | None = None  # why everything was killed, if it was for a limit
+        self.was_killed = False  # after it was asked to stop
+        self.kill_at: float | None = None
+        self.look_at = 0.0
+
+    def run(self, command: list[str]) -> dict[str, Any]:
+        wake = _wake_on_child()
+        error = self.spawn(command)
+        if error is not None:
+            return {"exit_code": 127, "killed": False, "why": "spawn", "message": error}
+        readable = [self.options["line"], wake]
+        while self.status is None:
+            ready, _, _ = select.select(readable, [], [], WATCH)
+            self.turn(ready, readable)
+        self.kill_all()
+        return {"exit_code": _exit_code(self.status or 0), "killed": self.was_killed, "why": self.why}
+
+    def turn(self, ready: list[int], readable: list[int]) -> None:
+        """Do what is due: hear the worker, keep the deadline and the limits, see who has ended."""
+        line, wake = self.options["line"], readable[-1]
+        if wake in ready:
+            os.read(wake, 4096)
+        if line in ready:
+            self.hear(line, readable)
+        if self.kill_at is not None and time.monotonic() >= self.kill_at:
+            self.was_killed, self.kill_at = True, None
+            self.kill_all()
+        if time.monotonic() >= self.look_at:
+            self.look_at = time.monotonic() + WATCH
+            self.look()
+        self.reap()
+
+    def hear(self, line: int, readable: list[int]) -> None:
+        """Take the worker's word; at its end the worker is gone."""
+        said = os.read(line, 64)
+        if not said:  # the worker is gone
+            self.was_killed = True
+            readable.remove(line)
+            self.kill_all()
+        elif self.kill_at is None and not self.was_killed:
+            self.kill_at = time.monotonic() + self.options["grace"]
+            _signal(descendants(os.getpid()), signal.SIGTERM)
+
+    def look(self) -> None:
+        """End a program that has grown beyond its limits."""
+        pids = descendants(os.getpid())
+        if len(pids) > self.options["processes"]:
+            self.why = "processes"
+        elif sum(map(_memory, pids)) > self.options["memory"]:
+            self.why = "memory"
+        if self.why is not None:
+            self.kill_all()
+
+    def spawn(self, command: list[str]) -> str | None:
+        """Start the program; return what kept it from starting, if anything did."""
+        told, tell = os.pipe()
+        self.main_pid = os.fork()
+        if self.main_pid == 0:
+            try:
+                self.become(command)
+            except BaseException as error:  # noqa: BLE001  # the fork must not go on as a second warden
+                os.write(tell, str(error).encode())
+            os._exit(127)
+        os.close(tell)
+        why_not = os.read(told, 4096).decode(errors="replace")
+        os.close(told)
+        if why_not:
+            self.reap()
+        return why_not or None
+
+    def become(self, command: list[str]) -> None:
+        """Turn this fork into the program."""
+        os.setsid()
+        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGPIPE"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        os.nice(NICE)
+        _write("/proc/self/oom_score_adj", OUT_OF_MEMORY_FIRST)
+        limits = {
+            resource.RLIMIT_DATA: self.options["memory"],
+            resource.RLIMIT_CPU: self.options["cpu"],
+            resource.RLIMIT_FSIZE: self.options["file_size"],
+            resource.RLIMIT_CORE: 0,
+        }
+        for kind, limit in limits.items():
+            _, hard = resource.getrlimit(kind)
+            most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            resource.setrlimit(kind, (most, hard if kind == resource.RLIMIT_CPU else most))
+        os.execvpe(command[0], command, os.environ)  # noqa: S606  # there is no shell to be had
+
+    def reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid == self.main_pid:
+                self.status = status
+
+    def kill_all(self) -> None:
+        """Kill whatever there is, as long as there is anything: a program may fork while it is killed."""
+        deadline = time.monotonic() + UNKILLABLE_AFTER
+        while (pids := descendants(os.getpid())) and time.monotonic() < deadline:
+            _signal(pids, signal.SIGSTOP)
+            _signal(pids, signal.SIGKILL)
+            time.sleep(0.002)
+            self.reap()
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes under a process, at whatever depth; also those that have ended and were not reaped."""
+    found: list[int] = []
+    unseen = [pid]
+    while unseen:
+        children = _children(unseen.pop())
+        found += children
+        unseen += children
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  # pathlib is dear
+            with open(f"/proc/{pid}/task/{thread}/children") as listed:  # noqa: PTH123
+                children += map(int, listed.read().split())
+    except OSError:
+        return children  # it has just ended
+    return children
+
+
+def _memory(pid: int) -> int:
+    """Bytes that a process has for itself, files apart."""
+    try:
+        with open(f"/proc/{pid}/statm") as numbers:  # noqa: PTH123
+            _, resident, shared, *_ = map(int, numbers.read().split())
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * PAGE
+
+
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _wake_on_child() -> int:
+    """A descriptor that becomes readable when a child ends."""
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(woken)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return wake
+
+
+def _exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w") as file:  # noqa: PTH123
+            file.write(text)
+    except OSError:
+        return  # not on this system
+
+
+def main() -> None:
+    options = json.loads(sys.argv[1])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.set_inheritable(options["line"], False)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    report = json.dumps(Warden(options).run(sys.argv[3:]))
+    try:
+        os.write(options["line"], report.encode())
+    except OSError:
+        return  # nobody is there to know
+
+
+if __name__ == "__main__":
+    main()

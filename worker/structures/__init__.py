@@ -1,0 +1,1 @@
+"""What structure runs execute: a folder of the operator's, a callable, or the sample."""

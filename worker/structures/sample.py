@@ -1,0 +1,24 @@
+"""The sample structure: prints its arguments word by word, and gives them back as its output.
+
+`WORDS_PER_SECOND` sets its pace; without it, it is as fast as it can.
+"""
+
+import os
+import sys
+import time
+
+from worker.structures.finish import finish
+
+
+def main() -> None:
+    words = " ".join(sys.argv[1:]).split() or ["Nothing", "was", "asked."]
+    pace = float(os.environ.get("WORDS_PER_SECOND", "0"))
+    for word in words:
+        print(word, flush=True)  # noqa: T201  # its output is what it is for
+        if pace > 0:
+            time.sleep(1 / pace)
+    finish(" ".join(words))
+
+
+if __name__ == "__main__":
+    main()

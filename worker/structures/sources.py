@@ -1,0 +1,123 @@
+"""From a structure's code to the command that executes it."""
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from shared.structures.code import CALLABLE, FOLDER, unsupported
+from worker.executors.base import InvalidConfigurationError
+
+CONFIG_FILE: Final = "structure_config.yaml"
+RUNTIMES: Final = ("python3", "python")
+LEFT_OUT: Final = shutil.ignore_patterns(".git", ".venv", "__pycache__")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What an operator allows structures to execute."""
+
+    directory: Path | None  # whose folders are structures
+    callables: frozenset[str]  # `module:callable`, or `module` for all of its
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A command, and the directory it starts in."""
+
+    command: Sequence[str]
+    directory: Path
+
+
+def prepare(
+    sources: Sources, code: Mapping[str, Any], config_file: str | None, args: Sequence[str], place: Path
+) -> Start:
+    """Make ready to start what a structure's code names.
+
+    Args:
+        place: the run's own directory, into which a folder is copied.
+
+    Raises:
+        InvalidConfigurationError: it is not executed here, not allowed, or not there.
+    """
+    if (why_not := unsupported(code)) is not None:
+        raise InvalidConfigurationError(why_not)
+    source = code.get("default") or {}
+    if FOLDER in source:
+        folder = _folder(sources.directory, source[FOLDER])
+        return _from_folder(folder, config_file or CONFIG_FILE, args, place)
+    if CALLABLE in source:
+        return Start(_module("call", _allowed(sources, source[CALLABLE]), *args), place)
+    return Start(_module("sample", *args), place)
+
+
+def _module(name: str, *args: str) -> list[str]:
+    return [sys.executable, "-m", f"worker.structures.{name}", *args]
+
+
+def _allowed(sources: Sources, target: str) -> str:
+    if not {target, target.partition(":")[0]} & sources.callables:
+        raise InvalidConfigurationError(
+            f"{target!r} is not among the callables that the operator allows (RUNYARD_STRUCTURE_CALLABLES)."
+        )
+    return target
+
+
+def _folder(directory: Path | None, name: str) -> Path:
+    if directory is None:
+        raise InvalidConfigurationError(
+            "The operator has set no directory of structures (RUNYARD_STRUCTURES_DIR)."
+        )
+    folder = (directory / name).resolve()
+    if folder.parent != directory.resolve() or not folder.is_dir():
+        raise InvalidConfigurationError(f"There is no folder {name!r} among the operator's structures.")
+    return folder
+
+
+def _from_folder(folder: Path, config_file: str, args: Sequence[str], place: Path) -> Start:
+    main_file = _main_file(folder, config_file)
+    copy = place / folder.name
+    try:
+        shutil.copytree(folder, copy, symlinks=True, ignore=LEFT_OUT)
+    except (OSError, shutil.Error) as error:
+        raise InvalidConfigurationError(f"The folder {folder.name!r} cannot be copied: {error}.") from error
+    return Start([sys.executable, main_file, *args], copy)
+
+
+def _main_file(folder: Path, config_file: str) -> str:
+    """The main file that a folder's configuration names, relative to the folder."""
+    config = _config(folder, config_file)
+    run = config.get("run")
+    main_file = run.get("main_file") if isinstance(run, dict) else config.get("main_file")
+    runtime = config.get("runtime", RUNTIMES[0])
+    if runtime not in RUNTIMES:
+        raise InvalidConfigurationError(f"{config_file}: the runtime {runtime!r} is not one of {RUNTIMES}.")
+    if not isinstance(main_file, str):
+        raise InvalidConfigurationError(f"{config_file} has to name its run.main_file.")
+    path = _within(folder, main_file)
+    if path is None:
+        raise InvalidConfigurationError(f"{config_file}: there is no file {main_file!r} in the folder.")
+    return main_file
+
+
+def _config(folder: Path, config_file: str) -> Mapping[str, Any]:
+    path = _within(folder, config_file)
+    if path is None:
+        raise InvalidConfigurationError(f"The folder {folder.name!r} holds no {config_file}.")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidConfigurationError(f"{config_file} cannot be read: {error}.") from error
+    if not isinstance(config, dict):
+        raise InvalidConfigurationError(f"{config_file} is no mapping of names to values.")
+    return config
+
+
+def _within(folder: Path, name: str) -> Path | None:
+    """A file of a folder; None if it is not there, or elsewhere."""
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder) and path.is_file() else None
