@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from tests.support.factories import Factories
 from tests.support.llm_stub import LlmStub
 from tests.support.services import TestServices, running_services
 from tests.support.stack import Stack, environment, running_stack
+
+STRUCTURES = Path(__file__).parent / "support" / "structures"
+"""The folders that the stack may execute."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -152,6 +156,10 @@ def llm() -> Generator[LlmStub]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) -> Generator[Stack]:
     """One `runyard dev` for all tests that ask for it; they are one xdist group."""
-    env = environment(OPENAI_BASE_URL=llm.openai_url, OPENAI_API_KEY="sk-stub")
+    env = environment(
+        OPENAI_BASE_URL=llm.openai_url,
+        OPENAI_API_KEY="sk-stub",
+        RUNYARD_STRUCTURES_DIR=str(STRUCTURES),
+    )
     with running_stack(tmp_path_factory.mktemp("stack"), "--concurrency", "20", env=env) as running:
         yield running

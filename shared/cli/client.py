@@ -68,7 +68,7 @@ class Event:
 
     @property
     def is_last(self) -> bool:
-        return self.type == "AssistantRunCompleted" and self.origin == "SYSTEM"
+        return self.type.endswith("RunCompleted") and self.origin == "SYSTEM"
 
 
 class Client:
@@ -126,6 +126,14 @@ class Client:
             answer = self._call("POST", f"/assistants/{assistant_id}/runs/cancel", json=body)
             yield from answer["assistant_run_ids"]
             is_done = not answer["remaining"]
+
+    def structure_run(self, run_id: str, *, wait: float = 0) -> dict[str, Any]:
+        """A structure run, once it has ended or after `wait` seconds."""
+        return self._call("GET", f"/structure-runs/{run_id}", params={"wait": wait})
+
+    def log_lines(self, run_id: str, *, offset: int) -> list[str]:
+        """Lines of a structure run's output from a number on; none if there are none yet."""
+        return list(self._call("GET", f"/structure-runs/{run_id}/logs", params={"offset": offset})["logs"])
 
     def follow(self, run_id: str) -> Iterator[Event]:
         """Yield a run's events from the first to the last, once each, across lost connections."""

@@ -19,6 +19,7 @@ COMMANDS: Final = MappingProxyType(
         "drill": "shared.cli.drill:app",
         "run": "shared.cli.runs:run_app",
         "watch": "shared.cli.runs:watch_app",
+        "logs": "shared.cli.logs:app",
         "cancel": "shared.cli.runs:cancel_app",
         "drain": "shared.cli.drain:app",
         "orgs": "shared.cli.organizations:app",

@@ -1,7 +1,6 @@
 """The framework's structure-run, event-listener and observability drivers, against a running stack."""
 
 import time
-from pathlib import Path
 
 import pytest
 from griptape.artifacts import ErrorArtifact, TextArtifact
@@ -9,15 +8,8 @@ from griptape.drivers.structure_run.griptape_cloud import GriptapeCloudStructure
 
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
 
-FOLDERS = Path(__file__).parent / "structures"
 
-
-@pytest.fixture(scope="module")
-def stack(structure_stack):
-    return structure_stack
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def create_structure(stack, llm):
     def create(folder, **env):
         variables = {"OPENAI_BASE_URL": llm.openai_url, "OPENAI_API_KEY": "sk-stub", **env}
@@ -34,11 +26,9 @@ def create_structure(stack, llm):
 
 
 @pytest.fixture
-def driver(stack):
+def driver(cloud):
     def driver(structure_id, **options):
-        return GriptapeCloudStructureRunDriver(
-            base_url=stack.api_url, api_key=stack.api_key, structure_id=structure_id, **options
-        )
+        return GriptapeCloudStructureRunDriver(structure_id=structure_id, **cloud, **options)
 
     return driver
 

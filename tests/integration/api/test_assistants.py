@@ -25,6 +25,7 @@ def test_an_assistant_needs_no_more_than_a_name(client):
 
 def test_every_field_is_kept(client):
     rulesets = [client.post("/api/rulesets", json={"name": "r"}).json()["ruleset_id"] for _ in range(2)]
+    structures = [client.post("/api/structures", json={"name": "s"}).json()["structure_id"] for _ in range(2)]
     fields = {
         "name": "n" * 200,
         "description": "d" * 200,
@@ -32,6 +33,7 @@ def test_every_field_is_kept(client):
         "model": "openai/gpt-5",
         **{name: [str(uuid.uuid4()), str(uuid.uuid4())] for name in LISTS},
         "ruleset_ids": rulesets,
+        "structure_ids": structures,
     }
     created = client.post("/api/assistants", json=fields).json()
     assert {name: created[name] for name in fields} == fields

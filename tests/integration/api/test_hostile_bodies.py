@@ -36,6 +36,7 @@ NOT_JSON = {
     "NUL bytes": b'{"name": "\x00"}',
 }
 NO_OBJECT = {"an array": b"[]", "a text": b'"x"', "a number": b"5", "true": b"true", "a list": b"[{}]"}
+TAKE_ARRAYS = {"CreateEvents", "CreateSpans"}
 WRONG = [None, True, 0, -1, 1.5, "", "x", [], ["x"], [None], {}, {"x": "x"}, [[["x"]]]]
 
 
@@ -71,13 +72,15 @@ def assert_refused(answer, status, what):
 def test_there_are_bodies_to_refuse(with_body):
     names = {operation.name for operation in with_body}
     assert {"CreateThread", "UpdateThread", "CreateApiKey", "CreateAssistantRun"} <= names
-    assert all(re.match("Create|Update|CancelAssistantRuns", name) for name in names)
+    assert all(re.match("Create|Update|CancelAssistantRuns|CompleteStructureRun", name) for name in names)
 
 
 @pytest.mark.parametrize("what", [*NOT_JSON, *NO_OBJECT])
 def test_what_is_no_json_object_is_a_400(with_body, send, what):
     content = (NOT_JSON | NO_OBJECT)[what]
     for operation in with_body:
+        if content == b"[]" and operation.name in TAKE_ARRAYS:
+            continue
         assert_refused(send(operation, content), 400, operation.name)
 
 
@@ -96,7 +99,7 @@ def test_a_value_of_the_wrong_type_is_taken_or_refused_but_never_an_error_of_our
                 with undone():
                     answer = send(operation, content)
                 what = (operation.name, field, value)
-                if answer.status_code not in {200, 201}:
+                if answer.status_code not in {200, 201, 202}:
                     assert_refused(answer, 400, what)
 
 

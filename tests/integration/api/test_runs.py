@@ -75,9 +75,18 @@ def rulesets(client):
     return rulesets
 
 
-def test_a_present_list_replaces_and_an_additional_one_adds(client, make_assistant, rulesets):
+@pytest.fixture
+def structures(client):
+    def structures(count=1):
+        made = [client.post("/api/structures", json={"name": "s"}).json() for _ in range(count)]
+        return [structure["structure_id"] for structure in made]
+
+    return structures
+
+
+def test_a_present_list_replaces_and_an_additional_one_adds(client, make_assistant, rulesets, structures):
     for name in LISTS:
-        make = rulesets if name == "ruleset_ids" else ids
+        make = {"ruleset_ids": rulesets, "structure_ids": structures}.get(name, ids)
         own, other, more = make(), make(2), make(2)
         assistant = make_assistant(**{name: [uuid.UUID(own[0])]})
         url = f"/api/assistants/{assistant.id}/runs"

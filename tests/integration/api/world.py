@@ -24,11 +24,11 @@ class World:
         ruleset = post("rulesets", alias=self.alias, rule_ids=[rule])["ruleset_id"]
         events = client.get(f"/api/assistant-runs/{run.id}/events", headers=headers).json()["events"]
         structure = post("structures")
-        structure_run = post(f"structures/{structure['structure_id']}/runs")["structure_run_id"]
+        structure_run = post(f"structures/{structure['structure_id']}/runs", execution="external")
         self.ids = {
             "structure_id": structure["structure_id"],
             "deployment_id": structure["latest_deployment_id"],
-            "structure_run_id": structure_run,
+            "structure_run_id": structure_run["structure_run_id"],
             "organization_id": str(principal.organization_id),
             "user_id": str(principal.user_id),
             "api_key_id": str(principal.key_id),

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from shared.runs.lifecycle import HELD, TERMINAL, TRANSITIONS, RunStatus, Trigger
+from shared.runs.lifecycle import HELD, TERMINAL, TRANSITIONS, RunKind, RunStatus, Trigger
 from shared.runs.narration import NARRATION
 
 LEGAL = {
@@ -52,4 +52,6 @@ def test_a_worker_holds_exactly_what_it_can_give_back():
 
 
 def test_every_trigger_is_narrated():
-    assert set(NARRATION) == set(Trigger) == set(TRANSITIONS)
+    assert set(NARRATION) == set(RunKind)
+    for narrators in NARRATION.values():
+        assert set(narrators) == set(Trigger) == set(TRANSITIONS)
