@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -12,9 +13,11 @@ from shared.keys.service import create_run_key
 from shared.models import Assistant, JsonObject, Run, Structure
 from shared.rulesets.queries import rules_in_force
 from shared.settings import Settings
+from shared.structures.queries import structures_among
 from shared.threads.queries import page_of_messages
 from worker.cancellation import CancelToken
 from worker.executors.base import (
+    CallableStructure,
     Exchange,
     InvalidConfigurationError,
     LogLine,
@@ -24,6 +27,9 @@ from worker.executors.base import (
     RunContext,
 )
 from worker.redaction import blot
+
+CallStructure = Callable[[uuid.UUID, Sequence[str]], JsonObject]
+"""Runs a structure with arguments and returns its output; raises RunStopped once the caller is to stop."""
 
 KeepLines = Callable[[Sequence[tuple[str, str]]], None]
 """Stores lines of output, each with its stream; raises RunStopped once the run is no longer the attempt's."""
@@ -55,6 +61,7 @@ class Claimed:
     rulesets: tuple[Ruleset, ...]
     history: tuple[Exchange, ...]
     structure: ClaimedStructure | None
+    callable_structures: tuple[tuple[uuid.UUID, str, str], ...]  # id, name, description
 
 
 def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
@@ -76,7 +83,14 @@ def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
         rulesets=_rulesets(session, run),
         history=_history(session, run),
         structure=None if structure is None else _claimed_structure(session, run, structure),
+        callable_structures=_callable_structures(session, run),
     )
+
+
+def _callable_structures(session: Session, run: Run) -> tuple[tuple[uuid.UUID, str, str], ...]:
+    found = structures_among(session, run.structure_ids, organization_id=run.organization_id)
+    present = (found[structure_id] for structure_id in run.structure_ids if structure_id in found)
+    return tuple((structure.id, structure.name, structure.description) for structure in present)
 
 
 def _claimed_structure(session: Session, run: Run, structure: Structure) -> ClaimedStructure:
@@ -102,9 +116,15 @@ def _history(session: Session, run: Run) -> tuple[Exchange, ...]:
     return tuple(Exchange(decode_text(one.input), decode_text(one.output)) for one in messages)
 
 
-def build_context(
-    settings: Settings, claimed: Claimed, token: CancelToken, *, keep_lines: KeepLines
-) -> RunContext:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an attempt can do for its executor."""
+
+    keep_lines: KeepLines
+    call_structure: CallStructure
+
+
+def build_context(settings: Settings, claimed: Claimed, token: CancelToken, means: Means) -> RunContext:
     """Make the executor's frozen view of a run; the worker's default model fills in for none.
 
     Raises:
@@ -123,7 +143,11 @@ def build_context(
         history=claimed.history,
         max_duration=claimed.max_duration or settings.max_duration,
         token=token,
-        program=program_of(settings, claimed.run_id, claimed.structure, keep_lines=keep_lines),
+        program=program_of(settings, claimed.run_id, claimed.structure, keep_lines=means.keep_lines),
+        structures=tuple(
+            CallableStructure(name, description, partial(means.call_structure, structure_id))
+            for structure_id, name, description in claimed.callable_structures
+        ),
         options={"echo_words_per_second": settings.echo_words_per_second},
     )
 

@@ -1,7 +1,7 @@
 """One run, from claim to outcome."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -10,23 +10,22 @@ import structlog
 from sqlalchemy.orm import Session
 
 from shared.db import OUTAGE_ERRORS, unit_of_work
-from shared.errors import LeaseLostError, RunNotFoundError, TransitionRefusedError
+from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.models import JsonObject
 from shared.runs import service, transitions
 from shared.runs.effects import follow
 from shared.runs.lifecycle import (
     TRANSITIONS,
     Reason,
-    RunStatus,
     StoppedHow,
     Trigger,
     timed_out_message,
 )
 from shared.runs.service import Success
-from shared.structures.reports import append_lines
 from shared.structures.runs import end_of_program
+from worker.calls import StructureCalls
 from worker.cancellation import RunStopped, Seat, StopReason
-from worker.context import Claimed, build_context, load_claimed
+from worker.context import Claimed, Means, build_context, load_claimed
 from worker.event_writer import EventWriter
 from worker.executors.base import (
     Executor,
@@ -41,6 +40,7 @@ from worker.executors.base import (
 from worker.executors.registry import resolve as resolve_executor
 from worker.executors.structure import make_executor as make_program_executor
 from worker.ladder import Ladder
+from worker.line_keeper import LineKeeper
 from worker.outage import persistently
 from worker.redaction import redact
 from worker.resources import Resources
@@ -178,7 +178,9 @@ class Attempt:
                 return load_claimed(session, self._run_id)
 
         claimed = self._persistently(load)
-        return build_context(self._resources.settings, claimed, self._token, keep_lines=self._keep_lines)
+        of_attempt = (self._resources, self._run_id, self._number, self._token)
+        means = Means(LineKeeper(*of_attempt).keep, StructureCalls(*of_attempt).call)
+        return build_context(self._resources.settings, claimed, self._token, means)
 
     def _executor(self, context: RunContext) -> Executor:
         if context.program is None:
@@ -193,27 +195,6 @@ class Attempt:
         patience = grace + PROGRAM_MARGIN
         share = (grace + PROGRAM_MARGIN / 2) / patience
         return Ladder(self._token, grace=patience, give_up=self._abandon, cooperative_share=share)
-
-    def _keep_lines(self, lines: Sequence[tuple[str, str]]) -> None:
-        """Store lines of a program's output.
-
-        Raises:
-            RunStopped: the run is no longer this attempt's, or PostgreSQL was away for too long.
-        """
-
-        def append() -> None:
-            with unit_of_work(self._resources.sessions) as session:
-                append_lines(session, self._run_id, lines, attempt=self._number)
-
-        try:
-            self._persistently(append)
-        except LeaseLostError as lost:
-            cancelled = lost.status == RunStatus.CANCELLED
-            self._token.cancel(StopReason.CANCELLED if cancelled else StopReason.LEASE_LOST)
-            raise RunStopped from lost
-        except OUTAGE_ERRORS as error:
-            self._token.cancel(StopReason.DATABASE_LOST)
-            raise RunStopped from error
 
     def _start(self, context: RunContext) -> bool:
         if not self._apply(Trigger.START):

@@ -179,7 +179,7 @@ def _unexplained(facts: Facts) -> Iterator[str]:
         final: dict[str, Any] = run.final or {}
         reason = (final.get("status_detail") or {}).get("reason")
         if final["status"] == RunStatus.FAILED:
-            yield f"{run.name}: FAILED, {reason}; the model of the drill does not fail"
+            yield f"{run.name}: FAILED, {reason}; what the drill runs does not fail"
         elif final["status"] == RunStatus.ERROR and not (
             reason in LOST and any(_overlaps(fault, run) for fault in facts.faults if fault.loses_worker)
         ):

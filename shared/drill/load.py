@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -9,12 +10,13 @@ from shared.drill.caller import Caller
 from shared.drill.plan import Plan, PlannedReader
 from shared.drill.readers import Now, read_to_end
 from shared.drill.record import Facts, RunRecord, Transcript
-from shared.runs.lifecycle import TERMINAL, RunStatus
+from shared.runs.lifecycle import TERMINAL, RunKind, RunStatus
 
 POLL: Final = 1.0  # seconds between two looks at a run
 LOOKS_AFTER_END: Final = 2  # looks at a run that has ended, before the last one of all
 PAGE: Final = 500  # runs of one listing
 AT_ONCE: Final = 12  # runs looked at together in the end
+WORDS_PER_SECOND: Final = 30  # of a structure
 LATE_READER: Final = PlannedReader(comes_after=0.0, leaves_after=())
 
 
@@ -27,21 +29,28 @@ class Load:
         self._facts = facts
         self._now = now
         self._mark = f"drill-{uuid.uuid4().hex[:8]}"
-        self._assistant_id = ""
+        self._subjects: dict[RunKind, str] = {}  # paths of the assistant and of the structure
         self._threads: list[str] = []
         self._submissions: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
-        """Make the assistant and the threads, and find out whether Idempotency-Key is known."""
-        answer = await self._caller.call("POST", "/assistants", json={"name": self._mark})
-        self._assistant_id = answer["assistant_id"]
+        """Make what is run and the threads, and find out whether Idempotency-Key is known."""
+        pace = [{"name": "WORDS_PER_SECOND", "value": str(WORDS_PER_SECOND)}]
+        bodies: dict[RunKind, dict[str, Any]] = {
+            RunKind.ASSISTANT: {"name": self._mark},
+            RunKind.STRUCTURE: {"name": self._mark, "env_vars": pace},
+        }
+        for kind, body in bodies.items():
+            answer = await self._caller.call("POST", f"/{kind}s", json=body)
+            self._subjects[kind] = f"/{kind}s/{answer[f'{kind}_id']}"
         for number in range(self._plan.threads):
             thread = await self._caller.call("POST", "/threads", json={"name": f"{self._mark}-{number}"})
             self._threads.append(thread["thread_id"])
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        twice = [await self._post({"input": f"{self._mark} probe"}, headers=key) for _ in range(2)]
-        self._facts.has_keys = twice[0]["assistant_run_id"] == twice[1]["assistant_run_id"]
+        probe = {"input": f"{self._mark} probe"}
+        twice = [await self._post(RunKind.ASSISTANT, probe, headers=key) for _ in range(2)]
+        self._facts.has_keys = twice[0] == twice[1]
 
     async def submit_all(self) -> None:
         """Submit every run at its time; returns when all have been accepted."""
@@ -90,26 +99,27 @@ class Load:
     async def _submit(self, record: RunRecord) -> None:
         plan = record.plan
         record.thread_id = None if plan.thread is None else self._threads[plan.thread]
-        body: dict[str, Any] = {"input": _words(f"{self._mark} {plan.number}", plan.words), "stream": True}
+        body = _body(plan.kind, _words(f"{self._mark} {plan.number}", plan.words))
         if record.thread_id:
             body["thread_id"] = record.thread_id
         with_key = bool(plan.repeats) and self._facts.has_keys
         headers = {"Idempotency-Key": f"{self._mark}-{plan.number}"} if with_key else None
         record.submitted_at = self._now()
         times = 1 + (plan.repeats if with_key else 0)
-        answers = await asyncio.gather(*(self._post(body, headers=headers) for _ in range(times)))
-        record.run_ids += [answer["assistant_run_id"] for answer in answers]
+        posts = (self._post(plan.kind, body, headers=headers) for _ in range(times))
+        record.run_ids += await asyncio.gather(*posts)
 
-    async def _post(self, body: dict[str, Any], *, headers: dict[str, str] | None) -> dict[str, Any]:
-        path = f"/assistants/{self._assistant_id}/runs"
-        return await self._caller.call("POST", path, json=body, headers=headers)
+    async def _post(self, kind: RunKind, body: dict[str, Any], *, headers: dict[str, str] | None) -> str:
+        path = f"{self._subjects[kind]}/runs"
+        answer = await self._caller.call("POST", path, json=body, headers=headers)
+        return str(answer[f"{kind}_run_id"])
 
     def _follow(self, record: RunRecord) -> None:
         for index, reader in enumerate(record.plan.readers):
             transcript = Transcript(f"reader {index + 1}")
             record.transcripts.append(transcript)
             task = asyncio.create_task(
-                read_to_end(self._caller, record.run_ids[0], transcript, plan=reader, now=self._now)
+                read_to_end(self._caller, record.path, transcript, plan=reader, now=self._now)
             )
             self._tasks.add(task)
 
@@ -117,7 +127,7 @@ class Load:
         if record.plan.cancel_after is None:
             return
         await asyncio.sleep(record.plan.cancel_after)
-        answer = await self._caller.call("POST", f"/assistant-runs/{record.run_ids[0]}/cancel", json={})
+        answer = await self._caller.call("POST", f"{record.path}/cancel", json={})
         record.cancel_answer = answer["status"]
 
     async def _watch(self, record: RunRecord) -> None:
@@ -130,7 +140,7 @@ class Load:
                 looks += 1
 
     async def _look(self, record: RunRecord) -> None:
-        run = await self._caller.call("GET", f"/assistant-runs/{record.run_ids[0]}")
+        run = await self._caller.call("GET", record.path)
         record.saw(run, self._now(), terminal=run["status"] in TERMINAL)
 
     async def _last_look(self, record: RunRecord, limit: asyncio.Semaphore) -> None:
@@ -140,25 +150,34 @@ class Load:
                 return
             transcript = Transcript("the last reader")
             record.transcripts.append(transcript)
-            await read_to_end(self._caller, record.run_ids[0], transcript, plan=LATE_READER, now=self._now)
-            path = f"/assistant-runs/{record.run_ids[0]}/events"
+            await read_to_end(self._caller, record.path, transcript, plan=LATE_READER, now=self._now)
+            path = f"{record.path}/events"
             page = await self._caller.call("GET", path, params={"limit": 1})
             record.event_count = page["total_count"]
 
     async def _list_all(self) -> None:
         listed: dict[int | None, list[str]] = {}
-        number: int | None = 1
-        while number is not None:
-            page = await self._caller.call(
-                "GET", f"/assistants/{self._assistant_id}/runs", params={"page": number, "page_size": PAGE}
-            )
-            for run in page["assistant_runs"]:
-                listed.setdefault(_number_of(run["input"]), []).append(run["status"])
-            number = page["pagination"].get("next_page")
+        for kind in RunKind:
+            async for run in self._list(kind):
+                text = " ".join(run["args"]) if kind is RunKind.STRUCTURE else run["input"]
+                listed.setdefault(_number_of(text), []).append(run["status"])
         self._facts.listed = listed
         self._facts.unended = sum(
             status not in TERMINAL for statuses in listed.values() for status in statuses
         )
+
+    async def _list(self, kind: RunKind) -> AsyncGenerator[dict[str, Any]]:
+        number: int | None = 1
+        while number is not None:
+            params = {"page": number, "page_size": PAGE}
+            page = await self._caller.call("GET", f"{self._subjects[kind]}/runs", params=params)
+            for run in page[f"{kind}_runs"]:
+                yield run
+            number = page["pagination"].get("next_page")
+
+
+def _body(kind: RunKind, text: str) -> dict[str, Any]:
+    return {"args": [text]} if kind is RunKind.STRUCTURE else {"input": text, "stream": True}
 
 
 def has_complete_receipt(run: dict[str, Any]) -> bool:

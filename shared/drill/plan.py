@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from shared.runs.lifecycle import RunKind
+
 WORDS: Final = (3, 30)  # of an ordinary run
 LONG_WORDS: Final = (60, 150)  # of one that is to live through a fault
 LONG_SHARE: Final = 0.1
 THREAD_SHARE: Final = 0.1
 KEY_SHARE: Final = 0.2
 RUNS_PER_THREAD: Final = 8
+STRUCTURE_SHARE: Final = 0.15  # runs of a structure, each a process of its own
 CANCEL_WITHIN: Final = 3.0  # seconds after a run was accepted
 RESTLESS_SHARE: Final = 0.4  # readers that leave and come back
 LEAVE_AFTER: Final = (1, 12)  # events
@@ -33,6 +36,7 @@ class PlannedRun:
 
     number: int
     at: float  # seconds after the start
+    kind: RunKind
     words: int
     thread: int | None  # the number of the thread it is on
     cancel_after: float | None  # seconds after it was accepted
@@ -94,11 +98,14 @@ def _run(
     draw: random.Random, number: int, *, at: float, threads: int, readers: int, cancels: float
 ) -> PlannedRun:
     words = draw.randint(*(LONG_WORDS if draw.random() < LONG_SHARE else WORDS))
+    kind = RunKind.STRUCTURE if draw.random() < STRUCTURE_SHARE else RunKind.ASSISTANT
+    thread = draw.randrange(threads) if draw.random() < THREAD_SHARE else None
     return PlannedRun(
         number=number,
         at=at,
+        kind=kind,
         words=words,
-        thread=draw.randrange(threads) if draw.random() < THREAD_SHARE else None,
+        thread=thread if kind is RunKind.ASSISTANT else None,
         cancel_after=draw.uniform(0, CANCEL_WITHIN) if draw.random() < cancels else None,
         repeats=draw.randint(1, 2) if draw.random() < KEY_SHARE else 0,
         readers=tuple(_reader(draw, index) for index in range(readers)),

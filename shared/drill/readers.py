@@ -16,21 +16,21 @@ from shared.drill.record import Transcript
 
 RECONNECT_PAUSE: Final = 0.2  # seconds
 CLOSE_PATIENCE: Final = 15.0  # seconds the server has to close a stream after its last event
-LAST_TYPE: Final = "AssistantRunCompleted"
+LAST_TYPE: Final = "RunCompleted"  # its end, of either kind of run
 DIGEST_BYTES: Final = 12
 
 Now = Callable[[], float]
 
 
 async def read_to_end(
-    caller: Caller, run_id: str, transcript: Transcript, *, plan: PlannedReader, now: Now
+    caller: Caller, run: str, transcript: Transcript, *, plan: PlannedReader, now: Now
 ) -> None:
-    """Follow a run to its last event, reconnecting by Last-Event-ID; the caller sets the time limit."""
+    """Follow a run, by its path, to its last event, reconnecting by Last-Event-ID; without a time limit."""
     await asyncio.sleep(plan.comes_after)
     leaves = itertools.chain(plan.leaves_after, itertools.repeat(None))
     for quota in leaves:
         try:
-            closed = await _one_connection(caller, run_id, transcript, quota=quota)
+            closed = await _one_connection(caller, run, transcript, quota=quota)
         except httpx2.TransportError:
             closed = False
         if transcript.ends:
@@ -41,10 +41,10 @@ async def read_to_end(
         await asyncio.sleep(RECONNECT_PAUSE)
 
 
-async def _one_connection(caller: Caller, run_id: str, transcript: Transcript, *, quota: int | None) -> bool:
+async def _one_connection(caller: Caller, run: str, transcript: Transcript, *, quota: int | None) -> bool:
     """Read until the server closes, or the quota is full; whether the server closed properly."""
     headers = {"Last-Event-ID": str(len(transcript.digests) - 1)} if transcript.digests else {}
-    path = f"/assistant-runs/{run_id}/events/stream"
+    path = f"{run}/events/stream"
     async with caller.http.stream("GET", path, headers=headers) as answer:
         caller.note(answer, f"GET {path}")
         if not answer.is_success:
@@ -86,6 +86,6 @@ def _take(transcript: Transcript, frame: bytes) -> None:
     transcript.digests.append(hashlib.blake2b(frame, digest_size=DIGEST_BYTES).digest())
     if LAST_TYPE.encode() in frame:
         event = orjson.loads(frame.partition(b"data:")[2])
-        if event["type"] == LAST_TYPE and event["origin"] == "SYSTEM":
+        if event["type"].endswith(LAST_TYPE) and event["origin"] == "SYSTEM":
             transcript.ends += 1
             transcript.end_status = event["payload"].get("status")

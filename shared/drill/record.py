@@ -37,6 +37,11 @@ class RunRecord:
     thread_id: str | None = None
 
     @property
+    def path(self) -> str:
+        """Where the API has the run; it must have been accepted."""
+        return f"/{self.plan.kind}-runs/{self.run_ids[0]}"
+
+    @property
     def name(self) -> str:
         """The run, for people."""
         return self.run_ids[0] if self.run_ids else f"run {self.plan.number}, not accepted"

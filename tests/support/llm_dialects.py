@@ -24,6 +24,10 @@ class Dialect(Protocol):
     def refusal(self, message: str, status: int) -> Json: ...
 
 
+ARGUMENTS = json.dumps({"args": ["from", "the", "model"]})
+"""What the OpenAI stub calls a tool with."""
+
+
 class OpenAi:
     """Chat completions."""
 
@@ -38,7 +42,12 @@ class OpenAi:
         return self._frame([{"index": 0, "delta": {"content": text}, "finish_reason": None}])
 
     def tool_call(self, name: str) -> bytes:
-        call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        call = {
+            "index": 0,
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": name, "arguments": ARGUMENTS},
+        }
         return self._frame([{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}])
 
     def ending(self, *, usage: bool) -> bytes:
@@ -141,7 +150,7 @@ class Cohere:
         return self._frame("content-delta", {"index": 0, "delta": {"message": {"content": {"text": text}}}})
 
     def tool_call(self, name: str) -> bytes:
-        call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": ARGUMENTS}}
         return self._frame("tool-call-start", {"index": 0, "delta": {"message": {"tool_calls": call}}})
 
     def ending(self, *, usage: bool) -> bytes:

@@ -70,6 +70,19 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class CallableStructure:
+    """A structure that an assistant may call as a tool.
+
+    `call` takes arguments and returns an artifact, an ErrorArtifact if the run did not succeed; it
+    raises RunStopped once the calling run is to stop.
+    """
+
+    name: str
+    description: str
+    call: Callable[[Sequence[str]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class RunContext:
     """Everything one execution needs, frozen.
 
@@ -92,6 +105,7 @@ class RunContext:
     history: tuple[Exchange, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)  # executor settings of the operator
     program: Program | None = None  # of a structure run
+    structures: tuple[CallableStructure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

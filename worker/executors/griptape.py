@@ -84,11 +84,19 @@ def _agent(context: RunContext, driver: ModelDriver, prompt: str) -> Agent:
         for ruleset in context.rulesets
     ]
     return Agent(
-        tasks=[_Question(prompt, prompt_driver=driver)],
+        tasks=[_Question(prompt, prompt_driver=driver, **_tools(context))],
         conversation_memory=memory,
         rulesets=rulesets,
         task_memory=None,  # type: ignore[arg-type]  # its default is one vector store for the whole process
     )
+
+
+def _tools(context: RunContext) -> dict[str, Any]:
+    if not context.structures:
+        return {}
+    from worker.executors.structure_tools import structure_tools  # noqa: PLC0415  # few runs need it
+
+    return {"tools": structure_tools(context.structures)}
 
 
 def _in_own_context(agent: Agent, on_event: Callable[[BaseEvent], None]) -> BaseArtifact:

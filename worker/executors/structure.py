@@ -8,7 +8,7 @@ from typing import Final
 
 from shared.settings import Settings, names_of
 from worker.executors.base import Emit, Executor, InvalidConfigurationError, Outcome, Program, RunContext
-from worker.programs.process import Limits, run_program
+from worker.structures.process import Limits, run_program
 from worker.structures.sources import Sources, prepare
 
 INHERITED: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")

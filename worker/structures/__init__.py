@@ -1,1 +1,1 @@
-"""What structure runs execute: a folder of the operator's, a callable, or the sample."""
+"""Programs of structure runs: where they come from, and their life as processes within limits."""

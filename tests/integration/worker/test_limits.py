@@ -10,7 +10,7 @@ from shared.models import Run, RunEvent
 from shared.runs import transitions
 from shared.runs.lifecycle import RunStatus, Trigger
 from worker.cancellation import CancelToken
-from worker.context import build_context, load_claimed
+from worker.context import Means, build_context, load_claimed
 from worker.reconciler import Reconciler
 
 MINUTE = timedelta(minutes=1)
@@ -84,7 +84,7 @@ def test_a_worker_stops_a_run_after_its_own_duration(settings, sessions, make_ru
     with sessions() as session:
         claimed = load_claimed(session, run.id)
     context = build_context(
-        settings.model_copy(update={"max_duration": DAY}), claimed, CancelToken(), keep_lines=list
+        settings.model_copy(update={"max_duration": DAY}), claimed, CancelToken(), Means(list, dict)
     )
     assert context.max_duration == expected
 

@@ -22,6 +22,9 @@ if os.environ.get("OBSERVED"):
 with observed:
     Agent(
         prompt_driver=OpenAiChatPromptDriver(
-            model="words-5-0", base_url=os.environ["OPENAI_BASE_URL"], api_key=os.environ["OPENAI_API_KEY"]
+            model="words-5-0",
+            base_url=os.environ["OPENAI_BASE_URL"],
+            api_key=os.environ["OPENAI_API_KEY"],
+            stream=True,
         )
     ).run(sys.argv[1])

@@ -19,7 +19,7 @@ import structlog
 from shared.runs.lifecycle import StoppedHow
 from worker.cancellation import CancelToken, RunStopped
 from worker.executors.base import Exited, InvalidConfigurationError, LogStream, WriteLines
-from worker.programs.output import Output
+from worker.structures.output import Output
 
 WARDEN: Final = Path(__file__).with_name("warden.py")
 CHUNK: Final = 256 * 1024  # bytes of one read

@@ -1,0 +1,99 @@
+"""Structures as tools: a call is a structure run of its own, which its caller waits for."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.artifacts import error_artifact, text_artifact
+from shared.db import unit_of_work
+from shared.errors import LeaseLostError, StructureNotFoundError
+from shared.keys.principal import Principal
+from shared.models import JsonObject, Run
+from shared.runs.lifecycle import HELD, TERMINAL, RunStatus
+from shared.structures.runs import StructureRunRequest, submit
+from worker.cancellation import CancelToken, RunStopped, StopReason
+from worker.outage import persistently
+from worker.resources import Resources
+
+FIRST_LOOK: Final = 0.1  # seconds; then half as long again each time
+LAST_LOOK: Final = 1.0  # seconds
+
+
+class StructureCalls:
+    """Calls structures on behalf of one attempt of a run."""
+
+    def __init__(self, resources: Resources, run_id: uuid.UUID, attempt: int, token: CancelToken) -> None:
+        self._resources = resources
+        self._run_id = run_id
+        self._attempt = attempt
+        self._token = token
+
+    def call(self, structure_id: uuid.UUID, args: Sequence[str]) -> JsonObject:
+        """Run a structure and return its output, an artifact: an ErrorArtifact if it did not succeed.
+
+        The run is a child of the caller's, and is cancelled with it.
+
+        Raises:
+            RunStopped: the calling run is to stop.
+        """
+        self._token.raise_if_cancelled()
+        try:
+            child = self._submit(structure_id, args)
+        except StructureNotFoundError as gone:
+            return error_artifact(gone.message)
+        return _output_of(self._ended(child))
+
+    def _submit(self, structure_id: uuid.UUID, args: Sequence[str]) -> uuid.UUID:
+        try:
+            with unit_of_work(self._resources.sessions) as session:
+                caller = self._lock_caller(session)
+                principal = Principal(
+                    caller.organization_id, caller.created_by, caller.id, f"assistant run {caller.id}"
+                )
+                request = StructureRunRequest(args=args, parent_run_id=caller.id)
+                return submit(session, self._resources.dispatcher, principal, structure_id, request).id
+        except LeaseLostError as lost:
+            cancelled = lost.status == RunStatus.CANCELLED
+            self._token.cancel(StopReason.CANCELLED if cancelled else StopReason.LEASE_LOST)
+            raise RunStopped from lost
+
+    def _lock_caller(self, session: Session) -> Run:
+        """The calling run, held: it cannot end before its child is there to be cancelled with it.
+
+        Raises:
+            LeaseLostError: it is no longer this attempt's.
+        """
+        run = session.scalars(
+            select(Run).where(Run.id == self._run_id).with_for_update(key_share=True)
+        ).one_or_none()
+        if run is None or run.status not in HELD or run.attempt != self._attempt:
+            raise LeaseLostError(status=None if run is None else run.status)
+        return run
+
+    def _ended(self, run_id: uuid.UUID) -> Run:
+        def read() -> Run:
+            with unit_of_work(self._resources.sessions) as session:
+                return session.get_one(Run, run_id)
+
+        pause = FIRST_LOOK
+        while True:
+            run = persistently(read, grace=self._resources.settings.database_outage_grace)
+            if run.status in TERMINAL:
+                return run
+            self._token.wait(pause)
+            self._token.raise_if_cancelled()
+            pause = min(LAST_LOOK, pause * 1.5)
+
+
+def _output_of(run: Run) -> JsonObject:
+    if run.status is not RunStatus.SUCCEEDED:
+        detail = run.status_detail or {}
+        return error_artifact(
+            f"The structure run is {run.status}: {detail.get('message', 'no reason given')}"
+        )
+    if isinstance(run.output, dict):
+        return run.output
+    return text_artifact("The structure ended without an output.")

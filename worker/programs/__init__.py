@@ -1,1 +1,0 @@
-"""Programs as child processes: within limits, their output kept, nothing of them left behind."""
