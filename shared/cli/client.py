@@ -12,6 +12,7 @@ import httpx2
 
 from shared.errors import RunyardError
 from shared.processes.ports import is_loopback
+from shared.runs.lifecycle import RunKind
 
 TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream says something every five
 RECONNECT_PAUSE: Final = 0.5  # seconds
@@ -76,6 +77,7 @@ class Client:
 
     def __init__(self, url: str, key: str, *, transport: httpx2.BaseTransport | None = None) -> None:
         self._url = url.rstrip("/")
+        self._structure_runs: set[str] = set()  # ids that turned out to be of these
         self._http = httpx2.Client(
             base_url=f"{self._url}/api",
             headers={"Authorization": f"Bearer {key}"},
@@ -113,10 +115,12 @@ class Client:
         return str(answer["assistant_run_id"])
 
     def get_run(self, run_id: str) -> dict[str, Any]:
-        return self._call("GET", f"/assistant-runs/{run_id}")
+        """A run of either kind."""
+        return self._at_run("GET", run_id)
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
-        return self._call("POST", f"/assistant-runs/{run_id}/cancel", json={})
+        """Cancel a run of either kind."""
+        return self._at_run("POST", run_id, "/cancel", json={})
 
     def cancel_runs(self, assistant_id: str, statuses: Sequence[str] | None = None) -> Iterator[str]:
         """Cancel an assistant's runs in some statuses, or all that go on; yield their ids."""
@@ -153,9 +157,27 @@ class Client:
                 raise ApiUnreachableError(self._url, reason) from reason
             time.sleep(RECONNECT_PAUSE)
 
+    def _at_run(self, method: str, run_id: str, below: str = "", **request: Any) -> dict[str, Any]:
+        """Call something of a run, of whichever kind it is; that is remembered."""
+        try:
+            return self._call(method, self._path(run_id) + below, **request)
+        except ApiRefusedError as refusal:
+            if refusal.status != HTTPStatus.NOT_FOUND or run_id in self._structure_runs:
+                raise
+            self._structure_runs.add(run_id)
+            try:
+                return self._call(method, self._path(run_id) + below, **request)
+            except ApiRefusedError:
+                self._structure_runs.discard(run_id)
+                raise refusal from None
+
+    def _path(self, run_id: str) -> str:
+        kind = RunKind.STRUCTURE if run_id in self._structure_runs else RunKind.ASSISTANT
+        return f"/{kind}-runs/{run_id}"
+
     def _stream(self, run_id: str, *, after: int) -> Iterator[Event]:
         headers = {"Last-Event-ID": str(after)} if after >= 0 else {}
-        with self._http.stream("GET", f"/assistant-runs/{run_id}/events/stream", headers=headers) as response:
+        with self._http.stream("GET", f"{self._path(run_id)}/events/stream", headers=headers) as response:
             if not response.is_success:
                 response.read()
                 raise _refusal(response)

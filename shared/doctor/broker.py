@@ -1,5 +1,6 @@
 """What is to be said of Redis, of the queue in it, and of the workers behind it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,12 +48,14 @@ def _examine(settings: Settings, client: redis.Redis) -> Broker:
     answers = Finding("Redis", Severity.OK, f"Answers; version {info['redis_version']}.")
     writes = _writes(client)
     findings = [answers, writes, _memory(info)]
+    queues = list(dict.fromkeys([settings.queue, settings.structure_queue]))
     with make_celery(settings) as celery:
         dispatcher = Dispatcher.over(settings, celery, client)
         length = dispatcher.queue_length()
         if writes.severity is Severity.OK:  # the workers' answers go through Redis
-            findings.append(_workers(celery, settings.queue))
-    findings.append(Finding("Queue", Severity.OK, f"{length} messages wait in {settings.queue!r}."))
+            findings += _workers(celery, queues)
+    where = " and ".join(map(repr, queues))
+    findings.append(Finding("Queue", Severity.OK, f"{length} messages wait in {where}."))
     return Broker(findings, length)
 
 
@@ -79,11 +82,15 @@ def _memory(info: dict[str, Any]) -> Finding:
     return Finding("Redis memory", Severity.OK, seen)
 
 
-def _workers(celery: Celery, queue: str) -> Finding:
+def _workers(celery: Celery, queues: Sequence[str]) -> list[Finding]:
     taken = celery.control.inspect(timeout=ANSWER_WITHIN).active_queues() or {}
     if not taken:
         advice = "Start `runyard worker`; one that is there has lost Redis, or hangs: see its log."
-        return Finding("Workers", Severity.WARNING, f"None answers within {ANSWER_WITHIN:g} s.", advice)
+        return [Finding("Workers", Severity.WARNING, f"None answers within {ANSWER_WITHIN:g} s.", advice)]
+    return [_takers(taken, queue) for queue in queues]
+
+
+def _takers(taken: Mapping[str, Any], queue: str) -> Finding:
     takers = [name for name, queues in taken.items() if queue in {one["name"] for one in queues}]
     seen = f"{len(taken)} answer, {len(takers)} take from {queue!r}: {', '.join(sorted(taken))}."
     if not takers:

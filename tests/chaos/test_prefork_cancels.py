@@ -1,12 +1,13 @@
 """Promise 5 in child processes: what does not stop is killed with its process."""
 
+import uuid
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.support.cancels import GRACE, MARGIN, STUBBORN, cancel, check_slots, start_stubborn
-from tests.support.faults import lives
+from tests.support.faults import lives, with_argument
 from tests.support.invariants import check_runs, holder_of, read_events, read_row
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
@@ -50,3 +51,21 @@ def test_work_that_does_not_stop_is_stopped_or_killed(
     check_slots(stack, CHILDREN)
     assert read_events(database_url, stubborn) == said
     check_runs(database_url, [stubborn, sibling])
+
+
+@pytest.mark.usefixtures("prefork")
+def test_a_program_is_killed_with_all_it_has_started(broken_stack: Stack, database_url: str) -> None:
+    """Promise 5, of a structure run: its program ends, and the child that it ran in goes on."""
+    client, mark = broken_stack.client, uuid.uuid4().hex
+    pace = [{"name": "WORDS_PER_SECOND", "value": "1"}]
+    structure = client.post("/api/structures", json={"name": "slow", "env_vars": pace}).json()
+    answer = client.post(
+        f"/api/structures/{structure['structure_id']}/runs", json={"args": [mark, "word " * 100]}
+    )
+    run_id = answer.json()["structure_run_id"]
+    child = holder_of(database_url, run_id)
+    wait_until(lambda: with_argument(mark), timeout=20, what="the program")
+    assert client.post(f"/api/structure-runs/{run_id}/cancel").json()["status"] == "CANCELLED"
+    wait_until(lambda: not with_argument(mark), timeout=GRACE + MARGIN, what="the program to be gone")
+    assert lives(child)
+    check_runs(database_url, [run_id])

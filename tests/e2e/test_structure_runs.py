@@ -8,6 +8,7 @@ import httpx2
 import psutil
 import pytest
 
+from tests.support.faults import with_argument
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
@@ -50,15 +51,6 @@ def ended(read):
 @pytest.fixture
 def logs(stack):
     return lambda run_id: stack.client.get(f"/api/structure-runs/{run_id}/logs").json()["logs"]
-
-
-def processes(mark):
-    """The processes that have a mark in their command line."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline", "status"])
-        if mark in str(process.info["cmdline"]) and process.info["status"] != psutil.STATUS_ZOMBIE
-    ]
 
 
 def test_a_program_gets_its_arguments_and_its_environment(begin, ended, logs):
@@ -107,10 +99,10 @@ def test_promise_5_nothing_of_a_cancelled_program_is_left(stack, begin, read, lo
         mark,
     )
     wait_until(lambda: logs(run_id) == ["ready"], timeout=30, what="the program to be ready")
-    assert len(processes(mark)) >= 4
+    assert len(with_argument(mark)) >= 4
     cancelled = time.monotonic()
     assert stack.client.post(f"/api/structure-runs/{run_id}/cancel").json()["status"] == "CANCELLED"
-    wait_until(lambda: not processes(mark), timeout=GRACE + 3, what="every process to be gone")
+    wait_until(lambda: not with_argument(mark), timeout=GRACE + 3, what="every process to be gone")
     assert time.monotonic() - cancelled < GRACE + 1
     receipt = wait_until(
         lambda: (detail := read(run_id)["status_detail"])["stopped_at"] and detail,
@@ -118,6 +110,12 @@ def test_promise_5_nothing_of_a_cancelled_program_is_left(stack, begin, read, lo
         what="a receipt",
     )
     assert receipt["stopped_how"] == "killed"
+
+
+@pytest.fixture
+def workers(stack):
+    """The worker processes."""
+    return lambda: [one.pid for one in psutil.Process(stack.file["pids"]["worker"]).children()]
 
 
 MISCHIEF = {
@@ -139,16 +137,16 @@ MISCHIEF = {
 
 
 @pytest.mark.parametrize("what", MISCHIEF)
-def test_a_program_that_misbehaves_harms_nobody_else(stack, begin, ended, logs, what):
+def test_a_program_that_misbehaves_harms_nobody_else(stack, begin, ended, logs, workers, what):
     source, said = MISCHIEF[what]
-    worker = {process.pid for process in stack.children("worker")}
+    worker = set(workers())
     neighbour = stack.create_run(input="a neighbour " * 50)
     run_id = begin(source)
     run = ended(run_id)
     assert any(word in run["status_detail"]["message"] for word in said), run["status_detail"]
     assert run["status"] == ("SUCCEEDED" if said == {"ended"} else "FAILED")
     assert stack.wait_for(neighbour)["status"] == "SUCCEEDED"
-    assert worker <= {process.pid for process in stack.children("worker")}
+    assert worker == set(workers())
     assert sum(map(len, logs(run_id))) < 2_000_000
 
 

@@ -26,6 +26,15 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
+def with_argument(mark: str) -> list[psutil.Process]:
+    """The living processes that have a text in their command line."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "status"])
+        if mark in str(process.info["cmdline"]) and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
 def family(pid: int) -> list[psutil.Process]:
     """A process and all below it."""
     parent = psutil.Process(pid)

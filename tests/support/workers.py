@@ -45,7 +45,8 @@ def running_worker(
         env: its whole environment, but for where the servers are.
     """
     command = [sys.executable, "-P", "-m", "worker", f"--processes={processes}", *options]
-    urls = {f"RUNYARD_{name.upper()}": stack.file[name] for name in ("database_url", "redis_url")}
+    names = ("database_url", "redis_url", "api_url")
+    urls = {f"RUNYARD_{name.upper()}": stack.file[name] for name in names}
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command, env={**env, **urls}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

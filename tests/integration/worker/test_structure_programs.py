@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from shared.runs.lifecycle import StoppedHow
+from tests.support.faults import with_argument
 from tests.support.waiting import wait_until
 from worker.cancellation import CancelToken, RunStopped, StopReason
 from worker.executors.base import InvalidConfigurationError
@@ -39,15 +40,7 @@ def mark():
     """An argument that all processes of a test have; none of them may be left."""
     mark = uuid.uuid4().hex
     yield mark
-    assert alive(mark) == []
-
-
-def alive(mark):
-    return [
-        process
-        for process in psutil.process_iter(["cmdline", "status"])
-        if mark in str(process.info["cmdline"]) and process.info["status"] != psutil.STATUS_ZOMBIE
-    ]
+    assert with_argument(mark) == []
 
 
 @pytest.fixture
@@ -105,7 +98,7 @@ def test_a_line_is_handed_on_while_it_runs(run, mark):
     alive_at_line = []
     run(
         "import time; print('a', flush=True); time.sleep(0.5)",
-        write_lines=lambda _: alive_at_line.append(alive(mark)),
+        write_lines=lambda _: alive_at_line.append(with_argument(mark)),
     )
     assert alive_at_line[0]
 
@@ -144,13 +137,13 @@ def test_promise_5_one_that_ignores_the_request_is_killed_with_all_it_has_starte
         run(STUBBORN, token=token, write_lines=cancel)
     assert stopped.value.how is StoppedHow.KILLED
     assert GRACE <= time.monotonic() - asked[0] < GRACE + 1
-    assert alive(mark) == []
+    assert with_argument(mark) == []
 
 
 def test_what_it_leaves_behind_goes_with_it(run, mark):
     ended, _ = run("import os, time\nif not os.fork():\n    os.setsid()\n    time.sleep(60)")
     assert ended.exit_code == 0
-    assert alive(mark) == []
+    assert with_argument(mark) == []
 
 
 def test_a_fork_bomb_is_ended(run):
@@ -209,9 +202,9 @@ def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
     ) as process:
         assert process.stdout
         assert b"ready" in process.stdout.readline()
-        assert len(alive(mark)) >= 5
+        assert len(with_argument(mark)) >= 5
         process.send_signal(signal.SIGKILL)
-        wait_until(lambda: not alive(mark), timeout=3, what="all of it to be gone")
+        wait_until(lambda: not with_argument(mark), timeout=3, what="all of it to be gone")
 
 
 def test_one_whose_output_cannot_be_kept_is_ended(run, mark):
@@ -220,7 +213,7 @@ def test_one_whose_output_cannot_be_kept_is_ended(run, mark):
 
     with pytest.raises(LookupError):
         run("import time; print('a', flush=True); time.sleep(60)", write_lines=refuse)
-    wait_until(lambda: not alive(mark), timeout=3, what="all of it to be gone")
+    wait_until(lambda: not with_argument(mark), timeout=3, what="all of it to be gone")
 
 
 def test_a_command_that_is_not_there_is_a_matter_of_configuration(tmp_path):

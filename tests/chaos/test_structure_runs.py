@@ -1,0 +1,75 @@
+"""Structure runs whose worker dies or is drained: the same promises."""
+
+import uuid
+
+import pytest
+
+from tests.support.faults import kill, with_argument
+from tests.support.invariants import check_runs, holder_of, read_events, read_row
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def begin(broken_stack, workers):
+    """Begin a run of the sample that says so many words in so many seconds."""
+
+    def begin(mark, words, seconds):
+        pace = [{"name": "WORDS_PER_SECOND", "value": str(words / seconds)}]
+        structure = broken_stack.client.post("/api/structures", json={"name": "sample", "env_vars": pace})
+        url = f"/api/structures/{structure.json()['structure_id']}/runs"
+        answer = broken_stack.client.post(url, json={"args": [mark, "word " * (words - 1)]})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["structure_run_id"]
+
+    return begin
+
+
+@pytest.fixture
+def ended(broken_stack):
+    def ended(run_id):
+        url = f"/api/structure-runs/{run_id}"
+        return wait_until(
+            lambda: (run := broken_stack.client.get(url).json())["completed_at"] and run,
+            timeout=60,
+            what=f"{run_id} to end",
+        )
+
+    return ended
+
+
+def test_promise_3_a_killed_worker_takes_its_program_along_and_another_begins_anew(
+    broken_stack, database_url, begin, ended
+):
+    """Promise 3: at most `max_attempts` times, and only one attempt can write."""
+    mark = uuid.uuid4().hex
+    run_id = begin(mark, words=40, seconds=4)
+    holder = holder_of(database_url, run_id)
+    first = wait_until(lambda: with_argument(mark), timeout=20, what="the program")
+    kill(holder)
+    wait_until(lambda: not any(one.is_running() for one in first), timeout=3, what="the program to be gone")
+    run = ended(run_id)
+    assert (run["status"], len(run["output"]["value"].split())) == ("SUCCEEDED", 40)
+    row = read_row(database_url, run_id)
+    assert (row["attempt"], row["losses"]) == (2, 1)
+    types = [kind for kind, _ in read_events(database_url, run_id)]
+    assert types.count("FinishStructureRunEvent") == 1
+    assert types[-1] == "StructureRunCompleted"
+    check_runs(database_url, [run_id])
+
+
+def test_promise_6_a_drained_worker_gives_its_program_back_uncharged(
+    broken_stack, database_url, begin, ended, new_worker
+):
+    """Promise 6: a deploy burns no attempt; the program is begun anew by the next worker."""
+    mark = uuid.uuid4().hex
+    run_id = begin(mark, words=40, seconds=8)
+    holder = holder_of(database_url, run_id)
+    first = wait_until(lambda: with_argument(mark), timeout=20, what="the program")
+    holder.terminate()
+    run = ended(run_id)
+    assert run["status"] == "SUCCEEDED"
+    assert read_row(database_url, run_id)["losses"] == 0
+    assert not any(one.is_running() for one in first)
+    check_runs(database_url, [run_id])

@@ -1,0 +1,89 @@
+"""The generated client: structures, their deployments, their runs and what these report."""
+
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def structure(new):
+    return new("structure", name="Tralfamadore", description="Of this test")
+
+
+@pytest.fixture
+def run(api, structure):
+    body = api.body("create_structure_run", args=["Poo-tee-weet?"])
+    return api.call("create_structure_run", structure.structure_id, body=body)
+
+
+@pytest.fixture
+def ended(api, run):
+    deadline = time.monotonic() + 60
+    while (read := api.call("get_structure_run", run.structure_run_id)).completed_at is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return read
+
+
+def test_a_structure_is_typed(api, structure):
+    assert isinstance(structure.code, api.models.StructureCodeType2)
+    assert structure.env_vars == []
+    read = api.call("get_structure", structure.structure_id)
+    assert read.to_dict() == structure.to_dict()
+    changed = api.call(
+        "update_structure", structure.structure_id, body=api.body("update_structure", name="Ilium")
+    )
+    assert (changed.name, changed.description) == ("Ilium", "Of this test")
+    listed = api.call("list_structures", page_size=5).structures
+    assert structure.structure_id in [each.structure_id for each in listed]
+    api.call("delete_structure", structure.structure_id)
+    api.refused(404, "get_structure", structure.structure_id)
+
+
+def test_deployments_are_typed(api, structure):
+    """What a client does before it runs a structure: look for SUCCEEDED in its latest deployment."""
+    latest = api.call("get_deployment", structure.latest_deployment_id)
+    assert latest.status == api.models.DeploymentStatus.SUCCEEDED
+    body = api.body("create_structure_deployment", force=True)
+    made = api.call("create_structure_deployment", structure.structure_id, body=body)
+    listed = api.call("list_structure_deployments", structure.structure_id).deployments
+    assert made.deployment_id in [each.deployment_id for each in listed]
+
+
+def test_a_run_is_typed_to_its_end(api, structure, run, ended):
+    assert run.args == ["Poo-tee-weet?"]
+    assert ended.status == api.models.StructureRunStatus.SUCCEEDED
+    assert ended.output["value"] == "Poo-tee-weet?"
+    assert ended.output_timestamp > 1_700_000_000
+    (listed,) = api.call("list_structure_runs", structure.structure_id).structure_runs
+    assert listed.to_dict() == ended.to_dict()
+    again = api.call("cancel_structure_run", run.structure_run_id)
+    assert again.status == api.models.StructureRunStatus.SUCCEEDED
+
+
+def test_its_output_and_its_events_are_typed(api, run, ended):
+    assert api.call("list_structure_run_logs", run.structure_run_id).logs == ["Poo-tee-weet?"]
+    events = api.call("list_events", run.structure_run_id).events
+    assert [each.type_ for each in events] == [
+        "StructureRunQueued",
+        "StructureRunStarting",
+        "StructureRunRunning",
+        "FinishStructureRunEvent",
+        "StructureRunCompleted",
+    ]
+    assert {each.structure_run_id for each in events} == {run.structure_run_id}
+    assert api.call("get_event", events[0].event_id).type_ == "StructureRunQueued"
+    assert "StructureRunCompleted" in api.call_text("get_structure_run_events_sse", run.structure_run_id)
+
+
+def test_events_are_posted(api, structure):
+    body = api.body("create_structure_run", args=[], execution="external")
+    run = api.call("create_structure_run", structure.structure_id, body=body)
+    event = {"type": "Mine", "timestamp": 1.5, "payload": {"so": "it goes"}}
+    posted = api.models.CreateEventsRequestContent.from_dict({"events": [event]})
+    api.call("create_events", run.structure_run_id, body=posted)
+    last = api.call("list_events", run.structure_run_id).events[-1]
+    assert (last.type_, last.origin, last.payload) == ("Mine", "USER", {"so": "it goes"})
+    api.call("cancel_structure_run", run.structure_run_id)

@@ -1,0 +1,260 @@
+"""One attempt of a structure run, on the real database, with real programs."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from shared.db import unit_of_work
+from shared.errors import ConflictError
+from shared.keys.principal import Principal, RunAttempt
+from shared.keys.service import create_run_key, find_principal
+from shared.models import ApiKey, Run
+from shared.runs import transitions
+from shared.runs.effects import cancel_by
+from shared.runs.lifecycle import RunStatus, StoppedHow, Trigger
+from shared.structures.reports import Report, post_events, read_lines
+from tests.support.waiting import wait_until
+from worker import resources as worker_resources
+from worker.cancellation import CancelToken, StopReason
+from worker.execution import Ending, execute
+
+FINISH = "FinishStructureRunEvent"
+
+
+class FakeSeat:
+    """A seat in no pool."""
+
+    last_resort = StoppedHow.ABANDONED
+
+    def __init__(self):
+        self.token = CancelToken()
+
+    def abandon(self):
+        raise AssertionError
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A directory of structures: one that executes its first argument, and some that cannot be."""
+    for name, config, source in (
+        ("source", "run: {main_file: main.py}", "import sys\nexec(sys.argv[1])"),
+        ("no-main", "run: {}", ""),
+        ("outside", "run: {main_file: ../source/main.py}", ""),
+        ("other", "runtime: node\nrun: {main_file: main.py}", ""),
+        ("no-mapping", "[]", ""),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "structure_config.yaml").write_text(config)
+        (folder / "main.py").write_text(source)
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def setting_overrides(folders):
+    return {
+        "cancel_grace": timedelta(seconds=1),
+        "heartbeat": timedelta(milliseconds=200),
+        "structures_dir": folders,
+        "structure_callables": "json:dumps",
+    }
+
+
+@pytest.fixture
+def resources(committed_settings):
+    made = worker_resources.make(committed_settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def read(committed_sessions):
+    def read(run):
+        with unit_of_work(committed_sessions) as session:
+            return session.get_one(Run, run.id)
+
+    return read
+
+
+@pytest.fixture
+def lines(committed_sessions):
+    def lines(run):
+        with unit_of_work(committed_sessions) as session:
+            return list(read_lines(session, session.get_one(Run, run.id), offset=0, limit=100).lines)
+
+    return lines
+
+
+@pytest.fixture
+def make(factories, committed_sessions):
+    """A run of code; of the folder that executes its first argument unless other code is given."""
+
+    def make(*args, default=None, code=None, structure=None, **request):
+        code = code or {"default": {"folder": "source"} if default is None else default}
+        made = factories.structure(code=code, **(structure or {}))
+        return factories.structure_run(structure=made, args=list(args), **request)
+
+    return make
+
+
+@pytest.fixture
+def attempt(resources):
+    return lambda run, seat=None: execute(resources, run.id, 1, seat or FakeSeat())
+
+
+def test_exit_code_0_is_a_success_with_its_output_kept(make, attempt, read, lines):
+    run = make("print('one'); print('two')")
+    assert attempt(run) is Ending.SUCCEEDED
+    after = read(run)
+    assert (after.status, after.status_detail["exit_code"]) == (RunStatus.SUCCEEDED, 0)
+    assert lines(run) == ["one", "two"]
+
+
+def test_another_exit_code_is_a_failure(make, attempt, read, lines):
+    run = make("raise SystemExit('no')")
+    assert attempt(run) is Ending.FAILED
+    assert read(run).status_detail == {
+        "reason": "StructureFailed",
+        "message": "The program exited with code 1.",
+        "exit_code": 1,
+    }
+    assert lines(run) == ["no"]
+
+
+@pytest.mark.parametrize(
+    ("default", "said"),
+    [
+        ({"folder": "missing"}, "no folder 'missing'"),
+        ({"folder": "empty"}, "holds no structure_config.yaml"),
+        ({"folder": "no-main"}, "main_file"),
+        ({"folder": "outside"}, "no file '../source/main.py'"),
+        ({"folder": "other"}, "runtime 'node'"),
+        ({"folder": "no-mapping"}, "no mapping"),
+        ({"callable": "os:system"}, "not among the callables"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_executed_is_an_error_that_says_why(make, attempt, read, default, said):
+    run = make(default=default)
+    assert attempt(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
+    assert said in after.status_detail["message"]
+
+
+def test_code_of_elsewhere_and_secrets_of_elsewhere_are_errors_that_say_so(make, attempt, read):
+    data_lake = make(code={"data_lake": {"bucket_id": "b", "asset_path": "p"}})
+    secret = make("", env_vars=[{"name": "A", "value": "id", "source": "secret_ref"}])
+    for run, said in ((data_lake, "not executed here"), (secret, "secrets are not kept here")):
+        assert attempt(run) is Ending.BROKEN
+        assert said in read(run).status_detail["message"]
+
+
+def test_values_of_secret_variables_do_not_show_in_the_output(make, attempt, lines):
+    secrets = [{"name": "MY_TOKEN", "value": "hush-hush-hush"}]
+    run = make("import os; print('it is', os.environ['MY_TOKEN'])", structure={"env_vars": secrets})
+    attempt(run)
+    assert lines(run) == ["it is [MY_TOKEN]"]
+
+
+def test_the_runs_own_variables_override_the_structures(make, attempt, lines):
+    run = make(
+        "import os; print(os.environ['A'])",
+        structure={"env_vars": [{"name": "A", "value": "structure"}]},
+        env_vars=[{"name": "A", "value": "run"}],
+    )
+    attempt(run)
+    assert lines(run) == ["run"]
+
+
+def test_the_key_is_good_for_its_attempt_alone(committed_sessions, factories):
+    """Promise 3: only one attempt can write, also over the API."""
+    run = factories.structure_run(status=RunStatus.RUNNING)
+    with unit_of_work(committed_sessions) as session:
+        secret = create_run_key(session, session.get_one(Run, run.id))
+        assert find_principal(session, secret).run == RunAttempt(run.id, 1)
+        transitions.apply(session, run.id, Trigger.REQUEUE, attempt=1)
+        assert find_principal(session, secret) is None
+        transitions.claim(session, run.id, attempt=2, worker="w", lease_ttl=timedelta(seconds=9))
+        assert find_principal(session, secret) is None
+
+
+def test_a_key_that_is_still_cached_writes_nothing_once_its_attempt_is_over(
+    committed_sessions, factories, dispatcher
+):
+    """Promise 3: the fence does not trust the cache of keys."""
+    run = factories.structure_run(status=RunStatus.RUNNING)
+    stale = Principal(run.organization_id, run.created_by, run.id, "x", RunAttempt(run.id, 1))
+    with unit_of_work(committed_sessions) as session:
+        transitions.apply(session, run.id, Trigger.REQUEUE, attempt=1)
+        transitions.claim(session, run.id, attempt=2, worker="w", lease_ttl=timedelta(seconds=9))
+    report = Report(FINISH, {"output_task_output": {"type": "TextArtifact", "value": "late"}})
+    with pytest.raises(ConflictError), unit_of_work(committed_sessions) as session:
+        post_events(session, dispatcher, stale, run.id, [report])
+    with unit_of_work(committed_sessions) as session:
+        assert session.get_one(Run, run.id).output is None
+
+
+def test_an_ended_run_has_no_key(make, attempt, committed_sessions):
+    run = make("")
+    attempt(run)
+    with unit_of_work(committed_sessions) as session:
+        assert session.query(ApiKey).filter(ApiKey.run_id.isnot(None)).count() == 0
+
+
+@pytest.fixture
+def in_thread(attempt):
+    """Execute a run in a thread."""
+    threads = []
+
+    def start(run, seat):
+        endings = []
+        thread = threading.Thread(target=lambda: endings.append(attempt(run, seat)))
+        thread.start()
+        threads.append(thread)
+
+        def join():
+            thread.join(15)
+            return endings[0]
+
+        return join
+
+    yield start
+    for thread in threads:
+        thread.join(15)
+
+
+FOREVER = "print('on', flush=True); import time; time.sleep(60)"
+STUBBORN = f"import signal; signal.signal(15, signal.SIG_IGN); {FOREVER}"
+
+
+@pytest.mark.parametrize(("source", "how"), [(FOREVER, "cooperative"), (STUBBORN, "killed")])
+def test_a_cancel_stops_the_program_and_the_receipt_says_how(
+    make, in_thread, read, lines, committed_sessions, dispatcher, source, how
+):
+    """The worker finds out by its heartbeat: the revoke is sent nowhere."""
+    run, seat = make(source), FakeSeat()
+    join = in_thread(run, seat)
+    wait_until(lambda: lines(run), timeout=15, what="the program to be on")
+    with unit_of_work(committed_sessions) as session:
+        cancel_by(session, dispatcher, run.id, requested_by="me")
+    assert join() is Ending.CANCELLED
+    assert read(run).status_detail["stopped_how"] == how
+
+
+def test_a_drained_worker_gives_the_run_back_without_its_output(make, in_thread, read, lines):
+    run, seat = make(FOREVER), FakeSeat()
+    join = in_thread(run, seat)
+    wait_until(lambda: lines(run), timeout=15, what="the program to be on")
+    seat.token.cancel(StopReason.DRAINED)
+    assert join() is Ending.REQUEUED
+    after = read(run)
+    assert (after.status, after.losses, after.output) == (RunStatus.QUEUED, 0, None)
+
+
+def test_one_that_takes_too_long_is_ended(make, in_thread, read):
+    run, seat = make(FOREVER, limits={"max_duration": timedelta(seconds=1)}), FakeSeat()
+    assert in_thread(run, seat)() is Ending.BROKEN
+    assert read(run).status_detail["reason"] == "TimedOut"
