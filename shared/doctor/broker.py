@@ -87,13 +87,14 @@ def _workers(celery: Celery, queues: Sequence[str]) -> list[Finding]:
     if not taken:
         advice = "Start `runyard worker`; one that is there has lost Redis, or hangs: see its log."
         return [Finding("Workers", Severity.WARNING, f"None answers within {ANSWER_WITHIN:g} s.", advice)]
-    return [_takers(taken, queue) for queue in queues]
+    names = ("Workers", "Structure workers")
+    return [_takers(name, taken, queue) for name, queue in zip(names, queues, strict=False)]
 
 
-def _takers(taken: Mapping[str, Any], queue: str) -> Finding:
+def _takers(title: str, taken: Mapping[str, Any], queue: str) -> Finding:
     takers = [name for name, queues in taken.items() if queue in {one["name"] for one in queues}]
     seen = f"{len(taken)} answer, {len(takers)} take from {queue!r}: {', '.join(sorted(taken))}."
     if not takers:
         advice = f"New runs are sent to {queue!r}: name it in RUNYARD_QUEUES of a worker."
-        return Finding("Workers", Severity.WARNING, seen, advice)
-    return Finding("Workers", Severity.OK, seen)
+        return Finding(title, Severity.WARNING, seen, advice)
+    return Finding(title, Severity.OK, seen)

@@ -121,3 +121,5 @@ def test_a_running_development_is_found_and_well(stack):
     elsewhere = look(RUNYARD_QUEUE="elsewhere")["Workers"]
     assert elsewhere["severity"] == "warning"
     assert "RUNYARD_QUEUES" in elsewhere["advice"]
+    nowhere = look(RUNYARD_STRUCTURE_QUEUE="nowhere")
+    assert (nowhere["Workers"]["severity"], nowhere["Structure workers"]["severity"]) == ("ok", "warning")
