@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, health
 from api.griptape.errors import render
 from api.griptape.router import router as griptape_router
 from api.middleware import BodyLimit, NormalPaths, RequestLog
 from api.resources import open_resources
+from api.watsonx import errors as watsonx_errors
+from api.watsonx.app import PREFIXES, create_watsonx
 from shared.settings import Settings
 
 DESCRIPTION = """
@@ -40,15 +43,29 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # `NormalPaths` has seen to it, without a second request
         redoc_url=None,
         middleware=[
-            Middleware(RequestLog, render=render),
+            Middleware(RequestLog, render=render_by_path),
             Middleware(NormalPaths),
-            Middleware(BodyLimit, limit=settings.max_body_bytes, render=render),
+            Middleware(BodyLimit, limit=settings.max_body_bytes, render=render_by_path),
         ],
     )
     errors.install(app, render)
     app.include_router(health.router)
     app.include_router(griptape_router)
+    watsonx = create_watsonx()
+    watsonx.state = app.state
+    for prefix in PREFIXES:
+        app.mount(prefix, watsonx)
     return app
+
+
+def render_by_path(problem: errors.Problem) -> ASGIApp:
+    """Answer with a problem in the dialect of the path that was asked for."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        is_watsonx = any(scope["path"].startswith(f"{prefix}/") for prefix in PREFIXES)
+        await (watsonx_errors.render if is_watsonx else render)(problem)(scope, receive, send)
+
+    return answer
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import TOO_LARGE, Render, internal_error, too_large
+from api.errors import TOO_LARGE, Problem, internal_error, too_large
 
 REQUEST_ID: Final = "x-request-id"
 PROBES: Final = "/health/"
@@ -44,7 +44,7 @@ class NormalPaths:
 class BodyLimit:
     """Refuses a body that is too large: by its announced length, or as soon as it has grown too long."""
 
-    def __init__(self, app: ASGIApp, *, limit: int, render: Render) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, render: Callable[[Problem], ASGIApp]) -> None:
         self._app = app
         self._limit = limit
         self._render = render
@@ -79,7 +79,7 @@ class BodyLimit:
 class RequestLog:
     """Gives every request an id, logs its end, and turns what nobody caught into a plain 500."""
 
-    def __init__(self, app: ASGIApp, *, render: Render) -> None:
+    def __init__(self, app: ASGIApp, *, render: Callable[[Problem], ASGIApp]) -> None:
         self._app = app
         self._render = render
 

@@ -60,6 +60,7 @@ class Claimed:
     max_duration: timedelta | None  # as the run itself says
     rulesets: tuple[Ruleset, ...]
     history: tuple[Exchange, ...]
+    llm_params: JsonObject
     structure: ClaimedStructure | None
     callable_structures: tuple[tuple[uuid.UUID, str, str], ...]  # id, name, description
 
@@ -82,6 +83,7 @@ def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
         max_duration=run.max_duration,
         rulesets=_rulesets(session, run),
         history=_history(session, run),
+        llm_params=run.llm_params or {},
         structure=None if structure is None else _claimed_structure(session, run, structure),
         callable_structures=_callable_structures(session, run),
     )
@@ -143,6 +145,7 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken, mean
         history=claimed.history,
         max_duration=claimed.max_duration or settings.max_duration,
         token=token,
+        llm_params=claimed.llm_params,
         program=program_of(settings, claimed.run_id, claimed.structure, keep_lines=means.keep_lines),
         structures=tuple(
             CallableStructure(name, description, partial(means.call_structure, structure_id))

@@ -223,8 +223,8 @@ class Attempt:
 
     def _finish(self, result: Outcome | _Stopped | _Misconfigured) -> None:
         match result:
-            case Succeeded(output, prompt):
-                self._succeed(Success(prompt=prompt, output=output, usage=self._usage.total()))
+            case Succeeded(output, prompt, detail):
+                self._succeed(Success(prompt, output, self._usage.total(), detail))
             case Failed(message, reason):
                 self._fail(reason, message)
             case Exited(exit_code, message):

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from api.dependencies import MemberDep, PrincipalDep, SessionDep
 from api.griptape.account_schemas import KeyCreate, KeyList, KeyUpdate, KeyView, NewKeyView
 from api.griptape.errors import documented
-from api.griptape.fields import ApiKeyId, OrganizationId, UserId
 from api.griptape.pagination import PageDep, PageQuery, Pagination
 from api.idempotency import OnceDep
+from api.path_ids import ApiKeyId, OrganizationId, UserId
 from api.routing import KeyedRoute
 from shared.errors import ConflictError
 from shared.keys import queries, service

@@ -9,9 +9,9 @@ from api.dependencies import PrincipalDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.assistant_schemas import AssistantCreate, AssistantList, AssistantUpdate, AssistantView
 from api.griptape.errors import documented
-from api.griptape.fields import AssistantId
 from api.griptape.pagination import PageDep, Pagination
 from api.idempotency import OnceDep
+from api.path_ids import AssistantId
 from api.routing import KeyedRoute
 from shared.assistants import queries, service
 from shared.models import Assistant

@@ -9,9 +9,10 @@ from pydantic import BeforeValidator
 from api.dependencies import PrincipalDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
-from api.griptape.fields import DeploymentId, StructureId, split
+from api.griptape.fields import split
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.structure_schemas import DeploymentCreate, DeploymentList, DeploymentView
+from api.path_ids import DeploymentId, StructureId
 from api.routing import KeyedRoute
 from shared.models import Deployment, DeploymentStatus
 from shared.structures import queries, service

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from api.dependencies import HubDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.event_schemas import ID_FIELDS, EventPage, EventView, encode, shown
-from api.griptape.fields import MAX_NUMBER, EventId, RunId, at_most, whole
+from api.griptape.fields import MAX_NUMBER, at_most, whole
+from api.path_ids import EventId, RunId
 from api.responses import JsonResponse
 from api.routing import KeyedRoute
 from api.sse import EventStream

@@ -7,7 +7,6 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import Path
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,57 +18,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from shared.errors import (
-    ApiKeyNotFoundError,
-    AssistantNotFoundError,
-    DeploymentNotFoundError,
-    EventNotFoundError,
-    MessageNotFoundError,
-    NotFoundError,
-    OrganizationNotFoundError,
-    RuleNotFoundError,
-    RulesetNotFoundError,
-    RunNotFoundError,
-    StructureNotFoundError,
-    ThreadNotFoundError,
-    UserNotFoundError,
-)
 from shared.instants import rfc3339
 
 MAX_NUMBER: Final = 2_147_483_647
 """The largest number a query may carry; PostgreSQL counts events with as many bits."""
 
-MAX_ECHO: Final = 80  # characters of a malformed id that an answer repeats
-
 _DECIMAL: Final = re.compile(r"\d{1,9}(\.\d*)?", re.ASCII)
 _WHOLE: Final = re.compile(r"(\d+)(\.0*)?", re.ASCII)
-
-
-def _id_or(error: type[NotFoundError]) -> BeforeValidator:
-    """Read an id from a path; what is no id at all is as unknown as any other."""
-
-    def read(value: Any) -> uuid.UUID:
-        try:
-            return uuid.UUID(value)
-        except ValueError:
-            raise error(value[:MAX_ECHO]) from None
-
-    return BeforeValidator(read)
-
-
-AssistantId = Annotated[uuid.UUID, _id_or(AssistantNotFoundError), Path()]
-StructureId = Annotated[uuid.UUID, _id_or(StructureNotFoundError), Path()]
-StructureRunId = Annotated[uuid.UUID, _id_or(RunNotFoundError), Path()]
-DeploymentId = Annotated[uuid.UUID, _id_or(DeploymentNotFoundError), Path()]
-RunId = Annotated[uuid.UUID, _id_or(RunNotFoundError), Path()]
-EventId = Annotated[uuid.UUID, _id_or(EventNotFoundError), Path()]
-ThreadId = Annotated[uuid.UUID, _id_or(ThreadNotFoundError), Path()]
-MessageId = Annotated[uuid.UUID, _id_or(MessageNotFoundError), Path()]
-RulesetId = Annotated[uuid.UUID, _id_or(RulesetNotFoundError), Path()]
-RuleId = Annotated[uuid.UUID, _id_or(RuleNotFoundError), Path()]
-UserId = Annotated[uuid.UUID, _id_or(UserNotFoundError), Path()]
-OrganizationId = Annotated[uuid.UUID, _id_or(OrganizationNotFoundError), Path()]
-ApiKeyId = Annotated[uuid.UUID, _id_or(ApiKeyNotFoundError), Path()]
 
 
 def whole(*, default: int | None) -> BeforeValidator:

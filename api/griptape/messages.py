@@ -7,10 +7,10 @@ from fastapi import APIRouter
 
 from api.dependencies import PrincipalDep, SessionDep
 from api.griptape.errors import documented
-from api.griptape.fields import MessageId, ThreadId
 from api.griptape.pagination import Pagination, WholePageDep
 from api.griptape.thread_schemas import MessageCreate, MessageList, MessageUpdate, MessageView
 from api.idempotency import OnceDep
+from api.path_ids import MessageId, ThreadId
 from api.routing import KeyedRoute
 from shared.models import Message
 from shared.threads import queries, service

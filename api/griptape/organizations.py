@@ -14,9 +14,9 @@ from api.griptape.account_schemas import (
     OrganizationView,
 )
 from api.griptape.errors import documented
-from api.griptape.fields import OrganizationId
 from api.griptape.pagination import PageDep, Pagination
 from api.idempotency import OnceDep
+from api.path_ids import OrganizationId
 from api.routing import KeyedRoute
 from shared.organizations import queries, service
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import PrincipalDep, SessionDep
 from api.griptape.errors import documented
-from api.griptape.fields import RuleId
 from api.griptape.pagination import Pagination, WholePageDep
 from api.griptape.ruleset_schemas import RuleCreate, RuleList, RuleUpdate, RuleView
 from api.idempotency import OnceDep
+from api.path_ids import RuleId
 from api.routing import KeyedRoute
 from shared.models import Rule
 from shared.rulesets import queries, service

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import PrincipalDep, SessionDep
 from api.griptape.errors import documented
-from api.griptape.fields import RulesetId, Search
+from api.griptape.fields import Search
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.ruleset_schemas import RulesetCreate, RulesetList, RulesetUpdate, RulesetView
 from api.idempotency import OnceDep
+from api.path_ids import RulesetId
 from api.routing import KeyedRoute
 from shared.models import Ruleset
 from shared.rulesets import queries, service

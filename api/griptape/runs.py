@@ -11,10 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
-from api.griptape.fields import AssistantId, RunId, at_most, seconds
+from api.griptape.fields import at_most, seconds
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancelled, RunView, Statuses
 from api.idempotency import OnceDep
+from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
 from api.waiting import LONGEST, Waiting
 from shared.assistants.queries import get_assistant

@@ -11,9 +11,9 @@ from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.event_schemas import StructureEventPage
 from api.griptape.events import DEFAULT_LIMIT, EVENT_STREAM, Limit, Offset, StartDep, page_of_events, stream
-from api.griptape.fields import StructureRunId
 from api.griptape.pagination import PageDep
 from api.griptape.structure_run_schemas import Log, ReportsBody, SpanList, Spans, reports_of
+from api.path_ids import StructureRunId
 from api.routing import KeyedRoute
 from shared.keys.principal import Principal
 from shared.models import Run

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Request
 from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
-from api.griptape.fields import RunId, StructureId, StructureRunId
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.run_schemas import Statuses
 from api.griptape.runs import Wait, read_run
@@ -21,6 +20,7 @@ from api.griptape.structure_run_schemas import (
     StructureRunView,
 )
 from api.idempotency import OnceDep
+from api.path_ids import RunId, StructureId, StructureRunId
 from api.routing import KeyedRoute
 from shared.models import Run
 from shared.runs import queries, service

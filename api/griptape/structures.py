@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from api.dependencies import PrincipalDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
-from api.griptape.fields import StructureId
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.structure_schemas import StructureCreate, StructureList, StructureUpdate, StructureView
 from api.idempotency import OnceDep
+from api.path_ids import StructureId
 from api.routing import KeyedRoute
 from shared.models import Structure
 from shared.structures import queries, service

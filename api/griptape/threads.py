@@ -8,10 +8,11 @@ from fastapi import APIRouter, Depends, Query
 
 from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
-from api.griptape.fields import Search, ThreadId
+from api.griptape.fields import Search
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.thread_schemas import ThreadCreate, ThreadList, ThreadUpdate, ThreadView
 from api.idempotency import OnceDep
+from api.path_ids import ThreadId
 from api.routing import KeyedRoute
 from shared.models import Thread
 from shared.threads import queries, service

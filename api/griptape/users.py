@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from api.dependencies import PrincipalDep, SessionDep
 from api.griptape.account_schemas import UserList, UserView
 from api.griptape.errors import documented
-from api.griptape.fields import UserId
+from api.path_ids import UserId
 from api.routing import KeyedRoute
 from shared.organizations import queries
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.assistants.queries import get_assistant
@@ -28,6 +28,24 @@ def create(session: Session, principal: Principal, fields: Mapping[str, Any]) ->
     session.flush()
     session.refresh(assistant)
     return assistant
+
+
+DEFAULT_NAME: Final = "default"
+
+
+def default_assistant(session: Session, principal: Principal) -> Assistant:
+    """Return the assistant of runs that name none: the oldest one called `default`, made if there is none."""
+    query = (
+        select(Assistant)
+        .where(
+            Assistant.organization_id == principal.organization_id,
+            Assistant.name == DEFAULT_NAME,
+            Assistant.deleted_at.is_(None),
+        )
+        .order_by(Assistant.created_at, Assistant.id)
+        .limit(1)
+    )
+    return session.scalar(query) or create(session, principal, {"name": DEFAULT_NAME})
 
 
 def change(

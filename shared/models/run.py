@@ -82,6 +82,13 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
         # What lists are read by: all runs of an assistant or a structure, and those in one status.
         Index("ix_runs_page", "organization_id", "subject_id", text("created_at DESC"), "id"),
         Index("ix_runs_status", "organization_id", "subject_id", "status", text("created_at DESC"), "id"),
+        Index(
+            "ix_runs_organization",
+            "organization_id",
+            "created_at",
+            "id",
+            postgresql_where=text("assistant_id IS NOT NULL"),
+        ),
         # What the reconciler polls. No column that a heartbeat writes is indexed, so that
         # renewing a lease stays a heap-only update.
         Index("ix_runs_queued", "created_at", postgresql_where=text("status = 'QUEUED'")),
@@ -122,6 +129,9 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     args: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
     stream: Mapped[bool] = mapped_column(server_default="false")
     model: Mapped[str | None]
+    llm_params: Mapped[JsonObject | None]
+    guardrails: Mapped[JsonObject | None]
+    additional_parameters: Mapped[JsonObject | None]
 
     status: Mapped[RunStatus] = mapped_column(
         Enum(RunStatus, native_enum=False, create_constraint=True, name="status", length=9)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
-from shared.models import Run, RunTally
+from shared.models import Assistant, Run, RunTally
 from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 
 
@@ -134,6 +134,16 @@ def active_of(
     wanted = select(Run.id).where(owned, Run.status.in_(statuses & ACTIVE))
     total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
     return session.scalars(wanted.order_by(*_NEWEST_FIRST).limit(limit)).all(), total
+
+
+def page_of_organization(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> RunPage:
+    """Return the assistant runs of an organization, oldest first."""
+    owned = and_(Run.organization_id == organization_id, Run.assistant_id.isnot(None))
+    assistants = select(Assistant.id).where(Assistant.organization_id == organization_id)
+    tallied = and_(RunTally.organization_id == organization_id, RunTally.subject_id.in_(assistants))
+    total = _total(session, owned, tallied, frozenset(RunStatus))
+    query = select(Run).where(owned).order_by(Run.created_at, Run.id).offset(offset).limit(limit)
+    return RunPage(session.scalars(query).all(), total)
 
 
 def called_by(session: Session, run_id: uuid.UUID) -> Sequence[Run]:

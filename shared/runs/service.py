@@ -39,6 +39,9 @@ class RunRequest:
     replace: Mapping[str, Sequence[uuid.UUID]] = field(default_factory=dict)
     add: Mapping[str, Sequence[uuid.UUID]] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)  # by the names in `LIMITS`
+    llm_params: JsonObject | None = None
+    guardrails: JsonObject | None = None
+    additional_parameters: JsonObject | None = None
 
     def resources(self, assistant: Assistant) -> dict[str, list[uuid.UUID]]:
         """The effective lists: the request's own or the assistant's, then the additional ones."""
@@ -66,6 +69,7 @@ class Success:
     prompt: str
     output: JsonObject  # an artifact
     usage: JsonObject | None
+    detail: Mapping[str, Any] = field(default_factory=dict)  # what else there is to say
 
 
 def submit(
@@ -102,6 +106,9 @@ def submit(
         args=list(request.args),
         stream=request.stream,
         model=request.model or assistant.model,
+        llm_params=request.llm_params,
+        guardrails=request.guardrails,
+        additional_parameters=request.additional_parameters,
         status=RunStatus.QUEUED,
         status_detail=admission.waiting_detail(thread_id) if waits and thread_id else None,
         attempt=0,
@@ -149,7 +156,7 @@ def succeed(
         run_id,
         Trigger.SUCCEED,
         attempt=attempt,
-        detail={"reason": Reason.COMPLETED, "message": "The assistant answered."},
+        detail={"reason": Reason.COMPLETED, "message": "The assistant answered.", **success.detail},
         values={"output": success.output, "usage": success.usage},
     )
     run = applied.run

@@ -70,7 +70,7 @@ SHOWS_ANOTHER_BYTE = (
     numbers = itertools.count()
     encode = events.encode
     mark = b'"n":%d,"timestamp":'
-    events.encode = lambda event: encode(event).replace(b'"timestamp":', mark % next(numbers))
+    events.encode = lambda event, **kind: encode(event, **kind).replace(b'"timestamp":', mark % next(numbers))
     """,
 )
 

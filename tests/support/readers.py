@@ -24,7 +24,8 @@ async def read_all(
     transcripts = [Transcript(f"reader {number} of {run_id}") for number, (run_id, _) in enumerate(readings)]
     async with caller.http, asyncio.timeout(patience), asyncio.TaskGroup() as tasks:
         for (run_id, plan), transcript in zip(readings, transcripts, strict=True):
-            tasks.create_task(read_to_end(caller, run_id, transcript, plan=plan, now=time.monotonic))
+            path = f"/assistant-runs/{run_id}"
+            tasks.create_task(read_to_end(caller, path, transcript, plan=plan, now=time.monotonic))
     return transcripts
 
 

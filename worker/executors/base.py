@@ -106,6 +106,7 @@ class RunContext:
     options: Mapping[str, Any] = field(default_factory=dict)  # executor settings of the operator
     program: Program | None = None  # of a structure run
     structures: tuple[CallableStructure, ...] = ()
+    llm_params: Mapping[str, Any] = field(default_factory=dict)  # contract: watsonx §2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class Succeeded:
 
     output: dict[str, Any]
     prompt: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)  # what else `status_detail` is to say
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from worker.executors.base import (
 from worker.executors.connections import model_connections
 from worker.executors.model_driver import ModelDriver
 from worker.executors.model_errors import ModelError
-from worker.executors.models import build_driver, silence_limit
+from worker.executors.models import build_driver, silence_limit, unhonoured
 from worker.executors.payloads import event_payload, output_payload
 from worker.executors.prompt import PromptError, compose_prompt
 
@@ -53,7 +53,8 @@ def execute(context: RunContext, emit: Emit) -> Outcome:
         context.token.raise_if_cancelled()  # whatever it broke on, it was to stop
         raise
     context.token.raise_if_cancelled()
-    return _outcome(answer, prompt)
+    ignored = unhonoured(context.llm_params, context.model.partition("/")[0])
+    return _outcome(answer, prompt, {"ignored_llm_params": ignored} if ignored else {})
 
 
 class _Question(PromptTask):
@@ -125,10 +126,10 @@ def _relay(context: RunContext, emit: Emit) -> Callable[[BaseEvent], None]:
     return relay
 
 
-def _outcome(answer: BaseArtifact, prompt: str) -> Outcome:
+def _outcome(answer: BaseArtifact, prompt: str, detail: dict[str, Any]) -> Outcome:
     """Read the outcome off what the framework gives: it turns exceptions of a task into its output."""
     if not isinstance(answer, ErrorArtifact):
-        return Succeeded(output_payload(answer), prompt)
+        return Succeeded(output_payload(answer), prompt, detail)
     match answer.exception:
         case ModelError(is_configuration=True) as error:
             raise InvalidConfigurationError(str(error)) from error

@@ -81,7 +81,9 @@ def answers_alike(send, given, other, statuses):
 def test_an_id_in_a_path_is_a_404_and_nothing_changes(document, send, theirs, dump):
     before = dump()
     walked = [operation for operation in document if operation.parameters("path")]
-    assert {name for operation in walked for name in operation.parameters("path")} == set(theirs.ids)
+    assert {name for operation in walked for name in operation.parameters("path")} == set(theirs.ids) - {
+        "run_id"
+    }  # what the other dialect calls it
     for operation in walked:
         (name,) = operation.parameters("path")
 

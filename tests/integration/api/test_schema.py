@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.app import create_app
+from api.watsonx.app import create_watsonx
 from shared.settings import Settings
 from tests.integration.api.openapi import operations
 from tests.integration.api.world import World
@@ -32,6 +33,9 @@ CHECKS = [
     response_schema_conformance,
 ]
 
+GRIPTAPE, WATSONX = "", "/api/v1"
+"""Where each dialect's document, and what it describes, is."""
+
 NOWHERE = SecretStr("nowhere://")
 
 fuzzed = settings(
@@ -42,20 +46,29 @@ fuzzed = settings(
 
 
 @cache
-def document():
-    """The served document, without the catch-all answer: every status has to be named."""
-    served = create_app(Settings(database_url=NOWHERE, redis_url=NOWHERE)).openapi()
+def document(prefix):
+    """The served documents, without the catch-all answer: every status has to be named."""
+    made = {
+        GRIPTAPE: lambda: create_app(Settings(database_url=NOWHERE, redis_url=NOWHERE)),
+        WATSONX: create_watsonx,
+    }
+    served = made[prefix]().openapi()
     for operation in operations(served):
         operation.spec["responses"].pop("default", None)
     return served
 
 
 @cache
-def schema():
-    return schemathesis.openapi.from_dict(document())
+def schema(prefix):
+    return schemathesis.openapi.from_dict(document(prefix))
 
 
-OPERATIONS = {operation.name: operation for operation in operations(document()) if operation.is_keyed}
+OPERATIONS = {
+    (prefix, operation.name): operation
+    for prefix in (GRIPTAPE, WATSONX)
+    for operation in operations(document(prefix))
+    if operation.is_keyed
+}
 
 
 @pytest.fixture
@@ -63,10 +76,10 @@ def world(anonymous, factories):
     return World(anonymous, factories)
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS))
-def test_every_answer_is_as_documented(anonymous, world, undone, name):
-    operation = OPERATIONS[name]
-    generated = schema()[operation.path][operation.method]
+@pytest.mark.parametrize(("prefix", "name"), sorted(OPERATIONS))
+def test_every_answer_is_as_documented(anonymous, world, undone, prefix, name):
+    operation = OPERATIONS[prefix, name]
+    generated = schema(prefix)[operation.path][operation.method]
     known = {parameter: world.ids[parameter] for parameter in operation.parameters("path")}
     cases = st.one_of(
         [
@@ -80,7 +93,7 @@ def test_every_answer_is_as_documented(anonymous, world, undone, name):
     @given(case=cases)
     def check(case):
         request = requests.Request(
-            **case.as_transport_kwargs(base_url="http://testserver", headers=world.headers)
+            **case.as_transport_kwargs(base_url=f"http://testserver{prefix}", headers=world.headers)
         ).prepare()
         with undone():
             answer = anonymous.request(

@@ -34,6 +34,7 @@ class World:
             "api_key_id": str(principal.key_id),
             "assistant_id": str(run.assistant_id),
             "assistant_run_id": str(run.id),
+            "run_id": str(run.id),
             "event_id": events[0]["event_id"],
             "thread_id": thread,
             "message_id": post(f"threads/{thread}/messages", input="x", output="x")["message_id"],

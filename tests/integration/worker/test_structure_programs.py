@@ -200,10 +200,12 @@ def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
     ) as process:
-        assert process.stdout
-        assert b"ready" in process.stdout.readline()
-        assert len(with_argument(mark)) >= 5
-        process.send_signal(signal.SIGKILL)
+        try:
+            assert process.stdout
+            assert b"ready" in process.stdout.readline()
+            wait_until(lambda: len(with_argument(mark)) >= 6, timeout=10, what="the whole tree")
+        finally:
+            process.send_signal(signal.SIGKILL)
         wait_until(lambda: not with_argument(mark), timeout=3, what="all of it to be gone")
 
 

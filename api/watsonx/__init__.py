@@ -1,0 +1,1 @@
+"""The watsonx Orchestrate dialect: the same runs and threads, spoken of otherwise."""

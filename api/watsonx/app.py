@@ -1,0 +1,29 @@
+"""The dialect as an application of its own, with its errors and its document, under two prefixes."""
+
+import importlib.metadata
+from typing import Final
+
+from fastapi import FastAPI
+
+from api import errors
+from api.watsonx import runs, threads
+from api.watsonx.errors import render
+
+PREFIXES: Final = ("/api/v1", "/v1")
+
+
+def create_watsonx() -> FastAPI:
+    """Make the application; who mounts it gives it its resources."""
+    app = FastAPI(
+        title="Runyard: watsonx Orchestrate",
+        summary="Self-hosted execution of assistant runs.",
+        version=importlib.metadata.version("runyard"),
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    errors.install(app, render)
+    app.include_router(runs.router)
+    app.include_router(threads.router)
+    # Clients of a remote instance ask for everything below this prefix (contract: watsonx §6.1).
+    app.include_router(threads.router, prefix="/orchestrate", include_in_schema=False)
+    return app

@@ -1,0 +1,168 @@
+"""Threads, their messages, and agents, as views of ours (contract: watsonx §4, §6.4)."""
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, StringConstraints
+
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
+from api.path_ids import ThreadId
+from api.routing import KeyedRoute
+from api.watsonx.errors import ERRORS
+from api.watsonx.messages import messages_of
+from api.watsonx.run_schemas import OptionalId
+from api.watsonx.runs import DEFAULT_LIMIT, Limit, Offset
+from shared.assistants import queries as assistants
+from shared.errors import MessageNotFoundError
+from shared.instants import rfc3339
+from shared.models import Assistant, JsonObject, Thread
+from shared.threads import queries, service
+
+router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+AGENT = "agent_id"
+"""Under which key a thread's metadata keeps the agent that it was made for."""
+
+
+class ThreadCreate(BaseModel):
+    """A new thread."""
+
+    title: Title | None = None
+    agent_id: OptionalId = None
+    assistant_id: OptionalId = None
+
+
+class ThreadUpdate(BaseModel):
+    """What is to change."""
+
+    title: Title | None = None
+
+
+class NewThread(BaseModel):
+    """The id of a new thread."""
+
+    thread_id: uuid.UUID
+
+
+@router.post("/threads", status_code=201, tags=["Message Threads"])
+def create_thread(
+    session: SessionDep, principal: PrincipalDep, response: Response, body: ThreadCreate | None = None
+) -> NewThread:
+    """Create a thread."""
+    wanted = body or ThreadCreate()
+    agent = wanted.agent_id or wanted.assistant_id
+    fields: dict[str, Any] = {"name": wanted.title or uuid.uuid4().hex}
+    if agent is not None:
+        fields["meta"] = {AGENT: str(agent)}
+    thread = service.create(session, principal, fields)
+    response.headers["Location"] = f"/threads/{thread.id}"
+    return NewThread(thread_id=thread.id)
+
+
+@router.get("/threads", tags=["Message Threads"])
+def list_threads(
+    session: SessionDep,
+    principal: PrincipalDep,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+    agent_id: Annotated[str | None, Query()] = None,
+) -> list[dict[str, Any]]:
+    """List threads, newest first; with `agent_id` those that were made for it or that its runs are on."""
+    wanted = queries.ThreadFilter(agent_id=agent_id or None)
+    page = queries.page(
+        session, wanted, organization_id=principal.organization_id, offset=offset, limit=limit
+    )
+    return [_thread(thread) for thread in page.threads]
+
+
+@router.get("/threads/{thread_id}", tags=["Message Threads"])
+def get_thread(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> dict[str, Any]:
+    """Read a thread."""
+    return _thread(queries.get_thread(session, thread_id, organization_id=principal.organization_id))
+
+
+@router.patch("/threads/{thread_id}", tags=["Message Threads"])
+def update_thread(
+    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, body: ThreadUpdate | None = None
+) -> dict[str, Any]:
+    """Give a thread another title."""
+    fields = {"name": body.title} if body and body.title else {}
+    return _thread(service.change(session, principal, thread_id, fields))
+
+
+@router.delete("/threads/{thread_id}", status_code=204, tags=["Message Threads"])
+def delete_thread(
+    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, thread_id: ThreadId
+) -> None:
+    """Delete a thread and its messages; its runs stay."""
+    service.delete(session, dispatcher, principal, thread_id)
+
+
+@router.get("/threads/{thread_id}/messages", tags=["Message Threads"])
+def list_messages(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> list[dict[str, Any]]:
+    """List a thread's messages, oldest first."""
+    return _messages(session, principal, thread_id)
+
+
+@router.get("/threads/{thread_id}/messages/{message_id}", tags=["Message Threads"])
+def get_message(
+    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, message_id: str
+) -> dict[str, Any]:
+    """Read a message."""
+    for message in _messages(session, principal, thread_id):
+        if str(message["id"]) == message_id.lower():
+            return message
+    raise MessageNotFoundError(message_id[:80])
+
+
+@router.get("/agents", tags=["Agents"])
+@router.get("/orchestrate/agents", tags=["Agents"])
+def list_agents(
+    session: SessionDep, principal: PrincipalDep, limit: Limit = 1000, offset: Offset = 0
+) -> list[dict[str, Any]]:
+    """List agents, which are our assistants."""
+    page = assistants.page(session, organization_id=principal.organization_id, offset=offset, limit=limit)
+    return [_agent(assistant) for assistant in page.assistants]
+
+
+def _messages(session: SessionDep, principal: PrincipalDep, thread_id: uuid.UUID) -> list[JsonObject]:
+    thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
+    exchanges = queries.page_of_messages(session, thread.id).messages
+    return [
+        message
+        for exchange in exchanges
+        for message in messages_of(exchange, organization_id=thread.organization_id)
+    ]
+
+
+def _thread(thread: Thread) -> JsonObject:
+    return {
+        "id": thread.id,
+        "tenant_id": str(thread.organization_id),
+        "tenant_name": None,
+        "status": "ready",
+        "title": thread.name,
+        "assistant_id": thread.meta.get(AGENT),
+        "agent_id": thread.meta.get(AGENT),
+        "created_by": thread.created_by,
+        "created_by_username": None,
+        "created_on": rfc3339(thread.created_at),
+        "updated_at": rfc3339(thread.updated_at),
+        "deleted_at": None,
+        "deleted_by": None,
+    }
+
+
+def _agent(assistant: Assistant) -> JsonObject:
+    return {
+        "id": assistant.id,
+        "name": assistant.name,
+        "display_name": assistant.name,
+        "description": assistant.description,
+        "tenant_id": str(assistant.organization_id),
+        "llm": assistant.model,
+        "created_on": rfc3339(assistant.created_at),
+        "updated_at": rfc3339(assistant.updated_at),
+    }
