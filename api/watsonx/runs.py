@@ -1,10 +1,11 @@
 """Runs: create, stream, list, read, cancel (contract: watsonx §3)."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
 
 from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep
 from api.idempotency import OnceDep
@@ -27,6 +28,13 @@ router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 MAX_EVENTS = 10_000
+
+EVENT_LINES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The run's events, each a line of JSON.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
 
 Limit = Annotated[int, Ge(1), Le(MAX_LIMIT), Query()]
 Offset = Annotated[int, Ge(0), Le(2**31 - 1), Query()]
@@ -105,7 +113,7 @@ def get_assistant_run(
     return AssistantRun.of(run)
 
 
-@router.post("/orchestrate/runs", response_model=Created, tags=["Orchestrate Agent"])
+@router.post("/orchestrate/runs", response_model=Created, tags=["Orchestrate Agent"], responses=EVENT_LINES)
 def create_run(
     creation: CreationDep,
     hub: HubDep,
@@ -122,7 +130,12 @@ def create_run(
     return _lines(hub, run, stream_timeout) if stream else Created.of(run)
 
 
-@router.post("/orchestrate/runs/stream", tags=["Orchestrate Agent"], response_class=Response)
+@router.post(
+    "/orchestrate/runs/stream",
+    tags=["Orchestrate Agent"],
+    response_class=StreamingResponse,
+    responses=EVENT_LINES,
+)
 def create_run_and_stream(
     creation: CreationDep,
     hub: HubDep,
