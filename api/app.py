@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(BodyLimit, limit=settings.max_body_bytes, render=render_by_path),
         ],
     )
-    errors.install(app, render)
+    errors.install(app, render_of)
     app.include_router(health.router)
     app.include_router(griptape_router)
     watsonx = create_watsonx()
@@ -58,12 +58,17 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+def render_of(path: str) -> errors.Render:
+    """The way to answer in the dialect of a path."""
+    is_watsonx = any(path.startswith(f"{prefix}/") for prefix in PREFIXES)
+    return watsonx_errors.render if is_watsonx else render
+
+
 def render_by_path(problem: errors.Problem) -> ASGIApp:
     """Answer with a problem in the dialect of the path that was asked for."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        is_watsonx = any(scope["path"].startswith(f"{prefix}/") for prefix in PREFIXES)
-        await (watsonx_errors.render if is_watsonx else render)(problem)(scope, receive, send)
+        await render_of(scope["path"])(problem)(scope, receive, send)
 
     return answer
 

@@ -163,14 +163,18 @@ TRANSLATIONS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
 }
 
 
-def install(app: FastAPI, render: Render) -> None:
-    """Answer with `render` whatever an endpoint, a dependency or the router raises on purpose."""
+def install(app: FastAPI, render_of: Callable[[str], Render]) -> None:
+    """Answer whatever an endpoint, a dependency or the router raises on purpose.
+
+    Args:
+        render_of: the way to answer those who asked for a path.
+    """
     for kind, translate in TRANSLATIONS.items():
-        app.add_exception_handler(kind, _handler(translate, render))
+        app.add_exception_handler(kind, _handler(translate, render_of))
 
 
-def _handler(translate: Callable[[Any], Problem], render: Render) -> Any:
-    async def handle(_request: Request, error: Exception) -> Response:
-        return render(translate(error))
+def _handler(translate: Callable[[Any], Problem], render_of: Callable[[str], Render]) -> Any:
+    async def handle(request: Request, error: Exception) -> Response:
+        return render_of(request.scope["path"])(translate(error))
 
     return handle

@@ -21,7 +21,7 @@ def create_watsonx() -> FastAPI:
         redirect_slashes=False,
         redoc_url=None,
     )
-    errors.install(app, render)
+    errors.install(app, lambda _path: render)
     app.include_router(runs.router)
     app.include_router(threads.router)
     # Clients of a remote instance ask for everything below this prefix (contract: watsonx §6.1).

@@ -248,6 +248,7 @@ def test_errors_are_of_this_dialect(client, agent):
         (client.get("/v1/orchestrate/runs/no-id"), 404),
         (client.get(f"/v1/assistants/{unknown}/runs"), 404),
         (client.get("/v1/nothing"), 404),
+        (client.get("/v1/threads/%0A"), 404),  # no route at all takes a line end
         (client.delete("/v1/threads"), 405),
         (client.post("/v1/orchestrate/runs", json={"thread_id": unknown}), 404),
         (client.post("/v1/orchestrate/runs", content=b"x" * 2_000_000), 413),
