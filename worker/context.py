@@ -61,6 +61,7 @@ class Claimed:
     rulesets: tuple[Ruleset, ...]
     history: tuple[Exchange, ...]
     llm_params: JsonObject
+    guardrails: JsonObject
     structure: ClaimedStructure | None
     callable_structures: tuple[tuple[uuid.UUID, str, str], ...]  # id, name, description
 
@@ -84,6 +85,7 @@ def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
         rulesets=_rulesets(session, run),
         history=_history(session, run),
         llm_params=run.llm_params or {},
+        guardrails=run.guardrails or {},
         structure=None if structure is None else _claimed_structure(session, run, structure),
         callable_structures=_callable_structures(session, run),
     )
@@ -146,6 +148,7 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken, mean
         max_duration=claimed.max_duration or settings.max_duration,
         token=token,
         llm_params=claimed.llm_params,
+        guardrails=claimed.guardrails,
         program=program_of(settings, claimed.run_id, claimed.structure, keep_lines=means.keep_lines),
         structures=tuple(
             CallableStructure(name, description, partial(means.call_structure, structure_id))

@@ -1,7 +1,7 @@
 """One run, from claim to outcome."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -39,6 +39,7 @@ from worker.executors.base import (
 )
 from worker.executors.registry import resolve as resolve_executor
 from worker.executors.structure import make_executor as make_program_executor
+from worker.guardrails.guarded import guarded
 from worker.ladder import Ladder
 from worker.line_keeper import LineKeeper
 from worker.outage import persistently
@@ -184,7 +185,7 @@ class Attempt:
 
     def _executor(self, context: RunContext) -> Executor:
         if context.program is None:
-            return self._resolve(context.model)
+            return guarded(self._resolve(context.model), context.guardrails)
         return make_program_executor(self._resources.settings)
 
     def _ladder(self, *, is_program: bool) -> Ladder:
@@ -225,8 +226,8 @@ class Attempt:
         match result:
             case Succeeded(output, prompt, detail):
                 self._succeed(Success(prompt, output, self._usage.total(), detail))
-            case Failed(message, reason):
-                self._fail(reason, message)
+            case Failed(message, reason, more):
+                self._fail(reason, message, more)
             case Exited(exit_code, message):
                 self._end_program(exit_code, redact(message))
             case _Misconfigured(message):
@@ -259,8 +260,8 @@ class Attempt:
         else:
             self._stopped(StoppedHow.COOPERATIVE)
 
-    def _fail(self, reason: Reason, message: str) -> None:
-        detail = {"reason": reason, "message": redact(message)}
+    def _fail(self, reason: Reason, message: str, more: Mapping[str, Any]) -> None:
+        detail = {**more, "reason": reason, "message": redact(message)}
         if self._apply(Trigger.FAIL, detail, usage=self._usage.total()):
             self._ending = Ending.FAILED
         else:

@@ -9,6 +9,7 @@ from api.watsonx.events import EXPIRED
 from api.watsonx.llm_params import Guardrails, LlmParams
 from api.watsonx.messages import USER, answer_of, message_id
 from shared.errors import InvalidRequestError
+from shared.guardrails import missing
 from shared.instants import rfc3339, rfc3339_or_none
 from shared.models import JsonObject, Run
 from shared.runs.lifecycle import RunStatus
@@ -64,11 +65,11 @@ class RunOrchestrate(BaseModel):
         Raises:
             InvalidRequestError: a guardrail is enabled, and nothing is installed that would look.
         """
-        enabled = self.guardrails.enabled() if self.guardrails else []
-        if enabled:
+        unguarded = missing(self.guardrails.enabled()) if self.guardrails else []
+        if unguarded:
             raise InvalidRequestError(
-                f"No detector for the guardrail {enabled[0]!r} is installed: the run would go unguarded.",
-                path=("body", "guardrails", enabled[0]),
+                f"No detector for the guardrail {unguarded[0]!r} is installed: the run would go unguarded.",
+                path=("body", "guardrails", unguarded[0]),
             )
         return RunRequest(
             args=[self.message.text] if self.message else (),

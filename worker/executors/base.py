@@ -107,6 +107,9 @@ class RunContext:
     program: Program | None = None  # of a structure run
     structures: tuple[CallableStructure, ...] = ()
     llm_params: Mapping[str, Any] = field(default_factory=dict)  # contract: watsonx §2.2
+    guardrails: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # contract: watsonx §2.3; kept around executors
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ class Failed:
 
     message: str
     reason: Reason = Reason.ASSISTANT_FAILED
+    detail: Mapping[str, Any] = field(default_factory=dict)  # what else `status_detail` is to say
 
 
 @dataclass(frozen=True, slots=True)

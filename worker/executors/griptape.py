@@ -28,7 +28,7 @@ from worker.executors.base import (
 from worker.executors.connections import model_connections
 from worker.executors.model_driver import ModelDriver
 from worker.executors.model_errors import ModelError
-from worker.executors.models import build_driver, silence_limit, unhonoured
+from worker.executors.models import build_driver, silence_limit
 from worker.executors.payloads import event_payload, output_payload
 from worker.executors.prompt import PromptError, compose_prompt
 
@@ -47,13 +47,13 @@ def execute(context: RunContext, emit: Emit) -> Outcome:
         return Failed(str(error), Reason.INVALID_CONFIGURATION)
     try:
         with model_connections(context.token, silence=silence_limit(context)) as connections:
-            agent = _agent(context, build_driver(context, connections), prompt)
-            answer = _in_own_context(agent, _relay(context, emit))
+            driver = build_driver(context, connections)
+            answer = _in_own_context(_agent(context, driver, prompt), _relay(context, emit))
     except Exception:
         context.token.raise_if_cancelled()  # whatever it broke on, it was to stop
         raise
     context.token.raise_if_cancelled()
-    ignored = unhonoured(context.llm_params, context.model.partition("/")[0])
+    ignored = driver.ignored_params
     return _outcome(answer, prompt, {"ignored_llm_params": ignored} if ignored else {})
 
 
@@ -134,11 +134,11 @@ def _outcome(answer: BaseArtifact, prompt: str, detail: dict[str, Any]) -> Outco
         case ModelError(is_configuration=True) as error:
             raise InvalidConfigurationError(str(error)) from error
         case ModelError() as error:
-            return Failed(str(error), Reason.MODEL_FAILED)
+            return Failed(str(error), Reason.MODEL_FAILED, detail)
         case None:
-            return Failed(answer.value)
+            return Failed(answer.value, detail=detail)
         case error:
-            return Failed(f"{type(error).__name__}: {error}")
+            return Failed(f"{type(error).__name__}: {error}", detail=detail)
 
 
 def quieten() -> None:

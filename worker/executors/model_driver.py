@@ -32,6 +32,7 @@ class ModelDriver(BasePromptDriver):
     token: CancelToken
     attempts: int
     silence: float  # seconds without a byte after which the connections give up
+    ignored_params: list[str] = field(factory=list)  # of the run's `llm_params`: no setting for them
     tokenizer: BaseTokenizer = field(init=False)
     model: str = field(init=False)
 

@@ -1,0 +1,112 @@
+"""One side of a run's guardrails."""
+
+import pytest
+
+from shared import guardrails as installed_guardrails
+from worker.executors.base import InvalidConfigurationError
+from worker.guardrails.base import Finding
+from worker.guardrails.guard import Guard, GuardrailError, Side, Watch, make_guard, mask
+
+
+def finds(word, score=1.0):
+    def detect(text):
+        at = text.find(word)
+        return [] if at < 0 else [Finding(at, at + len(word), word.upper(), score)]
+
+    return detect
+
+
+def guard(*watches):
+    return Guard(Side.INPUT, watches)
+
+
+def test_what_is_found_is_refused_by_its_kind_and_never_quoted():
+    with pytest.raises(GuardrailError, match=r"^The guardrail 'pii' found ADA in the input\.$"):
+        guard(Watch("pii", finds("ada"), 0.5, masks=False)).screen("I am ada.")
+
+
+def test_what_is_masked_is_told():
+    masking = guard(Watch("pii", finds("ada"), 0.5, masks=True), Watch("hap", finds("damn"), 0.5, masks=True))
+    assert masking.screen("damn, I am ada.") == "[DAMN], I am [ADA]."
+    assert masking.masked == {"pii": ["ADA"], "hap": ["DAMN"]}
+
+
+def test_what_is_below_the_threshold_passes():
+    assert guard(Watch("pii", finds("ada", score=0.4), 0.5, masks=False)).screen("ada") == "ada"
+
+
+@pytest.mark.parametrize(
+    ("findings", "masked"),
+    [
+        ([], "0123456789"),
+        ([(2, 4)], "01[A]456789"),
+        ([(2, 4), (4, 6)], "01[A][B]6789"),
+        ([(2, 6), (3, 4)], "01[A]6789"),
+        ([(2, 4), (3, 6)], "01[A]6789"),
+        ([(3, 6), (2, 4)], "01[B]6789"),
+        ([(0, 10)], "[A]"),
+    ],
+)
+def test_of_findings_that_overlap_nothing_is_left(findings, masked):
+    found = [Finding(*place, kind, 1.0) for place, kind in zip(findings, "AB", strict=False)]
+    assert mask("0123456789", found) == masked
+
+
+def test_a_guard_watches_what_is_enabled_on_its_side():
+    options = {"pii": {"input": {"enabled": True, "threshold": 0.95}, "output": {"enabled": False}}}
+    assert make_guard(options, Side.INPUT)
+    assert not make_guard(options, Side.OUTPUT)
+    assert not make_guard({}, Side.INPUT)
+    assert not make_guard({"pii": None, "hap": {"input": None}}, Side.INPUT)
+    assert make_guard(options, Side.INPUT).screen("(212) 555-2368") == "(212) 555-2368"  # not that sure
+    with pytest.raises(GuardrailError):
+        make_guard(options, Side.INPUT).screen("ada@example.com")
+
+
+def test_a_worker_without_the_detector_does_not_go_on_without_it():
+    with pytest.raises(InvalidConfigurationError, match="no detector for the guardrail 'hap'"):
+        make_guard({"hap": {"output": {"enabled": True}}}, Side.OUTPUT)
+
+
+@pytest.fixture
+def distribution(tmp_path, monkeypatch):
+    """Install a distribution with a detector, and forget it afterwards."""
+
+    def install(value, *requires):
+        metadata = tmp_path / "acme_guards-1.0.dist-info"
+        metadata.mkdir()
+        needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-guards\nVersion: 1.0\n{needs}")
+        (metadata / "entry_points.txt").write_text(f"[{installed_guardrails.GROUP}]\nhap = {value}\n")
+        (tmp_path / "acme_guards.py").write_text("def detect(text):\n    return []\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        installed_guardrails.installed.cache_clear()
+
+    yield install
+    installed_guardrails.installed.cache_clear()
+
+
+def test_a_detector_of_another_distribution_is_found(distribution):
+    distribution("acme_guards:detect")
+    assert installed_guardrails.missing(["pii", "hap"]) == []
+    assert make_guard({"hap": {"input": {"enabled": True}}}, Side.INPUT).screen("x") == "x"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "is_whole"),
+    [
+        ("pytest; extra == 'hap'", True),
+        ("no-such-package-anywhere; extra == 'hap'", False),
+        ("pytest>=1000; extra == 'hap'", False),
+        ("no-such-package-anywhere; extra == 'other'", True),
+    ],
+)
+def test_a_detector_whose_extra_is_not_installed_is_none(distribution, requirement, is_whole):
+    distribution("acme_guards:detect [hap]", requirement)
+    assert installed_guardrails.missing(["hap"]) == ([] if is_whole else ["hap"])
+
+
+def test_one_that_cannot_be_loaded_is_a_matter_of_configuration(distribution):
+    distribution("acme_guards:no_such_thing")
+    with pytest.raises(InvalidConfigurationError, match="cannot be loaded"):
+        make_guard({"hap": {"input": {"enabled": True}}}, Side.INPUT)
