@@ -391,9 +391,10 @@ def test_a_worker_that_lost_its_run_can_write_nothing(start, reload, committed_s
 
 def test_an_outage_of_the_database_is_lived_through(start, reload, events_of, committed_engine, resources):
     """The server ends every connection again and again while the assistant speaks."""
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def executor(context, emit):
+        begun.set()
         for number in range(60):
             emit(say(f"{number} "))
             context.token.wait(0.01)
@@ -401,6 +402,7 @@ def test_an_outage_of_the_database_is_lived_through(start, reload, events_of, co
         return Succeeded(ANSWER)
 
     run, _, join = start(executor)
+    assert begun.wait(PATIENCE)  # a claim that is cut off is the reconciler's
     kill = (
         "select count(pg_terminate_backend(pid)) from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid()"
