@@ -1,9 +1,17 @@
-"""JSON answers, rendered by orjson."""
+"""Answers: JSON, rendered by orjson, and streams."""
 
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
 
 import orjson
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
+
+UNBUFFERED: Final = {
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would hold it back
+}
 
 
 class JsonResponse(Response):
@@ -13,3 +21,15 @@ class JsonResponse(Response):
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content)
+
+
+class LiveStream(StreamingResponse):
+    """A body that comes bit by bit; whoever leaves early, leaves no subscription behind."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
+        self._chunks = chunks
+        super().__init__(chunks, headers=UNBUFFERED)
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._chunks):
+            await super().stream_response(send)

@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from api import errors
-from api.watsonx import runs, threads
+from api.watsonx import agents, runs, thread_messages, threads
 from api.watsonx.errors import render
 
 PREFIXES: Final = ("/api/v1", "/v1")
@@ -22,8 +22,9 @@ def create_watsonx() -> FastAPI:
         redoc_url=None,
     )
     errors.install(app, lambda _path: render)
-    app.include_router(runs.router)
-    app.include_router(threads.router)
-    # Clients of a remote instance ask for everything below this prefix (contract: watsonx §6.1).
-    app.include_router(threads.router, prefix="/orchestrate", include_in_schema=False)
+    for resource in (runs, agents, threads, thread_messages):
+        app.include_router(resource.router)
+    for resource in (threads, thread_messages):
+        # Clients of a remote instance ask for everything below this prefix (contract: watsonx §6.1).
+        app.include_router(resource.router, prefix="/orchestrate", include_in_schema=False)
     return app

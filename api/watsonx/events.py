@@ -1,38 +1,52 @@
 """Our stored events in this dialect's vocabulary (contract: watsonx §5): the same event, the same lines."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from api.sse import on_one_line
 from api.watsonx.messages import ASSISTANT, answer_of, text_block
+from api.watsonx.statuses import EXPIRED
+from api.watsonx.steps import CALL, RESPONSE, step_of
+from api.watsonx.usage import Tokens, shown_usage
 from shared.events.log import StoredEvent
-from shared.models import FINISH, RUN_COMPLETED, JsonObject, Origin, Run
-from shared.runs.lifecycle import Reason, RunStatus
+from shared.models import FINISH, RUN_COMPLETED, RUN_RUNNING, JsonObject, Origin, Run
+from shared.runs.lifecycle import RunStatus
 
-ENDS = {
+ENDS: Final = {
     RunStatus.SUCCEEDED: "run.completed",
     RunStatus.CANCELLED: "run.cancelled",
     RunStatus.FAILED: "run.failed",
     RunStatus.ERROR: "run.failed",
 }
-EXPIRED = frozenset({Reason.EXPIRED, Reason.TIMED_OUT})
-"""Reasons of an ERROR that this dialect calls expired."""
+
+Said = list[tuple[str, JsonObject]]
 
 
 class Translator:
-    """Translates the events of one run, which it has to see from the first on."""
+    """Translates the events of one run, which it has to see from the first on.
+
+    All it says comes from the events, and from what never changes of their run: whoever reads them, and
+    whenever, is told the same.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._common: JsonObject = {"run_id": run.id, "thread_id": run.thread_id}
         self._agent: JsonObject = {"agent_id": run.assistant_id}
+        self._name: str | None = None
         self._output: JsonObject = {}
-        self._words: Mapping[tuple[Origin, str], Callable[[JsonObject], list[tuple[str, JsonObject]]]] = {
-            (Origin.SYSTEM, "AssistantRunRunning"): self._begin,
+        self._steps: list[JsonObject] = []
+        self._tokens: dict[str, Tokens] = {}
+        self._words: Mapping[tuple[Origin, str], Callable[[StoredEvent], Said]] = {
+            (Origin.SYSTEM, "AssistantRunQueued"): self._take_name,
+            (Origin.SYSTEM, RUN_RUNNING): self._begin,
+            (Origin.ASSISTANT, "StartPromptEvent"): self._ask,
             (Origin.ASSISTANT, "TextChunkEvent"): self._delta,
-            (Origin.ASSISTANT, "StartActionsSubtaskEvent"): self._call,
-            (Origin.ASSISTANT, "FinishActionsSubtaskEvent"): self._response,
+            (Origin.ASSISTANT, "FinishPromptEvent"): self._count,
+            (Origin.ASSISTANT, CALL): self._step,
+            (Origin.ASSISTANT, RESPONSE): self._step,
             (Origin.ASSISTANT, FINISH): self._take_answer,
             (Origin.SYSTEM, RUN_COMPLETED): self._end,
         }
@@ -45,73 +59,63 @@ class Translator:
             for number, (name, data) in enumerate(self._said(event))
         ]
 
-    def lines(self, event: StoredEvent) -> bytes:
-        """The same as lines of JSON."""
-        return b"".join(orjson.dumps(one) + b"\n" for one in self.events(event))
+    def encoded(self, event: StoredEvent) -> list[bytes]:
+        """The same, each as JSON on one line."""
+        return [on_one_line(orjson.dumps(one)) for one in self.events(event)]
 
-    def _said(self, event: StoredEvent) -> list[tuple[str, JsonObject]]:
+    def _said(self, event: StoredEvent) -> Said:
         say = self._words.get((event.origin, event.type))
-        return [] if say is None else say(event.payload)
+        return [] if say is None else say(event)
 
-    def _begin(self, _payload: JsonObject) -> list[tuple[str, JsonObject]]:
+    def _take_name(self, event: StoredEvent) -> Said:
+        self._name = event.payload.get("name", self._name)
+        return []
+
+    def _begin(self, _event: StoredEvent) -> Said:
+        """An attempt begins: what an earlier one did does not count."""
+        self._steps, self._tokens = [], {}
         started = {**self._common, **self._agent}
         return [("run.started", started), ("message.started", dict(self._common))]
 
-    def _delta(self, payload: JsonObject) -> list[tuple[str, JsonObject]]:
-        delta = {"role": ASSISTANT, "content": [text_block(str(payload.get("token", "")))]}
+    def _ask(self, event: StoredEvent) -> Said:
+        message = {"key": "model_call", "text": f"Asking {event.payload.get('model')}"}
+        agent = {"agent_display_name": self._name, "current_agent": self._name}
+        return [("run.step.intermediate", {**self._common, **agent, "message": message})]
+
+    def _delta(self, event: StoredEvent) -> Said:
+        delta = {"role": ASSISTANT, "content": [text_block(str(event.payload.get("token", "")))]}
         return [("message.delta", {**self._common, "delta": delta})]
 
-    def _call(self, payload: JsonObject) -> list[tuple[str, JsonObject]]:
-        return [("run.step.delta", self._step(_calls(payload)))]
+    def _count(self, event: StoredEvent) -> Said:
+        tokens = self._tokens.setdefault(str(event.payload.get("model")), Tokens())
+        tokens.prompt += int(event.payload.get("input_token_count") or 0)
+        tokens.completion += int(event.payload.get("output_token_count") or 0)
+        return []
 
-    def _response(self, payload: JsonObject) -> list[tuple[str, JsonObject]]:
-        return [("run.step.delta", self._step(_responses(payload)))]
+    def _step(self, event: StoredEvent) -> Said:
+        step = step_of(event)
+        if self._run.structure_ids:
+            self._steps.append(step)
+        return [("run.step.delta", {**self._common, "delta": step})]
 
-    def _step(self, details: list[JsonObject]) -> JsonObject:
-        return {**self._common, "delta": {"role": ASSISTANT, "step_details": details}}
-
-    def _take_answer(self, payload: JsonObject) -> list[tuple[str, JsonObject]]:
-        self._output = payload.get("output_task_output") or {}
+    def _take_answer(self, event: StoredEvent) -> Said:
+        self._output = event.payload.get("output_task_output") or {}
         return []  # the end says when it came
 
-    def _end(self, payload: JsonObject) -> list[tuple[str, JsonObject]]:
-        status = RunStatus(payload["status"])
-        detail: dict[str, Any] = payload.get("status_detail") or {}
+    def _end(self, event: StoredEvent) -> Said:
+        status = RunStatus(event.payload["status"])
+        detail: dict[str, Any] = event.payload.get("status_detail") or {}
         name = ENDS[status]
         if status is RunStatus.ERROR and detail.get("reason") in EXPIRED:
             name = "run.expired"
         data = {**self._common, **self._agent, "context": {}}
         done = ("done", dict(data))
         if status is RunStatus.SUCCEEDED:
-            return [*self._message(payload["completed_at"]), (name, data), done]
+            return [*self._message(event.payload["completed_at"]), (name, data), done]
         return [(name, {**data, "error": detail.get("message", status)}), done]
 
-    def _message(self, completed_at: str) -> list[tuple[str, JsonObject]]:
-        message = answer_of(self._run, self._output, completed_at=completed_at)
+    def _message(self, completed_at: str) -> Said:
+        message = answer_of(self._run, self._output, self._steps, completed_at=completed_at)
         created = {**self._common, **self._agent, "message_id": message["id"], "message": message}
-        return [("message.created", created), ("message.completed", dict(self._common))]
-
-
-def _calls(payload: JsonObject) -> list[JsonObject]:
-    calls = [
-        {"id": action.get("tag"), "name": action.get("name"), "args": action.get("input") or {}}
-        for action in payload.get("subtask_actions") or []
-        if isinstance(action, dict)
-    ]
-    return [{"type": "tool_calls", "tool_calls": calls}]
-
-
-def _responses(payload: JsonObject) -> list[JsonObject]:
-    output = payload.get("task_output") or {}
-    content = output.get("value") if isinstance(output, dict) else None
-    said = content if isinstance(content, str) else orjson.dumps(content).decode()
-    return [
-        {
-            "type": "tool_response",
-            "name": action.get("name"),
-            "content": said,
-            "tool_call_id": action.get("tag"),
-        }
-        for action in payload.get("subtask_actions") or []
-        if isinstance(action, dict)
-    ]
+        usage = {"usage": shown_usage(self._run, self._tokens)} if self._tokens else {}
+        return [("message.created", created), ("message.completed", {**self._common, **usage})]

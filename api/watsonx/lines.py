@@ -1,36 +1,59 @@
-"""A stream of events as bare lines of JSON: clients parse every line (contract: watsonx §5.1)."""
+"""A run's events as an answer: bare lines of JSON, or one array (contract: watsonx §5.1, §3.2)."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.concurrency import run_in_threadpool
 
 from api.mailbox import Batch
-from api.sse import HEADERS
+from api.responses import LiveStream
+from api.streams import StreamHub
 from api.watsonx.events import Translator
+from shared.db import Sessions, unit_of_work
+from shared.events import log
+from shared.models import Run
+
+PAGE = 100  # stored events of one step
 
 
-class EventLines(StreamingResponse):
-    """Sends events as they come, to the run's end or for so many seconds."""
+class EventLines(LiveStream):
+    """Sends each event on a line of its own; clients parse every line, so there is nothing else."""
 
     media_type = "text/event-stream; charset=utf-8"
 
-    def __init__(
-        self, batches: AsyncGenerator[Batch], translator: Translator, *, seconds: float | None
-    ) -> None:
-        self._lines = _lines(batches, translator, seconds)
-        super().__init__(self._lines, headers=HEADERS)
-
-    async def stream_response(self, send: Send) -> None:
-        async with aclosing(self._lines):  # whoever leaves, leaves no subscription behind
-            await super().stream_response(send)
+    def __init__(self, batches: AsyncGenerator[Batch], run: Run) -> None:
+        super().__init__(_lines(batches, Translator(run)))
 
 
-async def _lines(
-    batches: AsyncGenerator[Batch], translator: Translator, seconds: float | None
-) -> AsyncGenerator[bytes]:
+class EventArray(LiveStream):
+    """Sends the events as one array of JSON."""
+
+    media_type = "application/json"
+
+    def __init__(self, batches: AsyncGenerator[Batch], run: Run) -> None:
+        super().__init__(_array(_lines(batches, Translator(run))))
+
+
+async def _lines(batches: AsyncGenerator[Batch], translator: Translator) -> AsyncGenerator[bytes]:
+    async with aclosing(batches):
+        async for batch in batches:
+            said = [line for event in batch for line in translator.encoded(event)]
+            if said:
+                yield b"".join(line + b"\n" for line in said)
+
+
+async def _array(lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    before = b"["
+    async with aclosing(lines):
+        async for some in lines:
+            yield before + b",".join(some.splitlines())
+            before = b","
+    yield b"[]" if before == b"[" else b"]"
+
+
+async def within(batches: AsyncGenerator[Batch], seconds: float | None) -> AsyncGenerator[Batch]:
+    """The batches that come within so many seconds; all, without a limit."""
     clock = asyncio.get_running_loop().time
     deadline = None if seconds is None else clock() + seconds
     async with aclosing(batches):
@@ -40,5 +63,28 @@ async def _lines(
                 batch = await asyncio.wait_for(anext(batches), left)
             except (StopAsyncIteration, TimeoutError):
                 return
-            if lines := b"".join(map(translator.lines, batch)):
-                yield lines
+            yield batch
+
+
+async def stored_then_live(
+    sessions: Sessions, hub: StreamHub, run: Run, *, seconds: float
+) -> AsyncGenerator[Batch]:
+    """All that is stored of a run, however long that takes; then what comes within so many seconds."""
+
+    def read(after: int) -> log.Page:
+        with unit_of_work(sessions) as session:
+            return log.read(session, run.id, after=after, limit=PAGE)
+
+    after = 0
+    while True:
+        page = await run_in_threadpool(read, after)
+        if page.events:
+            yield page.events
+            after = page.events[-1].seq + 1
+            if page.events[-1].is_last:
+                return
+        if after >= page.total:
+            break
+    async with aclosing(within(hub.follow(run.id, after=after), seconds)) as live:
+        async for batch in live:
+            yield batch

@@ -1,13 +1,16 @@
 """The shapes of runs (contract: watsonx §2, §3)."""
 
 import uuid
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from api.watsonx.events import EXPIRED
+from api.watsonx.content import Content, text_in
 from api.watsonx.llm_params import Guardrails, LlmParams
 from api.watsonx.messages import USER, answer_of, message_id
+from api.watsonx.statuses import status_of
+from api.watsonx.usage import usage_of
 from shared.errors import InvalidRequestError
 from shared.guardrails import missing
 from shared.instants import rfc3339, rfc3339_or_none
@@ -15,38 +18,15 @@ from shared.models import JsonObject, Run
 from shared.runs.lifecycle import RunStatus
 from shared.runs.service import RunRequest
 
-STATUSES: Final = {
-    RunStatus.QUEUED: "pending",
-    RunStatus.STARTING: "pending",
-    RunStatus.RUNNING: "running",
-    RunStatus.SUCCEEDED: "completed",
-    RunStatus.FAILED: "failed",
-    RunStatus.ERROR: "failed",
-    RunStatus.CANCELLED: "cancelled",
-}
-
 _nothing_is_none = BeforeValidator(lambda value: None if value == "" else value)
 OptionalId = Annotated[uuid.UUID | None, _nothing_is_none]
-
-
-class Block(BaseModel):
-    """A part of a message; of these, text is read."""
-
-    response_type: str | None = None
-    text: str | None = None
 
 
 class CreateMessage(BaseModel):
     """What a caller says."""
 
     role: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    content: str | list[Block]
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(block.text for block in self.content if block.text is not None)
+    content: Content
 
 
 class RunOrchestrate(BaseModel):
@@ -72,7 +52,7 @@ class RunOrchestrate(BaseModel):
                 path=("body", "guardrails", unguarded[0]),
             )
         return RunRequest(
-            args=[self.message.text] if self.message else (),
+            args=[text_in(self.message.content)] if self.message else (),
             stream=True,
             thread_id=self.thread_id,
             new_thread=self.thread_id is None,
@@ -87,16 +67,18 @@ def _given(model: BaseModel | None) -> JsonObject | None:
 
 
 class Created(BaseModel):
-    """The ids of a new run; `message_id` is that of the caller's message."""
+    """The ids of a new run; `message_id` is that of the caller's message.
 
-    thread_id: uuid.UUID
+    It is on a thread, but may be found again, by its `Idempotency-Key`, when that was deleted.
+    """
+
+    thread_id: uuid.UUID | None
     run_id: uuid.UUID
     task_id: uuid.UUID
     message_id: uuid.UUID
 
     @classmethod
     def of(cls, run: Run) -> "Created":
-        assert run.thread_id is not None  # noqa: S101  # every run of this dialect is on a thread
         return cls(
             thread_id=run.thread_id, run_id=run.id, task_id=run.id, message_id=message_id(run.id, USER)
         )
@@ -131,9 +113,10 @@ class AssistantRun(BaseModel):
     guardrails: dict[str, Any] | None
     additional_parameters: dict[str, Any] | None
     trace_id: str
+    status_detail: dict[str, Any] | None
 
     @classmethod
-    def of(cls, run: Run) -> "AssistantRun":
+    def of(cls, run: Run, steps: Sequence[JsonObject] = ()) -> "AssistantRun":
         status = status_of(run)
         ended = rfc3339_or_none(run.completed_at)
         error = _error(run)
@@ -150,13 +133,14 @@ class AssistantRun(BaseModel):
             failed_at=ended if status in {"failed", "expired"} else None,
             cancelled_at=ended if status == "cancelled" else None,
             llm_params=run.llm_params,
-            usage=_usage(run),
+            usage=usage_of(run),
             last_error=error,
             error=error,
-            result=_result(run),
+            result=_result(run, steps),
             guardrails=run.guardrails,
             additional_parameters=run.additional_parameters,
             trace_id=run.id.hex,
+            status_detail=run.status_detail,
         )
 
 
@@ -177,34 +161,16 @@ class RunEvent(BaseModel):
     data: Annotated[dict[str, Any], Field()]
 
 
-def status_of(run: Run) -> str:
-    """A run's status in this dialect (design §6)."""
-    if run.status is RunStatus.ERROR and (run.status_detail or {}).get("reason") in EXPIRED:
-        return "expired"
-    return STATUSES[run.status]
-
-
 def _error(run: Run) -> str | None:
     if run.status not in {RunStatus.FAILED, RunStatus.ERROR}:
         return None
     return str((run.status_detail or {}).get("message", run.status))
 
 
-def _usage(run: Run) -> JsonObject | None:
-    if run.usage is None:
-        return None
-    return {
-        "prompt_tokens": run.usage.get("input_tokens"),
-        "completion_tokens": run.usage.get("output_tokens"),
-        "total_tokens": run.usage.get("total_tokens"),
-        "model_calls": run.usage.get("model_calls"),
-    }
-
-
-def _result(run: Run) -> JsonObject | None:
+def _result(run: Run, steps: Sequence[JsonObject]) -> JsonObject | None:
     if run.status is not RunStatus.SUCCEEDED or not isinstance(run.output, dict):
         return None
-    message = answer_of(run, run.output, completed_at=rfc3339_or_none(run.completed_at) or "")
+    message = answer_of(run, run.output, steps, completed_at=rfc3339_or_none(run.completed_at) or "")
     data = {
         "message": message,
         "message_id": message["id"],

@@ -1,33 +1,32 @@
 """Runs: create, stream, list, read, cancel (contract: watsonx §3)."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep, SessionsDep
 from api.idempotency import OnceDep
 from api.path_ids import AssistantId, RunId
-from api.responses import JsonResponse
 from api.routing import KeyedRoute
 from api.watsonx.errors import ERRORS
-from api.watsonx.events import Translator
-from api.watsonx.lines import EventLines
+from api.watsonx.lines import EventArray, EventLines, stored_then_live, within
+from api.watsonx.paging import DEFAULT_LIMIT, MAX_LIMIT, Limit, Offset
 from api.watsonx.run_schemas import AssistantRun, Cancelled, Created, RunEvent, RunOrchestrate, RunPage
+from api.watsonx.steps import steps_of
 from shared.assistants.queries import get_assistant
 from shared.assistants.service import default_assistant
-from shared.errors import RunNotFoundError
-from shared.events import log
+from shared.errors import InvalidRequestError, RunNotFoundError
+from shared.keys.principal import Principal
 from shared.models import Run
 from shared.runs import queries, service
+from shared.runs.lifecycle import RunStatus
 
 router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
-
-DEFAULT_LIMIT = 100
-MAX_LIMIT = 1000
-MAX_EVENTS = 10_000
 
 EVENT_LINES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -36,9 +35,8 @@ EVENT_LINES: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 
-Limit = Annotated[int, Ge(1), Le(MAX_LIMIT), Query()]
-Offset = Annotated[int, Ge(0), Le(2**31 - 1), Query()]
 Timeout = Annotated[int | None, Ge(1), Le(86_400_000), Query(description="Milliseconds.")]
+EventsTimeout = Annotated[int, Ge(0), Le(86_400_000), Query(description="Milliseconds.")]
 Flag = Annotated[bool, Query()]
 
 
@@ -72,7 +70,13 @@ CreationDep = Annotated[Creation, Depends()]
 
 def _lines(hub: HubDep, run: Run, timeout: int | None) -> EventLines:
     seconds = None if timeout is None else timeout / 1000
-    return EventLines(hub.follow(run.id, after=0), Translator(run), seconds=seconds)
+    return EventLines(within(hub.follow(run.id, after=0), seconds), run)
+
+
+def _shown(session: Session, principal: Principal, runs: Sequence[Run]) -> list[AssistantRun]:
+    ended = [run.id for run in runs if run.status is RunStatus.SUCCEEDED]
+    steps = steps_of(session, ended, organization_id=principal.organization_id)
+    return [AssistantRun.of(run, steps.get(run.id, ())) for run in runs]
 
 
 @router.post("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
@@ -82,8 +86,13 @@ def run_assistant(
     assistant_id: AssistantId,
     body: RunOrchestrate | None = None,
 ) -> Created:
-    """Accept a run of an assistant."""
-    return Created.of(creation.submit(body or RunOrchestrate(), assistant_id))
+    """Accept a run of an assistant; an `agent_id` beside it has to be the same."""
+    wanted = body or RunOrchestrate()
+    if wanted.agent_id not in {None, assistant_id}:
+        raise InvalidRequestError(
+            f"The path names the assistant {assistant_id}, which is another agent.", path=("body", "agent_id")
+        )
+    return Created.of(creation.submit(wanted, assistant_id))
 
 
 @router.get("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
@@ -91,7 +100,7 @@ def list_assistant_runs(
     session: SessionDep,
     principal: PrincipalDep,
     assistant_id: AssistantId,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: Limit = MAX_LIMIT,
     offset: Offset = 0,
 ) -> list[AssistantRun]:
     """List an assistant's runs, newest first; `limit` and `offset` are ours."""
@@ -99,7 +108,7 @@ def list_assistant_runs(
     page = queries.page_of(
         session, assistant_id, organization_id=principal.organization_id, offset=offset, limit=limit
     )
-    return [AssistantRun.of(run) for run in page.runs]
+    return _shown(session, principal, page.runs)
 
 
 @router.get("/assistants/{assistant_id}/runs/{run_id}", tags=["Assistants Runs"])
@@ -110,7 +119,7 @@ def get_assistant_run(
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
     if run.assistant_id != assistant_id:
         raise RunNotFoundError(run_id)
-    return AssistantRun.of(run)
+    return _shown(session, principal, [run])[0]
 
 
 @router.post("/orchestrate/runs", response_model=Created, tags=["Orchestrate Agent"], responses=EVENT_LINES)
@@ -159,8 +168,7 @@ def list_runs(
     page = queries.page_of_organization(
         session, organization_id=principal.organization_id, offset=offset, limit=limit
     )
-    data = [AssistantRun.of(run) for run in page.runs]
-    return RunPage(total=page.total, limit=limit, offset=offset, data=data)
+    return RunPage(total=page.total, limit=limit, offset=offset, data=_shown(session, principal, page.runs))
 
 
 @router.post("/orchestrate/runs/cancel/{run_id}", tags=["Orchestrate Agent"])
@@ -175,16 +183,20 @@ def cancel_run(
 @router.get("/orchestrate/runs/{run_id}", tags=["Orchestrate Agent"])
 def get_run(session: SessionDep, principal: PrincipalDep, run_id: RunId) -> AssistantRun:
     """Read a run."""
-    return AssistantRun.of(queries.get_run(session, run_id, organization_id=principal.organization_id))
+    run = queries.get_run(session, run_id, organization_id=principal.organization_id)
+    return _shown(session, principal, [run])[0]
 
 
 @router.get("/orchestrate/runs/{run_id}/events", response_model=list[RunEvent], tags=["Orchestrate Agent"])
 def get_run_events(
-    session: SessionDep, principal: PrincipalDep, run_id: RunId, stream_timeout: Timeout = 1000
+    session: SessionDep,
+    sessions: SessionsDep,
+    principal: PrincipalDep,
+    hub: HubDep,
+    *,
+    run_id: RunId,
+    stream_timeout: EventsTimeout = 1000,
 ) -> Response:
-    """List a run's events from its first on, as far as they are there: nothing is waited for."""
-    del stream_timeout
+    """List a run's events from its first on; of a run that goes on, those of the next milliseconds, too."""
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
-    page = log.read(session, run.id, after=0, limit=MAX_EVENTS)
-    translator = Translator(run)
-    return JsonResponse([one for event in page.events for one in translator.events(event)])
+    return EventArray(stored_then_live(sessions, hub, run, seconds=stream_timeout / 1000), run)

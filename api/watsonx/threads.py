@@ -1,4 +1,4 @@
-"""Threads, their messages, and agents, as views of ours (contract: watsonx §4, §6.4)."""
+"""Threads, as a view of ours (contract: watsonx §4)."""
 
 import uuid
 from typing import Annotated, Any
@@ -7,16 +7,15 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StringConstraints
 
 from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
+from api.idempotency import OnceDep
 from api.path_ids import ThreadId
 from api.routing import KeyedRoute
 from api.watsonx.errors import ERRORS
-from api.watsonx.messages import messages_of
+from api.watsonx.paging import DEFAULT_LIMIT, Limit, Offset
 from api.watsonx.run_schemas import OptionalId
-from api.watsonx.runs import DEFAULT_LIMIT, Limit, Offset
-from shared.assistants import queries as assistants
-from shared.errors import MessageNotFoundError
+from shared.assistants.queries import get_assistant
 from shared.instants import rfc3339
-from shared.models import Assistant, JsonObject, Thread
+from shared.models import JsonObject, Thread
 from shared.threads import queries, service
 
 router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
@@ -48,15 +47,23 @@ class NewThread(BaseModel):
 
 @router.post("/threads", status_code=201, tags=["Message Threads"])
 def create_thread(
-    session: SessionDep, principal: PrincipalDep, response: Response, body: ThreadCreate | None = None
+    session: SessionDep,
+    principal: PrincipalDep,
+    once: OnceDep,
+    response: Response,
+    body: ThreadCreate | None = None,
 ) -> NewThread:
     """Create a thread."""
     wanted = body or ThreadCreate()
     agent = wanted.agent_id or wanted.assistant_id
     fields: dict[str, Any] = {"name": wanted.title or uuid.uuid4().hex}
     if agent is not None:
+        get_assistant(session, agent, organization_id=principal.organization_id)
         fields["meta"] = {AGENT: str(agent)}
-    thread = service.create(session, principal, fields)
+    thread = once(
+        lambda: service.create(session, principal, fields),
+        lambda made: queries.get_thread(session, made, organization_id=principal.organization_id),
+    )
     response.headers["Location"] = f"/threads/{thread.id}"
     return NewThread(thread_id=thread.id)
 
@@ -100,43 +107,6 @@ def delete_thread(
     service.delete(session, dispatcher, principal, thread_id)
 
 
-@router.get("/threads/{thread_id}/messages", tags=["Message Threads"])
-def list_messages(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> list[dict[str, Any]]:
-    """List a thread's messages, oldest first."""
-    return _messages(session, principal, thread_id)
-
-
-@router.get("/threads/{thread_id}/messages/{message_id}", tags=["Message Threads"])
-def get_message(
-    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, message_id: str
-) -> dict[str, Any]:
-    """Read a message."""
-    for message in _messages(session, principal, thread_id):
-        if str(message["id"]) == message_id.lower():
-            return message
-    raise MessageNotFoundError(message_id[:80])
-
-
-@router.get("/agents", tags=["Agents"])
-@router.get("/orchestrate/agents", tags=["Agents"])
-def list_agents(
-    session: SessionDep, principal: PrincipalDep, limit: Limit = 1000, offset: Offset = 0
-) -> list[dict[str, Any]]:
-    """List agents, which are our assistants."""
-    page = assistants.page(session, organization_id=principal.organization_id, offset=offset, limit=limit)
-    return [_agent(assistant) for assistant in page.assistants]
-
-
-def _messages(session: SessionDep, principal: PrincipalDep, thread_id: uuid.UUID) -> list[JsonObject]:
-    thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
-    exchanges = queries.page_of_messages(session, thread.id).messages
-    return [
-        message
-        for exchange in exchanges
-        for message in messages_of(exchange, organization_id=thread.organization_id)
-    ]
-
-
 def _thread(thread: Thread) -> JsonObject:
     return {
         "id": thread.id,
@@ -152,17 +122,4 @@ def _thread(thread: Thread) -> JsonObject:
         "updated_at": rfc3339(thread.updated_at),
         "deleted_at": None,
         "deleted_by": None,
-    }
-
-
-def _agent(assistant: Assistant) -> JsonObject:
-    return {
-        "id": assistant.id,
-        "name": assistant.name,
-        "display_name": assistant.name,
-        "description": assistant.description,
-        "tenant_id": str(assistant.organization_id),
-        "llm": assistant.model,
-        "created_on": rfc3339(assistant.created_at),
-        "updated_at": rfc3339(assistant.updated_at),
     }

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -151,6 +151,18 @@ def read(session: Session, run_id: uuid.UUID, *, after: int, limit: int) -> Page
     )
     events = [_stored(row) for row in session.execute(query)]
     return Page(events, total, is_closed=status in TERMINAL)
+
+
+def of_types(session: Session, run_ids: Collection[uuid.UUID], types: Collection[str]) -> list[StoredEvent]:
+    """Read the events of some types of several runs, each run's in order."""
+    if not run_ids:
+        return []
+    query = (
+        select(*_COLUMNS)
+        .where(RunEvent.run_id.in_(run_ids), RunEvent.type.in_(types))
+        .order_by(RunEvent.run_id, RunEvent.seq)
+    )
+    return [_stored(row) for row in session.execute(query)]
 
 
 def get_event(

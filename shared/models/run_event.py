@@ -18,6 +18,9 @@ class Origin(StrEnum):
     USER = "USER"  # a caller's own code
 
 
+RUN_RUNNING = "AssistantRunRunning"
+"""The type of the event with which an attempt of an assistant run begins to execute it."""
+
 RUN_COMPLETED = "AssistantRunCompleted"
 """The type of an assistant run's last event."""
 

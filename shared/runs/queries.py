@@ -152,6 +152,18 @@ def called_by(session: Session, run_id: uuid.UUID) -> Sequence[Run]:
     return session.scalars(query).all()
 
 
+def with_tools(
+    session: Session, run_ids: Collection[uuid.UUID], *, organization_id: uuid.UUID
+) -> Sequence[uuid.UUID]:
+    """Those of the runs that are an organization's, and have structures to call as tools."""
+    if not run_ids:
+        return []
+    query = select(Run.id).where(
+        Run.id.in_(run_ids), Run.organization_id == organization_id, func.cardinality(Run.structure_ids) > 0
+    )
+    return session.scalars(query).all()
+
+
 def active_among(session: Session, run_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Those of the runs that are there and have not ended, of whatever organization."""
     return set(session.scalars(select(Run.id).where(Run.id.in_(run_ids), Run.status.in_(ACTIVE))))

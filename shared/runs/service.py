@@ -118,7 +118,7 @@ def submit(
         **resources,
         **request.effective_limits(assistant),
     )
-    accept(session, dispatcher, run, is_sent=not waits)
+    accept(session, dispatcher, run, name=assistant.name, is_sent=not waits)
     return run
 
 

@@ -69,7 +69,7 @@ def submit(
         dispatched_at=func.now(),
         **{name: request.limits.get(name, getattr(structure, name)) for name in LIMITS},
     )
-    accept(session, dispatcher, run, is_sent=not run.is_external)
+    accept(session, dispatcher, run, name=structure.name, is_sent=not run.is_external)
     return _begun_elsewhere(session, dispatcher, run) if run.is_external else run
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from griptape.artifacts import BaseArtifact, ErrorArtifact, TextArtifact
+from griptape.common import PromptStack
 from griptape.configs import Defaults
 from griptape.drivers.memory.conversation.local import LocalConversationMemoryDriver
 from griptape.drivers.ruleset.local import LocalRulesetDriver
@@ -68,10 +69,19 @@ class _Question(PromptTask):
         return super().default_generate_system_template(task) if self.tools or self.rulesets else ""
 
 
+class _Conversation(ConversationMemory):
+    """The exchanges before a run; of one that has a single side, providers would refuse the other."""
+
+    def to_prompt_stack(self, last_n: int | None = None) -> PromptStack:
+        stack = super().to_prompt_stack(last_n)
+        stack.messages = [message for message in stack.messages if message.to_text()]
+        return stack
+
+
 def _agent(context: RunContext, driver: ModelDriver, prompt: str) -> Agent:
     memory = None
     if context.history:
-        memory = ConversationMemory(
+        memory = _Conversation(
             conversation_memory_driver=LocalConversationMemoryDriver(),
             runs=[
                 Run(input=TextArtifact(turn.input), output=TextArtifact(turn.output))

@@ -1,8 +1,15 @@
-"""The served OpenAPI document as tests walk it: one `Operation` per route and method."""
+"""The served OpenAPI documents as tests walk them: one `Operation` per route and method."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+GRIPTAPE, WATSONX = "", "/api/v1"
+"""Where each dialect's document, and what it describes, is."""
+
+DIALECTS: Final = {"griptape": GRIPTAPE, "watsonx": WATSONX}
+
+_SMALLEST: Final = {"string": "x", "array": []}
 
 
 @dataclass(frozen=True)
@@ -13,6 +20,11 @@ class Operation:
     method: str
     path: str
     spec: Mapping[str, Any]
+    prefix: str = GRIPTAPE
+
+    @property
+    def url(self) -> str:
+        return self.prefix + self.path
 
     @property
     def name(self) -> str:
@@ -37,13 +49,20 @@ class Operation:
         return fields
 
     def smallest_body(self) -> Any:
-        """A body of the fields that are needed, all of which are texts or arrays."""
+        """A body of the fields that are needed."""
         if not self.has_body:
             return None
         if self._body().get("type") == "array":
             return []
-        smallest = {"string": "x", "array": []}
-        return {name: smallest[self.fields()[name]["type"]] for name in self._body().get("required", [])}
+        return {name: self._smallest(self.fields()[name]) for name in self._body().get("required", [])}
+
+    def _smallest(self, schema: Mapping[str, Any]) -> Any:
+        """A value of a field that is a text, an array or one of several words."""
+        if "$ref" in schema:
+            return self._smallest(self._resolved(schema["$ref"]))
+        if "anyOf" in schema:
+            return self._smallest(schema["anyOf"][0])
+        return schema["enum"][0] if "enum" in schema else _SMALLEST[schema["type"]]
 
     def _body(self) -> Mapping[str, Any]:
         if not self.has_body:
@@ -64,8 +83,8 @@ class Operation:
         return resolved
 
 
-def operations(document: Mapping[str, Any]) -> Iterator[Operation]:
+def operations(document: Mapping[str, Any], prefix: str = GRIPTAPE) -> Iterator[Operation]:
     """All operations, each path's in its order."""
     for path, methods in document["paths"].items():
         for method, spec in methods.items():
-            yield Operation(document, method.upper(), path, spec)
+            yield Operation(document, method.upper(), path, spec, prefix)

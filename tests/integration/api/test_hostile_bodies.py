@@ -5,7 +5,7 @@ import re
 import orjson
 import pytest
 
-from tests.integration.api.openapi import operations
+from tests.integration.api.openapi import DIALECTS, GRIPTAPE, WATSONX, operations
 from tests.integration.api.world import World
 
 DEEP = 100_000
@@ -40,9 +40,14 @@ TAKE_ARRAYS = {"CreateEvents", "CreateSpans"}
 WRONG = [None, True, 0, -1, 1.5, "", "x", [], ["x"], [None], {}, {"x": "x"}, [[["x"]]]]
 
 
+@pytest.fixture(params=DIALECTS)
+def prefix(request):
+    return DIALECTS[request.param]
+
+
 @pytest.fixture
-def with_body(client):
-    document = operations(client.get("/openapi.json").json())
+def with_body(client, prefix):
+    document = operations(client.get(f"{prefix}/openapi.json").json(), prefix)
     return [operation for operation in document if operation.has_body]
 
 
@@ -51,28 +56,59 @@ def send(client, factories):
     world = World(client, factories)
 
     def send(operation, content):
-        path = operation.path.format_map(world.ids)
-        return client.request(operation.method, path, content=content, headers=world.headers)
+        url = operation.url.format_map(world.ids_in(operation.prefix))
+        return client.request(operation.method, url, content=content, headers=world.headers)
 
     return send
 
 
-def assert_refused(answer, status, what):
-    assert answer.status_code == status, what
+def assert_refused(answer, operation, *, too_large=False):
+    """It is refused in its dialect's own shape: as too large, or else as not valid."""
     assert answer.headers["content-type"] == "application/json"
+    check = {GRIPTAPE: check_griptape, WATSONX: check_watsonx}[operation.prefix]
+    check(answer, operation.name, too_large=too_large)
+
+
+def check_griptape(answer, what, *, too_large):
+    assert answer.status_code == (413 if too_large else 400), what
     body = answer.json()
     assert set(body) == {"type", "errors"}, what
-    assert body["type"] == {400: "BadRequest", 413: "ContentTooLarge"}[status]
+    assert body["type"] == ("ContentTooLarge" if too_large else "BadRequest")
     assert body["errors"]
     for item in body["errors"]:
         assert set(item) <= {"type", "message", "path"}, what
         assert all(isinstance(value, str) and value for value in item.values()), what
 
 
-def test_there_are_bodies_to_refuse(with_body):
+def check_watsonx(answer, what, *, too_large):
+    assert answer.status_code == (413 if too_large else 422), what
+    (detail,) = answer.json().values()
+    if too_large:
+        assert isinstance(detail, str), what
+        return
+    assert detail
+    for item in detail:
+        assert set(item) == {"loc", "msg", "type"}, what
+        assert isinstance(item["loc"], list), what
+        assert item["msg"], what
+
+
+NAMES = {
+    GRIPTAPE: {"CreateThread", "UpdateThread", "CreateApiKey", "CreateAssistantRun"},
+    WATSONX: {
+        "create_run_orchestrate_runs_post",
+        "run_assistant_assistants__assistant_id__runs_post",
+        "create_thread_threads_post",
+        "create_message_threads__thread_id__messages_post",
+    },
+}
+VERBS = re.compile("Create|Update|CancelAssistantRuns|CompleteStructureRun|create_|update_|run_assistant")
+
+
+def test_there_are_bodies_to_refuse(with_body, prefix):
     names = {operation.name for operation in with_body}
-    assert {"CreateThread", "UpdateThread", "CreateApiKey", "CreateAssistantRun"} <= names
-    assert all(re.match("Create|Update|CancelAssistantRuns|CompleteStructureRun", name) for name in names)
+    assert NAMES[prefix] <= names
+    assert all(VERBS.match(name) for name in names)
 
 
 @pytest.mark.parametrize("what", [*NOT_JSON, *NO_OBJECT])
@@ -81,13 +117,13 @@ def test_what_is_no_json_object_is_a_400(with_body, send, what):
     for operation in with_body:
         if content == b"[]" and operation.name in TAKE_ARRAYS:
             continue
-        assert_refused(send(operation, content), 400, operation.name)
+        assert_refused(send(operation, content), operation)
 
 
 def test_two_mebibytes_are_a_413(with_body, send):
     content = b'{"name": "' + b"x" * 2 * 1_048_576 + b'"}'
     for operation in with_body:
-        assert_refused(send(operation, content), 413, operation.name)
+        assert_refused(send(operation, content), operation, too_large=True)
 
 
 def test_a_value_of_the_wrong_type_is_taken_or_refused_but_never_an_error_of_ours(with_body, send, undone):
@@ -98,19 +134,24 @@ def test_a_value_of_the_wrong_type_is_taken_or_refused_but_never_an_error_of_our
                 content = orjson.dumps({**operation.smallest_body(), field: value})
                 with undone():
                     answer = send(operation, content)
-                what = (operation.name, field, value)
                 if answer.status_code not in {200, 201, 202}:
-                    assert_refused(answer, 400, what)
+                    assert_refused(answer, operation)
 
 
-def test_a_key_said_twice_is_the_last_one(client, send, with_body):
-    (create_rule,) = [operation for operation in with_body if operation.name == "CreateRule"]
+@pytest.fixture
+def ours(client):
+    """The operations of our first dialect that have a body."""
+    return [operation for operation in operations(client.get("/openapi.json").json()) if operation.has_body]
+
+
+def test_a_key_said_twice_is_the_last_one(client, send, ours):
+    (create_rule,) = [operation for operation in ours if operation.name == "CreateRule"]
     answer = send(create_rule, b'{"name": 5, "rule": "x", "name": "y"}')
     assert (answer.status_code, answer.json()["name"]) == (201, "y")
 
 
-def test_many_messages_and_many_faults_make_short_answers(with_body, send):
-    (create_thread,) = [operation for operation in with_body if operation.name == "CreateThread"]
+def test_many_messages_and_many_faults_make_short_answers(ours, send):
+    (create_thread,) = [operation for operation in ours if operation.name == "CreateThread"]
     answer = send(create_thread, b'{"name": "x", "messages": [' + b"5," * 300_000 + b"5]}")
-    assert_refused(answer, 400, "many faults")
+    assert_refused(answer, create_thread)
     assert len(answer.content) < 10_000

@@ -1,4 +1,4 @@
-"""Another organization's ids are as unknown as any, on every route that the OpenAPI document has."""
+"""Another organization's ids are as unknown as any, on every route that an OpenAPI document has."""
 
 import uuid
 
@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from shared.models import Base
-from tests.integration.api.openapi import operations
+from tests.integration.api.openapi import DIALECTS, GRIPTAPE, WATSONX, operations
 from tests.integration.api.world import World
 
 NEUTRAL = {
@@ -19,6 +19,9 @@ NEUTRAL = {
     "last-event-id",
     "Idempotency-Key",
     "wait",
+    "stream",
+    "stream_timeout",
+    "multiple_content",
 }
 """Parameters that name nothing."""
 
@@ -26,9 +29,19 @@ LATER = {"knowledge_base_ids", "retriever_ids", "tool_ids"}
 """Ids of resources that do not exist yet: there is nothing to be found by them."""
 
 
+KINDS = {"agent_id": "assistant_id"}
+"""What an id in a body is the id of, if it is not called so."""
+
+
+@pytest.fixture(params=DIALECTS)
+def prefix(request):
+    return DIALECTS[request.param]
+
+
 @pytest.fixture
-def document(client):
-    return [operation for operation in operations(client.get("/openapi.json").json()) if operation.is_keyed]
+def document(client, prefix):
+    served = client.get(f"{prefix}/openapi.json").json()
+    return [operation for operation in operations(served, prefix) if operation.is_keyed]
 
 
 @pytest.fixture
@@ -59,9 +72,9 @@ def dump(sessions):
 def send(client, ours):
     """Send an operation as we, with ids of our own unless others are given."""
 
-    def send(operation, ids=ours.ids, **request):
-        path = operation.path.format_map(ids)
-        return client.request(operation.method, path, headers=ours.headers, **request)
+    def send(operation, ids=None, **request):
+        url = operation.url.format_map(ours.ids_in(operation.prefix) | (ids or {}))
+        return client.request(operation.method, url, headers=ours.headers, **request)
 
     return send
 
@@ -78,23 +91,46 @@ def answers_alike(send, given, other, statuses):
     assert answers[0].text.replace(given, other) == answers[1].text
 
 
-def test_an_id_in_a_path_is_a_404_and_nothing_changes(document, send, theirs, dump):
+IN_PATHS = {WATSONX: {"assistant_id", "run_id", "thread_id", "message_id"}}
+
+
+def test_an_id_in_a_path_is_a_404_and_nothing_changes(document, prefix, send, theirs, dump):
     before = dump()
-    walked = [operation for operation in document if operation.parameters("path")]
-    assert {name for operation in walked for name in operation.parameters("path")} == set(theirs.ids) - {
-        "run_id"
-    }  # what the other dialect calls it
-    for operation in walked:
-        (name,) = operation.parameters("path")
+    walked = [(operation, name) for operation in document for name in operation.parameters("path")]
+    every = set(theirs.ids) - {"run_id"}  # what the other dialect calls it
+    assert {name for _, name in walked} == IN_PATHS.get(prefix, every)
+    for operation, name in walked:
 
         def with_id(value, operation=operation, name=name):
             return send(operation, {name: value}, json=operation.smallest_body())
 
-        answers_alike(with_id, theirs.ids[name], unknown(), {404})
+        answers_alike(with_id, theirs.ids_in(prefix)[name], unknown(), {404})
     assert dump() == before
 
 
-def test_an_id_in_a_body_is_refused_like_one_nobody_has(document, send, theirs, dump):
+IN_BODIES = {
+    GRIPTAPE: {
+        ("CreateAssistant", "ruleset_ids"),
+        ("CreateAssistant", "structure_ids"),
+        ("CreateAssistantRun", "additional_structure_ids"),
+        ("UpdateAssistant", "ruleset_ids"),
+        ("CreateAssistantRun", "ruleset_ids"),
+        ("CreateAssistantRun", "additional_ruleset_ids"),
+        ("CreateAssistantRun", "thread_id"),
+        ("CreateRuleset", "rule_ids"),
+        ("UpdateRuleset", "rule_ids"),
+    },
+    WATSONX: {
+        ("create_run_orchestrate_runs_post", "thread_id"),
+        ("create_run_orchestrate_runs_post", "agent_id"),
+        ("create_run_and_stream_orchestrate_runs_stream_post", "agent_id"),
+        ("create_thread_threads_post", "agent_id"),
+        ("create_thread_threads_post", "assistant_id"),
+    },
+}
+
+
+def test_an_id_in_a_body_is_refused_like_one_nobody_has(document, prefix, send, theirs, dump):
     before = dump()
     walked = set()
     for operation in document:
@@ -108,19 +144,9 @@ def test_an_id_in_a_body_is_refused_like_one_nobody_has(document, send, theirs, 
                 body = {**operation.smallest_body(), field: [value] if is_list else value}
                 return send(operation, json=body)
 
-            answers_alike(with_id, theirs.ids[kind], unknown(), {400, 404})
+            answers_alike(with_id, theirs.ids[KINDS.get(kind, kind)], unknown(), {400, 404, 422})
             walked.add((operation.name, field))
-    assert {
-        ("CreateAssistant", "ruleset_ids"),
-        ("CreateAssistant", "structure_ids"),
-        ("CreateAssistantRun", "additional_structure_ids"),
-        ("UpdateAssistant", "ruleset_ids"),
-        ("CreateAssistantRun", "ruleset_ids"),
-        ("CreateAssistantRun", "additional_ruleset_ids"),
-        ("CreateAssistantRun", "thread_id"),
-        ("CreateRuleset", "rule_ids"),
-        ("UpdateRuleset", "rule_ids"),
-    } <= walked
+    assert IN_BODIES[prefix] <= walked
     assert dump() == before
 
 
@@ -153,9 +179,12 @@ def test_our_ids_are_known_where_theirs_are_not(document, send):
             assert send(operation, json={}).status_code == 200, operation.name
 
 
+CREATE_RUN = {"CreateAssistantRun", "create_run_orchestrate_runs_post"}
+
+
 def test_a_run_on_their_thread_makes_no_thread_instead(document, send, theirs, dump):
     before = dump()
-    (create_run,) = [operation for operation in document if operation.name == "CreateAssistantRun"]
+    (create_run,) = [operation for operation in document if operation.name in CREATE_RUN]
     answer = send(create_run, json={"thread_id": theirs.ids["thread_id"], "new_thread": True})
     assert answer.status_code == 404
     assert dump() == before

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from api.app import create_app
 from api.watsonx.app import create_watsonx
 from shared.settings import Settings
-from tests.integration.api.openapi import operations
+from tests.integration.api.openapi import GRIPTAPE, WATSONX, operations
 from tests.integration.api.world import World
 
 # Not among them: that whatever breaks the document is refused, since unknown keys are not; and that whatever
@@ -32,9 +32,6 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-
-GRIPTAPE, WATSONX = "", "/api/v1"
-"""Where each dialect's document, and what it describes, is."""
 
 NOWHERE = SecretStr("nowhere://")
 
@@ -80,7 +77,7 @@ def world(anonymous, factories):
 def test_every_answer_is_as_documented(anonymous, world, undone, prefix, name):
     operation = OPERATIONS[prefix, name]
     generated = schema(prefix)[operation.path][operation.method]
-    known = {parameter: world.ids[parameter] for parameter in operation.parameters("path")}
+    known = {parameter: world.ids_in(prefix)[parameter] for parameter in operation.parameters("path")}
     cases = st.one_of(
         [
             generated.as_strategy(mode, path_parameters=ids)

@@ -20,7 +20,7 @@ PREFIXES = ("/api/v1", "/v1")
 FIELDS = {
     *("id", "tenant_id", "assistant_id", "agent_id", "thread_id", "status", "created_at", "started_at"),
     *("completed_at", "failed_at", "cancelled_at", "llm_params", "usage", "last_error", "error", "result"),
-    *("guardrails", "additional_parameters", "trace_id"),
+    *("guardrails", "additional_parameters", "trace_id", "status_detail"),
 }
 ANSWER = {"type": "TextArtifact", "value": "So it goes"}
 
@@ -126,7 +126,11 @@ def test_a_success_has_its_result_in_the_message_form_and_its_exchange_on_the_th
     run = client.get(f"/v1/orchestrate/runs/{made['run_id']}").json()
     assert run["status"] == "completed"
     assert run["completed_at"]
-    assert run["usage"]["total_tokens"] == 7
+    tokens = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    assert run["usage"] == {
+        "token_usage": tokens,
+        "model_usage": [{"model_name": None, "provider": None, "token_usage": tokens}],
+    }
     result = run["result"]
     assert result["type"] == "message_created"
     message = result["data"]["message"]

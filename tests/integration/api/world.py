@@ -2,7 +2,9 @@
 
 import uuid
 
+from api.watsonx.messages import USER, message_id
 from shared.runs.lifecycle import RunStatus
+from tests.integration.api.openapi import WATSONX
 
 
 class World:
@@ -46,4 +48,12 @@ class World:
             "created_by": str(principal.user_id),
             "alias": self.alias,
             "starts_with": self.alias,
+            "agent_id": str(run.assistant_id),
         }
+
+    def ids_in(self, prefix):
+        """The ids as a dialect has them: in one a message is a side of what the other calls so."""
+        if prefix != WATSONX:
+            return self.ids
+        exchange = uuid.UUID(self.ids["message_id"])
+        return self.ids | {"message_id": str(message_id(exchange, USER))}

@@ -1,0 +1,70 @@
+"""Agents and their tools, which are our assistants and structures (contract: watsonx §6.4)."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+
+from api.dependencies import PrincipalDep, SessionDep
+from api.routing import KeyedRoute
+from api.watsonx.errors import ERRORS
+from api.watsonx.paging import MAX_LIMIT, Limit, Offset
+from shared.assistants import queries as assistants
+from shared.instants import rfc3339
+from shared.models import Assistant, JsonObject, Structure
+from shared.structures import queries as structures
+
+router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
+
+ARGUMENTS: Final[JsonObject] = {
+    "type": "object",
+    "properties": {"args": {"type": "array", "items": {"type": "string"}}},
+    "required": ["args"],
+}
+"""What a structure is called with, as a JSON schema."""
+
+
+@router.get("/agents", tags=["Agents"])
+@router.get("/orchestrate/agents", tags=["Agents"])
+def list_agents(
+    session: SessionDep, principal: PrincipalDep, limit: Limit = MAX_LIMIT, offset: Offset = 0
+) -> list[dict[str, Any]]:
+    """List agents, which are our assistants."""
+    page = assistants.page(session, organization_id=principal.organization_id, offset=offset, limit=limit)
+    return [_agent(assistant) for assistant in page.assistants]
+
+
+@router.get("/tools", tags=["Tools"])
+@router.get("/orchestrate/tools", tags=["Tools"])
+def list_tools(
+    session: SessionDep, principal: PrincipalDep, limit: Limit = MAX_LIMIT, offset: Offset = 0
+) -> list[dict[str, Any]]:
+    """List tools, which are our structures."""
+    page = structures.page(session, organization_id=principal.organization_id, offset=offset, limit=limit)
+    return [_tool(structure) for structure in page.structures]
+
+
+def _agent(assistant: Assistant) -> JsonObject:
+    return {
+        "id": assistant.id,
+        "name": assistant.name,
+        "display_name": assistant.name,
+        "description": assistant.description,
+        "tenant_id": str(assistant.organization_id),
+        "llm": assistant.model,
+        "tools": assistant.structure_ids,
+        "created_on": rfc3339(assistant.created_at),
+        "updated_at": rfc3339(assistant.updated_at),
+    }
+
+
+def _tool(structure: Structure) -> JsonObject:
+    return {
+        "id": structure.id,
+        "name": structure.name,
+        "display_name": structure.name,
+        "description": structure.description,
+        "tenant_id": str(structure.organization_id),
+        "input_schema": ARGUMENTS,
+        "created_on": rfc3339(structure.created_at),
+        "updated_at": rfc3339(structure.updated_at),
+    }

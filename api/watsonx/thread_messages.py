@@ -1,0 +1,126 @@
+"""Messages of threads: list, post, read, change, delete (contract: watsonx §4)."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, BeforeValidator
+from sqlalchemy.orm import Session
+
+from api.dependencies import PrincipalDep, SessionDep
+from api.idempotency import OnceDep
+from api.path_ids import ThreadId
+from api.routing import KeyedRoute
+from api.watsonx.content import Content, text_in
+from api.watsonx.errors import ERRORS
+from api.watsonx.messages import message_id, messages_of, origin_of, shown_side
+from api.watsonx.steps import steps_of
+from shared.errors import MessageNotFoundError
+from shared.keys.principal import Principal
+from shared.models import JsonObject, Message, Thread
+from shared.threads import queries, sides
+from shared.threads.sides import Side
+
+router = APIRouter(tags=["Message Threads"], route_class=KeyedRoute, responses=ERRORS)
+
+MAX_ECHO = 80  # characters of an unknown id that an answer repeats
+
+_human_is_user = BeforeValidator(lambda value: Side.USER if value == "human" else value)
+
+
+class MessageCreate(BaseModel):
+    """What is said; of its content, text is kept."""
+
+    role: Annotated[Side, _human_is_user]
+    content: Content
+
+
+class MessageUpdate(BaseModel):
+    """What is to change."""
+
+    content: Content | None = None
+
+
+@router.get("/threads/{thread_id}/messages")
+def list_messages(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> list[dict[str, Any]]:
+    """List a thread's messages, oldest first."""
+    thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
+    exchanges = queries.page_of_messages(session, thread.id).messages
+    steps = _steps(session, thread, exchanges)
+    return [message for exchange in exchanges for message in messages_of(thread, exchange, steps)]
+
+
+@router.post("/threads/{thread_id}/messages", status_code=201)
+def create_message(
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, thread_id: ThreadId, body: MessageCreate
+) -> dict[str, Any]:
+    """Add a message after the last one of a thread."""
+    exchange = once(
+        lambda: sides.post(session, principal, thread_id, body.role, text_in(body.content)),
+        lambda made: queries.get_message(session, made, organization_id=principal.organization_id),
+    )
+    thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
+    return shown_side(thread, exchange, body.role, {})
+
+
+@router.get("/threads/{thread_id}/messages/{message_id}")
+def get_message(
+    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, message_id: str
+) -> dict[str, Any]:
+    """Read a message."""
+    return _Found.find(session, principal, thread_id, message_id).shown(session)
+
+
+@router.patch("/threads/{thread_id}/messages/{message_id}")
+def update_message(
+    session: SessionDep,
+    principal: PrincipalDep,
+    thread_id: ThreadId,
+    message_id: str,
+    body: MessageUpdate | None = None,
+) -> dict[str, Any]:
+    """Say something else in a message."""
+    found = _Found.find(session, principal, thread_id, message_id)
+    if body is not None and body.content is not None:
+        sides.change(session, found.exchange, found.side, text_in(body.content))
+    return found.shown(session)
+
+
+@router.delete("/threads/{thread_id}/messages/{message_id}", status_code=204)
+def delete_message(
+    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, message_id: str
+) -> None:
+    """Delete a message; what it answered, or its answer, stays."""
+    found = _Found.find(session, principal, thread_id, message_id)
+    sides.delete(session, found.exchange, found.side)
+
+
+class _Found:
+    """A message, found by its id among those of its thread."""
+
+    def __init__(self, thread: Thread, exchange: Message, side: Side) -> None:
+        self.thread = thread
+        self.exchange = exchange
+        self.side = side
+
+    @classmethod
+    def find(cls, session: Session, principal: Principal, thread_id: uuid.UUID, wanted: str) -> "_Found":
+        thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
+        for exchange in queries.page_of_messages(session, thread.id).messages:
+            for side in sides.sides_of(exchange):
+                if str(message_id(origin_of(exchange), side.value)) == wanted.lower():
+                    return cls(thread, exchange, side)
+        raise MessageNotFoundError(wanted[:MAX_ECHO])
+
+    def shown(self, session: Session) -> JsonObject:
+        return shown_side(
+            self.thread, self.exchange, self.side, _steps(session, self.thread, [self.exchange])
+        )
+
+
+def _steps(
+    session: Session, thread: Thread, exchanges: Sequence[Message]
+) -> Mapping[uuid.UUID, Sequence[JsonObject]]:
+    origins = [origin_of(exchange) for exchange in exchanges]
+    return steps_of(session, origins, organization_id=thread.organization_id)
