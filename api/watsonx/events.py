@@ -102,16 +102,26 @@ def _calls(payload: JsonObject) -> list[JsonObject]:
 
 
 def _responses(payload: JsonObject) -> list[JsonObject]:
-    output = payload.get("task_output") or {}
-    content = output.get("value") if isinstance(output, dict) else None
-    said = content if isinstance(content, str) else orjson.dumps(content).decode()
+    actions = [action for action in payload.get("subtask_actions") or [] if isinstance(action, dict)]
     return [
         {
             "type": "tool_response",
             "name": action.get("name"),
-            "content": said,
+            "content": content,
             "tool_call_id": action.get("tag"),
         }
-        for action in payload.get("subtask_actions") or []
-        if isinstance(action, dict)
+        for action, content in zip(actions, _contents(payload, len(actions)), strict=True)
     ]
+
+
+def _contents(payload: JsonObject, count: int) -> list[str]:
+    """What each of so many calls has given, as text; an error that is told of all at once is that of each."""
+    output = _value(payload.get("task_output"))
+    values = [_value(one) for one in output] if isinstance(output, list) else []
+    if len(values) != count:
+        values = [output] * count
+    return [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values]
+
+
+def _value(artifact: object) -> object:
+    return artifact.get("value") if isinstance(artifact, dict) else None
