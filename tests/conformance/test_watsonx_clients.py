@@ -1,18 +1,15 @@
 """watsonx Orchestrate's own clients, in an environment of their own, and what its evaluation client calls."""
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 import uuid
-from pathlib import Path
 
 import pytest
 
+from tests.conformance.outside import execute
+
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
 
-CLIENTS = Path(sys.prefix) / "lib" / "conformance" / "ibm_watsonx_orchestrate_clients-2.19.1"
+CLIENT = "ibm_watsonx_orchestrate_clients-2.19.1"
 
 PREAMBLE = """
 import json, sys
@@ -27,22 +24,10 @@ runs, threads = RunClient(**options), ThreadsClient(**options)
 @pytest.fixture(params=["", "/api"])
 def clients(request, stack):
     """Execute a program with the real `runs` and `threads`; return the JSON that it prints last."""
-    assert CLIENTS.is_dir(), "the clients are not installed: run `make install`"
 
     def run(program, *args):
-        done = subprocess.run(
-            [
-                *(sys.executable, "-c", PREAMBLE + textwrap.dedent(program)),
-                *(stack.file["api_url"] + request.param, stack.file["api_key"], *args),
-            ],
-            env={"PYTHONPATH": str(CLIENTS), "PATH": os.environ["PATH"], "HOME": str(stack.data_dir)},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        known = stack.file["api_url"] + request.param, stack.file["api_key"]
+        return execute(CLIENT, PREAMBLE, program, *known, *args, home=stack.data_dir)
 
     return run
 
