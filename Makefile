@@ -10,7 +10,7 @@ SEED ?= 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test bench chaos check format lock clean
+.PHONY: help install clients demo dev test bench chaos check format lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -18,13 +18,16 @@ help: ## List these commands
 install: ## Make .venv with everything the project needs (PYTHON=… chooses the interpreter)
 	@scripts/install
 
+clients: install ## Put the clients that the conformance tests drive into .venv
+	@scripts/install-clients
+
 demo: install ## Start everything, execute one run, show its events, stop everything
 	@$(BIN)/runyard demo $(ARGS)
 
 dev: install ## Start everything and keep it running (ARGS="--port 8000"); Ctrl-C stops it
 	@$(BIN)/runyard dev $(ARGS)
 
-test: install ## Run the tests (TESTS=tests/unit chooses, WORKERS=2 sets how many at once)
+test: clients ## Run the tests (TESTS=tests/unit chooses, WORKERS=2 sets how many at once)
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=loadgroup $(TESTS)
 
 bench: install ## Measure speed and memory (BENCH=spine, runs_list, cancels, readers)

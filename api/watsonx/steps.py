@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from sqlalchemy.orm import Session
@@ -54,7 +54,7 @@ def _calls(payload: JsonObject) -> list[JsonObject]:
 
 
 def _responses(payload: JsonObject) -> list[JsonObject]:
-    content = _content(payload.get("task_output"))
+    actions = _actions(payload)
     return [
         {
             "type": "tool_response",
@@ -62,10 +62,18 @@ def _responses(payload: JsonObject) -> list[JsonObject]:
             "content": content,
             "tool_call_id": action.get("tag"),
         }
-        for action in _actions(payload)
+        for action, content in zip(actions, _contents(payload, len(actions)), strict=True)
     ]
 
 
-def _content(output: Any) -> str:
-    value = output.get("value") if isinstance(output, dict) else None
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+def _contents(payload: JsonObject, count: int) -> list[str]:
+    """What each of so many calls has given, as text; an error that is told of all at once is that of each."""
+    output = _value(payload.get("task_output"))
+    values = [_value(one) for one in output] if isinstance(output, list) else []
+    if len(values) != count:
+        values = [output] * count
+    return [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values]
+
+
+def _value(artifact: object) -> object:
+    return artifact.get("value") if isinstance(artifact, dict) else None

@@ -1,6 +1,7 @@
 """Threads, as a view of ours (contract: watsonx §4)."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -81,13 +82,14 @@ def list_threads(
     page = queries.page(
         session, wanted, organization_id=principal.organization_id, offset=offset, limit=limit
     )
-    return [_thread(thread) for thread in page.threads]
+    return _threads(session, page.threads)
 
 
 @router.get("/threads/{thread_id}", tags=["Message Threads"])
 def get_thread(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> dict[str, Any]:
     """Read a thread."""
-    return _thread(queries.get_thread(session, thread_id, organization_id=principal.organization_id))
+    thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
+    return _threads(session, [thread])[0]
 
 
 @router.patch("/threads/{thread_id}", tags=["Message Threads"])
@@ -96,7 +98,7 @@ def update_thread(
 ) -> dict[str, Any]:
     """Give a thread another title."""
     fields = {"name": body.title} if body and body.title else {}
-    return _thread(service.change(session, principal, thread_id, fields))
+    return _threads(session, [service.change(session, principal, thread_id, fields)])[0]
 
 
 @router.delete("/threads/{thread_id}", status_code=204, tags=["Message Threads"])
@@ -107,15 +109,21 @@ def delete_thread(
     service.delete(session, dispatcher, principal, thread_id)
 
 
-def _thread(thread: Thread) -> JsonObject:
+def _threads(session: SessionDep, threads: Sequence[Thread]) -> list[JsonObject]:
+    """Threads as they are shown: each with the agent it was made for, or else that of its first run."""
+    agents = queries.first_assistants(session, [thread.id for thread in threads])
+    return [_thread(thread, thread.meta.get(AGENT) or agents.get(thread.id)) for thread in threads]
+
+
+def _thread(thread: Thread, agent_id: object) -> JsonObject:
     return {
         "id": thread.id,
         "tenant_id": str(thread.organization_id),
         "tenant_name": None,
         "status": "ready",
         "title": thread.name,
-        "assistant_id": thread.meta.get(AGENT),
-        "agent_id": thread.meta.get(AGENT),
+        "assistant_id": agent_id,
+        "agent_id": agent_id,
         "created_by": thread.created_by,
         "created_by_username": None,
         "created_on": rfc3339(thread.created_at),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Text, cast, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from shared.errors import MessageNotFoundError, ThreadNotFoundError
@@ -104,6 +105,18 @@ def sizes(session: Session, thread_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUI
         .group_by(Message.thread_id)
     )
     return {thread_id: Size(count, int(total)) for thread_id, count, total in session.execute(query)}
+
+
+def first_assistants(session: Session, thread_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, uuid.UUID]:
+    """Return the assistant of the first run on each thread that an assistant's run is on."""
+    query = (
+        select(Run.thread_id, Run.assistant_id)
+        .where(Run.thread_id.in_(thread_ids), Run.assistant_id.is_not(None))
+        .ext(distinct_on(Run.thread_id))
+        .order_by(Run.thread_id, Run.created_at, Run.id)
+    )
+    firsts = session.execute(query)
+    return {thread_id: assistant_id for thread_id, assistant_id in firsts if thread_id and assistant_id}
 
 
 def page_of_messages(

@@ -1,4 +1,4 @@
-"""The generated client of Griptape Cloud, in each of the versions that `make install` puts side by side."""
+"""The generated client of Griptape Cloud, in each of the versions that `make clients` puts side by side."""
 
 import importlib
 import importlib.util
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-INSTALLED: Final = Path(sys.prefix) / "lib" / "conformance"
+from tests.conformance.outside import folder
 
 VERSIONS: Final = ("0.2.0", "0.1.1")
 
@@ -57,9 +57,8 @@ def load(version: str) -> ModuleType:
     """Import a version under a name of its own, so that several live in one process."""
     name = "generated_client_" + version.replace(".", "_")
     if name not in sys.modules:
-        folder = INSTALLED / f"griptape_cloud_client-{version}" / "griptape_cloud_client"
-        assert folder.is_dir(), "the generated clients are not installed: run `make install`"
-        spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+        package = folder(f"griptape_cloud_client-{version}") / "griptape_cloud_client"
+        spec = importlib.util.spec_from_file_location(name, package / "__init__.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)

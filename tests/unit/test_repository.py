@@ -21,6 +21,7 @@ import worker
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "worker", "shared")
 LOCKS = sorted(ROOT.glob("*.lock"))
+CLIENTS = sorted((ROOT / "tests" / "conformance" / "clients").glob("*.lock"))
 MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(root|home|work|Users|farm)/[\w.-]")
 
 
@@ -90,7 +91,7 @@ def test_the_smaller_locks_hold_the_versions_of_the_whole(lock: Path):
     assert {name: versions for name, versions in pins(lock).items() if not versions <= whole[name]} == {}
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [*LOCKS, *CLIENTS], ids=lambda lock: lock.name)
 def test_a_lock_holds_names_versions_and_hashes_only(lock: Path):
     line = re.compile(r"[a-z0-9-]+==[\w.]+( ; [\w '\"<>=!.()]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
     assert [text for text in lock.read_text(encoding="utf-8").splitlines() if not line.fullmatch(text)] == []

@@ -1,6 +1,7 @@
 """The watsonx Orchestrate dialect: the same runs and threads, under two prefixes."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -197,6 +198,24 @@ def test_a_thread_is_made_changed_listed_by_its_agent_and_deleted(client, agent)
     assert client.get(f"/v1/orchestrate/threads/{thread_id}").json()["id"] == thread_id
     assert client.delete(f"/v1/threads/{thread_id}").status_code == 204
     assert client.get(f"/v1/threads/{thread_id}").status_code == 404
+
+
+def test_a_thread_that_was_made_for_no_agent_is_that_of_its_first_run(
+    client, create, agent, make_assistant, sessions
+):
+    thread_id = client.post("/v1/threads", json={"title": "Ilium"}).json()["thread_id"]
+    assert client.get(f"/v1/threads/{thread_id}").json()["agent_id"] is None
+    create(thread_id=thread_id)
+    later = create(thread_id=thread_id, agent_id=str(make_assistant().id))["run_id"]
+    with unit_of_work(sessions) as session:  # the clock stands still in a test
+        session.get_one(Run, uuid.UUID(later)).created_at += timedelta(seconds=1)
+    new_thread_id = create()["thread_id"]
+    listed = {thread["id"]: thread["agent_id"] for thread in client.get("/v1/threads").json()}
+    assert listed == {thread_id: agent, new_thread_id: agent}
+    for listed_id in listed:
+        thread = client.get(f"/v1/threads/{listed_id}").json()
+        assert (thread["agent_id"], thread["assistant_id"]) == (agent, agent)
+    assert client.patch(f"/v1/threads/{thread_id}", json={"title": "Dresden"}).json()["agent_id"] == agent
 
 
 def test_an_enabled_guardrail_is_refused_rather_than_left_out(client, agent):
