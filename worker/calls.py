@@ -1,9 +1,12 @@
 """Structures as tools: a call is a structure run of its own, which its caller waits for."""
 
+import threading
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,20 +15,47 @@ from shared.db import unit_of_work
 from shared.errors import LeaseLostError, StructureNotFoundError
 from shared.keys.principal import Principal
 from shared.models import JsonObject, Run
-from shared.runs.lifecycle import HELD, TERMINAL, RunStatus
+from shared.runs.lifecycle import HELD, TERMINAL, RunStatus, StoppedHow
 from shared.structures.runs import StructureRunRequest, submit
-from worker.cancellation import CancelToken, RunStopped, StopReason
+from worker.cancellation import CancelToken, RunStopped, Seat, StopReason
 from worker.outage import persistently
 from worker.resources import Resources
 
 FIRST_LOOK: Final = 0.1  # seconds; then half as long again each time
 LAST_LOOK: Final = 1.0  # seconds
 
+STEP_IN: Final = 2.0  # seconds that workers have to take a call, before its own worker executes it
+
+log = structlog.get_logger(__name__)
+
+Execute = Callable[[uuid.UUID, int, Seat], object]
+"""Executes an attempt of a run in the calling thread, to its end; does nothing if somebody else has it."""
+
+
+class ExtraSeat:
+    """The seat of a call that its own worker executes: beside the pool, whose slots may all be callers."""
+
+    last_resort: Final = StoppedHow.ABANDONED
+
+    def __init__(self) -> None:
+        self.token = CancelToken()
+
+    def abandon(self) -> None:
+        """Leave it: a program ends with its warden, and holds no slot."""
+
 
 class StructureCalls:
-    """Calls structures on behalf of one attempt of a run."""
+    """Calls structures on behalf of one attempt of a run.
 
-    def __init__(self, resources: Resources, run_id: uuid.UUID, attempt: int, token: CancelToken) -> None:
+    A caller keeps its slot while it waits, so workers full of callers would wait for each other for ever.
+    A call that nobody has taken for a while is therefore executed by its caller's own process, in a thread
+    of its own; unless structures have a queue of their own, and so workers that are meant for them.
+    """
+
+    def __init__(
+        self, resources: Resources, run_id: uuid.UUID, attempt: int, token: CancelToken, *, execute: Execute
+    ) -> None:
+        self._execute = execute
         self._resources = resources
         self._run_id = run_id
         self._attempt = attempt
@@ -78,14 +108,33 @@ class StructureCalls:
             with unit_of_work(self._resources.sessions) as session:
                 return session.get_one(Run, run_id)
 
-        pause = FIRST_LOOK
+        pause, step_in_at = FIRST_LOOK, self._step_in_at()
         while True:
             run = persistently(read, grace=self._resources.settings.database_outage_grace)
             if run.status in TERMINAL:
                 return run
+            if run.status is RunStatus.QUEUED and time.monotonic() >= step_in_at:
+                step_in_at = float("inf")
+                self._step_in(run)
             self._token.wait(pause)
             self._token.raise_if_cancelled()
             pause = min(LAST_LOOK, pause * 1.5)
+
+    def _step_in_at(self) -> float:
+        settings = self._resources.settings
+        has_own_workers = settings.structure_queue != settings.queue
+        return float("inf") if has_own_workers else time.monotonic() + STEP_IN
+
+    def _step_in(self, run: Run) -> None:
+        """Execute a call here, beside the pool."""
+        log.info("call executed by its caller's worker: nobody took it", called_run_id=str(run.id))
+        attempt = run.attempt + 1
+
+        def execute() -> None:
+            with structlog.contextvars.bound_contextvars(run_id=str(run.id), attempt=attempt):
+                self._execute(run.id, attempt, ExtraSeat())
+
+        threading.Thread(target=execute, name="call", daemon=True).start()
 
 
 def _output_of(run: Run) -> JsonObject:

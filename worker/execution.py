@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -180,7 +181,8 @@ class Attempt:
 
         claimed = self._persistently(load)
         of_attempt = (self._resources, self._run_id, self._number, self._token)
-        means = Means(LineKeeper(*of_attempt).keep, StructureCalls(*of_attempt).call)
+        calls = StructureCalls(*of_attempt, execute=partial(execute, self._resources))
+        means = Means(LineKeeper(*of_attempt).keep, calls.call)
         return build_context(self._resources.settings, claimed, self._token, means)
 
     def _executor(self, context: RunContext) -> Executor:

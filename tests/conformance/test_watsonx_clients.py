@@ -117,9 +117,9 @@ def test_a_stream_is_events_line_by_line_in_order_and_as_they_are_stored(stack):
     assert text.endswith("\n")
     events = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
     names = [event["event"] for event in events]
-    assert names[:2] == ["run.started", "message.started"]
+    assert names[:3] == ["run.started", "message.started", "run.step.intermediate"]
     assert names[-4:] == ["message.created", "message.completed", "run.completed", "done"]
-    assert set(names[2:-4]) == {"message.delta"}
+    assert set(names[3:-4]) == {"message.delta"}
     assert len({event["data"]["thread_id"] for event in events}) == 1
     said = "".join(
         event["data"]["delta"]["content"][0]["text"] for event in events if event["event"] == "message.delta"

@@ -1,0 +1,62 @@
+"""The watsonx Orchestrate dialect as its callers see it."""
+
+import uuid
+
+import pytest
+
+from shared.db import unit_of_work
+from shared.models import Run
+from shared.runs import service, transitions
+from shared.runs.lifecycle import Reason, Trigger
+from shared.runs.service import Success
+from tests.support.factories import LEASE, WORKER
+
+PREFIXES = ("/api/v1", "/v1")
+ANSWER = {"type": "TextArtifact", "value": "So it goes"}
+
+
+@pytest.fixture(params=PREFIXES)
+def base(request):
+    return request.param
+
+
+@pytest.fixture
+def agent(make_assistant):
+    return str(make_assistant().id)
+
+
+@pytest.fixture
+def create(client, agent):
+    def create(base="/api/v1", **fields):
+        body = {"message": {"role": "user", "content": "Listen"}, "agent_id": agent, **fields}
+        answer = client.post(f"{base}/orchestrate/runs", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return create
+
+
+@pytest.fixture
+def move(sessions, dispatcher):
+    """Bring a run into a status as its worker would."""
+
+    def move(run_id, *triggers, reason=Reason.MODEL_FAILED):
+        with unit_of_work(sessions) as session:
+            run = session.get_one(Run, uuid.UUID(run_id))
+            for trigger in triggers:
+                if trigger is Trigger.CLAIM:
+                    transitions.claim(
+                        session, run.id, attempt=run.attempt + 1, worker=WORKER, lease_ttl=LEASE
+                    )
+                elif trigger is Trigger.SUCCEED:
+                    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, "model_calls": 1}
+                    done = Success("Listen", ANSWER, usage)
+                    service.succeed(session, dispatcher, run.id, done, attempt=run.attempt)
+                elif trigger is Trigger.CANCEL:
+                    detail = transitions.cancel_detail(requested_by="me")
+                    transitions.apply(session, run.id, trigger, detail=detail)
+                else:
+                    detail = {"reason": reason, "message": "It broke."}
+                    transitions.apply(session, run.id, trigger, attempt=run.attempt, detail=detail)
+
+    return move

@@ -1,0 +1,97 @@
+"""A run's events in the watsonx Orchestrate dialect: as lines while they come, and as an array."""
+
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from shared.db import unit_of_work
+from shared.events import log
+from shared.events.log import NewEvent
+from shared.models import Origin, Run
+from shared.runs.effects import cancel_by
+from shared.runs.lifecycle import RunStatus
+from tests.support.dispatching import RecordingDispatcher
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("path", ["runs?stream=true", "runs/stream?"])
+def test_a_stream_is_lines_of_json_and_ends_in_time(served, committed_sessions, path):
+    """Every line is an event: no prefix, no blank line, no comment. Nobody executes this run."""
+    body = {"message": {"role": "user", "content": "Listen"}}
+    with served.client.stream("POST", f"/v1/orchestrate/{path}&stream_timeout=1500", json=body) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.read() == b""
+    with unit_of_work(committed_sessions) as session:
+        run = session.scalars(select(Run)).one()
+        cancel_by(session, RecordingDispatcher(), run.id, requested_by="me")
+    body["thread_id"] = str(run.thread_id)
+    events = served.client.get(f"/v1/orchestrate/runs/{run.id}/events").json()
+    assert [event["event"] for event in events] == ["run.cancelled", "done"]
+
+
+def chunks(count, text="word "):
+    payloads = [{"type": "TextChunkEvent", "token": f"{text}{number}"} for number in range(count)]
+    return [NewEvent(Origin.ASSISTANT, "TextChunkEvent", payload) for payload in payloads]
+
+
+def texts(events):
+    return [
+        event["data"]["delta"]["content"][0]["text"] for event in events if event["event"] == "message.delta"
+    ]
+
+
+def test_all_events_of_a_run_are_there_however_many(client, make_run, sessions):
+    run = make_run(status=RunStatus.RUNNING)
+    with unit_of_work(sessions) as session:
+        log.append(session, run.id, chunks(1234), attempt=1)
+        cancel_by(session, RecordingDispatcher(), run.id, requested_by="me")
+    events = client.get(f"/v1/orchestrate/runs/{run.id}/events").json()
+    assert texts(events) == [f"word {number}" for number in range(1234)]
+    assert [event["event"] for event in events[-2:]] == ["run.cancelled", "done"]
+
+
+def test_a_line_is_one_line_to_every_client(client, make_run, sessions):
+    """Some split text as Python does."""
+    run = make_run(status=RunStatus.RUNNING)
+    with unit_of_work(sessions) as session:
+        log.append(session, run.id, chunks(3, "a\u2028b\u0085c\r\n"), attempt=1)
+        cancel_by(session, RecordingDispatcher(), run.id, requested_by="me")
+    answer = client.get(f"/v1/orchestrate/runs/{run.id}/events")
+    assert len(answer.text.splitlines()) == 1
+    assert texts(answer.json()) == [f"a\u2028b\u0085c\r\n{number}" for number in range(3)]
+
+
+@pytest.fixture
+def running(committed_sessions, make_run):
+    """A run that goes on, in a database that the served API reads."""
+    return make_run(status=RunStatus.RUNNING)
+
+
+@pytest.mark.parametrize("stream_timeout", [0, 1])
+def test_a_poll_is_answered_with_what_is_there(served, committed_sessions, running, stream_timeout):
+    with unit_of_work(committed_sessions) as session:
+        log.append(session, running.id, chunks(300), attempt=1)
+    url = f"/v1/orchestrate/runs/{running.id}/events"
+    events = served.client.get(url, params={"stream_timeout": stream_timeout}).json()
+    assert len(texts(events)) == 300
+    assert events[0]["event"] == "run.started"
+
+
+def test_what_comes_within_the_time_that_is_asked_for_is_there_too(served, committed_sessions, running):
+    answer = {}
+
+    def ask():
+        url = f"/v1/orchestrate/runs/{running.id}/events"
+        answer["events"] = served.client.get(url, params={"stream_timeout": 9_000}, timeout=20).json()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    wait_until(lambda: served.resources.subscriber.channels, what="somebody to listen")
+    with unit_of_work(committed_sessions) as session:
+        log.append(session, running.id, chunks(2), attempt=1)
+        cancel_by(session, RecordingDispatcher(), running.id, requested_by="me")
+    asking.join(15)  # at the run's end, not at the end of the time
+    assert texts(answer["events"]) == ["word 0", "word 1"]
+    assert answer["events"][-1]["event"] == "done"
