@@ -137,13 +137,20 @@ def active_of(
 
 
 def page_of_organization(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> RunPage:
-    """Return the assistant runs of an organization, oldest first."""
+    """Return the assistant runs of an organization, oldest first, reached from the nearer end of the list."""
     owned = and_(Run.organization_id == organization_id, Run.assistant_id.isnot(None))
     assistants = select(Assistant.id).where(Assistant.organization_id == organization_id)
     tallied = and_(RunTally.organization_id == organization_id, RunTally.subject_id.in_(assistants))
     total = _total(session, owned, tallied, frozenset(RunStatus))
-    query = select(Run).where(owned).order_by(Run.created_at, Run.id).offset(offset).limit(limit)
-    return RunPage(session.scalars(query).all(), total)
+    size = min(limit, total - offset)
+    if size <= 0:
+        return RunPage([], total)
+    behind = total - offset - size
+    rows = select(Run).where(owned).limit(size)
+    if offset <= behind:
+        return RunPage(session.scalars(rows.order_by(Run.created_at, Run.id).offset(offset)).all(), total)
+    backwards = rows.order_by(Run.created_at.desc(), Run.id.desc()).offset(behind)
+    return RunPage(session.scalars(backwards).all()[::-1], total)
 
 
 def called_by(session: Session, run_id: uuid.UUID) -> Sequence[Run]:

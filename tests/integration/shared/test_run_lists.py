@@ -50,6 +50,31 @@ def assistant(make_assistant, make_run):
     return assistant
 
 
+@pytest.mark.parametrize("limit", [1, 4, 7, 100])
+def test_an_organizations_list_is_the_same_from_either_end(
+    sessions, assistant, make_assistant, make_run, limit
+):
+    """Oldest first, over all of its assistants."""
+    other = make_assistant()
+    for _ in range(4):
+        make_run(assistant=other, status=RunStatus.CANCELLED)
+
+    def page(offset, limit):
+        with unit_of_work(sessions) as session:
+            return queries.page_of_organization(
+                session, organization_id=assistant.organization_id, offset=offset, limit=limit
+            )
+
+    whole = page(0, 1000)
+    ids = [run.id for run in whole.runs]
+    assert whole.total == len(ids) == len(set(ids)) == 26
+    assert [(run.created_at, run.id) for run in whole.runs] == sorted(
+        (run.created_at, run.id) for run in whole.runs
+    )
+    for offset in range(30):
+        assert [run.id for run in page(offset, limit).runs] == ids[offset : offset + limit]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 5, 100])
 @pytest.mark.parametrize("statuses", [(), (RunStatus.FAILED,), tuple(STATUSES[2:5]), tuple(STATUSES)])
 def test_pages_in_a_row_are_the_whole_list_newest_first(sessions, assistant, statuses, limit):
