@@ -137,7 +137,10 @@ def active_of(
 
 
 def page_of_organization(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> RunPage:
-    """Return the assistant runs of an organization, oldest first, reached from the nearer end of the list."""
+    """Return the assistant runs of an organization, oldest first.
+
+    A page is reached from the nearer end of the list, within an index; only its own rows are read.
+    """
     owned = and_(Run.organization_id == organization_id, Run.assistant_id.isnot(None))
     assistants = select(Assistant.id).where(Assistant.organization_id == organization_id)
     tallied = and_(RunTally.organization_id == organization_id, RunTally.subject_id.in_(assistants))
@@ -146,11 +149,11 @@ def page_of_organization(session: Session, *, organization_id: uuid.UUID, offset
     if size <= 0:
         return RunPage([], total)
     behind = total - offset - size
-    rows = select(Run).where(owned).limit(size)
-    if offset <= behind:
-        return RunPage(session.scalars(rows.order_by(Run.created_at, Run.id).offset(offset)).all(), total)
-    backwards = rows.order_by(Run.created_at.desc(), Run.id.desc()).offset(behind)
-    return RunPage(session.scalars(backwards).all()[::-1], total)
+    oldest_first = (Run.created_at, Run.id)
+    order = oldest_first if offset <= behind else [column.desc() for column in oldest_first]
+    ids = select(Run.id).where(owned).order_by(*order).offset(min(offset, behind)).limit(size)
+    rows = select(Run).where(Run.id.in_(session.scalars(ids).all())).order_by(*oldest_first)
+    return RunPage(session.scalars(rows).all(), total)
 
 
 def called_by(session: Session, run_id: uuid.UUID) -> Sequence[Run]:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,6 +120,25 @@ def measure_requests(client: httpx2.Client, listing: Listing) -> Figure:
     return median(listing.name, repeated(request, times=TIMES), target=listing.target)
 
 
+def measure_all_runs(client: httpx2.Client) -> list[Figure]:
+    """Time the watsonx dialect's list of all runs, whose last page its clients ask for to see the newest."""
+    url = f"{client.base_url.scheme}://{client.base_url.netloc.decode()}/v1/orchestrate/runs"
+    total = client.get(url, params={"limit": 1}).json()["total"]
+    places = {"first": 0, "last": total - PAGE_SIZE, "middle": (total - PAGE_SIZE) // 2}
+
+    def request(offset: int) -> None:
+        assert client.get(url, params={"limit": PAGE_SIZE, "offset": offset}).status_code == 200
+
+    return [
+        median(
+            f"{where} page (offset {offset})",
+            repeated(partial(request, offset), times=TIMES),
+            target=None if where == "middle" else TARGET,
+        )
+        for where, offset in places.items()
+    ]
+
+
 def plans(loaded: Loaded, listing: Listing) -> str:
     """What PostgreSQL does for a page, statement by statement."""
     statements: list[tuple[str, Any]] = []
@@ -186,6 +206,7 @@ def main() -> None:
         show("Lists of 900,000 of a million runs: the query", [measure_queries(loaded, one) for one in lists])
         with serving(services, loaded) as client:
             show("The same over HTTP", [measure_requests(client, one) for one in lists])
+            show("All runs, in the watsonx dialect, over HTTP", measure_all_runs(client))
         path.write_text("\n".join(plans(loaded, one) for one in lists))
         engine.dispose()
 
