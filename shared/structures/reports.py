@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 from shared.dispatch import Dispatcher
 from shared.errors import ConflictError, InvalidRequestError, LeaseLostError
 from shared.events import log
-from shared.events.log import NewEvent
+from shared.events.log import NewEvent, StoredEvent
 from shared.events.text import storable, storable_text
 from shared.keys.principal import Principal
 from shared.models import FINISH, JsonObject, Origin, Run, RunLogLine, RunSpan
 from shared.runs import queries
 from shared.runs.lifecycle import HELD, RunKind, RunStatus
+from shared.structures.answers import find_answer
 from shared.structures.runs import Completion, end_elsewhere
 
 MAX_SPANS: Final = 10_000
@@ -45,7 +46,8 @@ def post_events(
 ) -> None:
     """Store what a run's code reports; what is stored already, as after a retry, is left out.
 
-    The framework's Finish event sets the run's output; it ends a run that is executed elsewhere.
+    The framework's Finish event sets the run's output; that of the run's own structure, as opposed to
+    one that runs inside it, ends a run that is executed elsewhere.
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
@@ -60,9 +62,8 @@ def post_events(
     _refuse_unless_held(run, principal)
     stored = log.append(session, run.id, fresh, attempt=run.attempt)
     dispatcher.announce(session, stored)
-    answers = [event for event in fresh if event.type == FINISH]
-    if answers:
-        _take_output(session, dispatcher, run, answers[-1])
+    if any(event.type == FINISH for event in stored):
+        _take_output(session, dispatcher, run, stored)
 
 
 def _fresh(session: Session, run_id: uuid.UUID, reports: Sequence[Report]) -> list[NewEvent]:
@@ -86,13 +87,17 @@ def _refuse_unless_held(run: Run, principal: Principal) -> None:
         raise ConflictError("This key is that of another run, or of an earlier attempt of this one.")
 
 
-def _take_output(session: Session, dispatcher: Dispatcher, run: Run, answer: NewEvent) -> None:
-    output = storable(answer.payload.get("output_task_output"))
-    values = {"output": output, "output_at": answer.timestamp}
+def _take_output(session: Session, dispatcher: Dispatcher, run: Run, stored: Sequence[StoredEvent]) -> None:
+    answer = find_answer(session, run.id)
+    event = next((event for event in stored if answer and event.seq == answer.seq), None)
+    if answer is None or event is None:  # something inside has finished, after the run's own structure
+        return
+    output: Any = event.payload.get("output_task_output")
+    values = {"output": output, "output_at": event.timestamp}
     session.execute(
         update(Run).where(Run.id == run.id).values(values).execution_options(synchronize_session=False)
     )
-    if run.is_external and run.status is RunStatus.RUNNING:
+    if answer.is_final and run.is_external and run.status is RunStatus.RUNNING:
         has_failed = isinstance(output, dict) and output.get("type") == _ERROR
         message = str(output.get("value")) if has_failed else "Its Finish event came in."
         end_elsewhere(session, dispatcher, run, Completion(succeeded=not has_failed, message=message))

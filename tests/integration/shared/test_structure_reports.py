@@ -1,0 +1,104 @@
+"""What a structure run's code reports: which Finish event is its answer, and what counts once."""
+
+import uuid
+
+import pytest
+
+from shared.db import unit_of_work
+from shared.models import Run
+from shared.runs import transitions
+from shared.runs.lifecycle import RunStatus, Trigger
+from shared.structures.reports import Report, post_events
+from tests.support.factories import LEASE, WORKER
+
+OUTER, INNER = "outer", "inner"
+
+
+def start(structure_id):
+    return Report("StartStructureRunEvent", {"id": uuid.uuid4().hex, "structure_id": structure_id})
+
+
+def finish(structure_id, value, *, identifier=None):
+    artifact = {"type": "TextArtifact", "value": value}
+    payload = {"id": identifier or uuid.uuid4().hex, "output_task_output": artifact}
+    return Report(
+        "FinishStructureRunEvent", payload | ({"structure_id": structure_id} if structure_id else {})
+    )
+
+
+@pytest.fixture
+def post(sessions, dispatcher, factories):
+    """Report events of a run, one request each, and return the run after them."""
+
+    def post(run, *reports):
+        for report in reports:
+            with unit_of_work(sessions) as session:
+                batch = report if isinstance(report, list) else [report]
+                post_events(session, dispatcher, factories.default_principal(), run.id, batch)
+        with sessions() as session:
+            return session.get_one(Run, run.id)
+
+    return post
+
+
+@pytest.fixture
+def external(factories):
+    return factories.structure_run(is_external=True)
+
+
+@pytest.fixture
+def managed(factories):
+    return factories.structure_run(status=RunStatus.RUNNING)
+
+
+def answer(run):
+    return run.status, run.output and run.output["value"]
+
+
+def test_what_runs_inside_does_not_end_an_external_run(external, post):
+    run = post(external, start(OUTER), start(INNER), finish(INNER, "in"), Report("TextChunkEvent"))
+    assert answer(run) == (RunStatus.RUNNING, "in")
+    assert answer(post(run, finish(OUTER, "out"))) == (RunStatus.SUCCEEDED, "out")
+
+
+def test_in_one_batch_too(external, post):
+    batch = [start(OUTER), start(INNER), finish(INNER, "in"), finish(OUTER, "out"), finish(INNER, "late")]
+    assert answer(post(external, batch)) == (RunStatus.SUCCEEDED, "out")
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [[finish(INNER, "any")], [start(None), finish(INNER, "any")], [start(OUTER), finish(None, "any")]],
+)
+def test_a_finish_event_that_nothing_tells_from_the_runs_own_ends_it(external, post, reports):
+    assert answer(post(external, *reports)) == (RunStatus.SUCCEEDED, "any")
+
+
+def test_the_output_of_a_managed_run_is_its_own_structures(managed, post):
+    run = post(managed, start(OUTER), start(INNER), finish(INNER, "in"))
+    assert answer(run) == (RunStatus.RUNNING, "in")
+    assert answer(post(run, finish(OUTER, "out"))) == (RunStatus.RUNNING, "out")
+    assert answer(post(run, start(INNER), finish(INNER, "late"))) == (RunStatus.RUNNING, "out")
+    assert answer(post(run, finish(OUTER, "again"))) == (RunStatus.RUNNING, "again")
+
+
+@pytest.fixture
+def begin_again(sessions):
+    """Lose a run's attempt, and begin the next."""
+
+    def begin_again(run):
+        with unit_of_work(sessions) as session:
+            transitions.apply(session, run.id, Trigger.REQUEUE, attempt=1)
+            transitions.claim(session, run.id, attempt=2, worker=WORKER, lease_ttl=LEASE)
+            return transitions.apply(session, run.id, Trigger.START, attempt=2).run
+
+    return begin_again
+
+
+def test_each_attempt_has_a_structure_of_its_own(managed, post, begin_again):
+    post(managed, start("first"))
+    run = begin_again(managed)
+    assert answer(post(run, start("second"), finish("second", "out"), finish("third", "in"))) == (
+        RunStatus.RUNNING,
+        "out",
+    )
