@@ -30,7 +30,7 @@ _ERROR: Final = "ErrorArtifact"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An event as a run's own code reports it; in one run, the same `payload["id"]` is the same event."""
+    """An event as a run's own code reports it; in one attempt, the same `payload["id"]` is the same."""
 
     type: str
     payload: JsonObject = field(default_factory=dict)
@@ -56,7 +56,7 @@ def post_events(
     run = queries.get_run(
         session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
     )
-    fresh = _fresh(session, run.id, reports)
+    fresh = _fresh(session, run, reports)
     if not fresh:
         return
     _refuse_unless_held(run, principal)
@@ -66,17 +66,19 @@ def post_events(
         _take_output(session, dispatcher, run, stored)
 
 
-def _fresh(session: Session, run_id: uuid.UUID, reports: Sequence[Report]) -> list[NewEvent]:
+def _fresh(session: Session, run: Run, reports: Sequence[Report]) -> list[NewEvent]:
     """Those that are not stored, each once."""
-    events = {event.event_id: event for event in reversed([_event(run_id, report) for report in reports])}
-    known = {event.event_id for event in log.find_stored(session, run_id, list(events.values()))}
+    events = {event.event_id: event for event in reversed([_event(run, report) for report in reports])}
+    known = {event.event_id for event in log.find_stored(session, run.id, list(events.values()))}
     return [event for event in reversed(events.values()) if event.event_id not in known]
 
 
-def _event(run_id: uuid.UUID, report: Report) -> NewEvent:
+def _event(run: Run, report: Report) -> NewEvent:
+    """The event of a report; a program begun again may give its events the ids that it gave them before."""
     identifier = report.payload.get("id")
     is_named = isinstance(identifier, str) and identifier
-    event_id = uuid.uuid5(run_id, f"{report.type}:{identifier}") if is_named else uuid.uuid4()
+    name = f"{run.attempt}:{report.type}:{identifier}"
+    event_id = uuid.uuid5(run.id, name) if is_named else uuid.uuid4()
     return NewEvent(Origin.USER, report.type, report.payload, report.timestamp, event_id)
 
 

@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from shared.db import unit_of_work
+from shared.events import log
 from shared.models import Run
 from shared.runs import transitions
 from shared.runs.lifecycle import RunStatus, Trigger
@@ -102,3 +103,15 @@ def test_each_attempt_has_a_structure_of_its_own(managed, post, begin_again):
         RunStatus.RUNNING,
         "out",
     )
+
+
+def test_what_one_attempt_sent_is_new_from_another(managed, post, begin_again, sessions):
+    """A program with ids of its own making sends the same ones when it is begun again."""
+    said = finish(OUTER, "out", identifier="fixed")
+    assert answer(post(managed, said, said)) == (RunStatus.RUNNING, "out")
+    run = begin_again(managed)
+    assert answer(run) == (RunStatus.RUNNING, None)
+    assert answer(post(run, said, said)) == (RunStatus.RUNNING, "out")
+    with sessions() as session:
+        events = log.read(session, run.id, after=0, limit=100).events
+    assert [event.type for event in events].count("FinishStructureRunEvent") == 2
