@@ -17,10 +17,9 @@ from shared.events.log import NewEvent, StoredEvent
 from shared.events.text import storable, storable_text
 from shared.keys.principal import Principal
 from shared.models import FINISH, JsonObject, Origin, Run, RunLogLine, RunSpan
-from shared.runs import queries
-from shared.runs.lifecycle import HELD, RunKind, RunStatus
+from shared.runs.lifecycle import HELD, RunStatus
 from shared.structures.answers import find_answer
-from shared.structures.runs import Completion, end_elsewhere
+from shared.structures.runs import Completion, end_elsewhere, lock_reported
 
 MAX_SPANS: Final = 10_000
 """Spans that are kept of one run."""
@@ -51,15 +50,14 @@ def post_events(
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
-        ConflictError: the run is not STARTING or RUNNING, or the key is that of another attempt.
+        ConflictError: the run is not STARTING or RUNNING; or as `lock_reported`.
     """
-    run = queries.get_run(
-        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
-    )
+    run = lock_reported(session, principal, run_id)
     fresh = _fresh(session, run, reports)
     if not fresh:
         return
-    _refuse_unless_held(run, principal)
+    if run.status not in HELD:
+        raise ConflictError(f"The run is {run.status}: it takes no events.")
     stored = log.append(session, run.id, fresh, attempt=run.attempt)
     dispatcher.announce(session, stored)
     if any(event.type == FINISH for event in stored):
@@ -80,13 +78,6 @@ def _event(run: Run, report: Report) -> NewEvent:
     name = f"{run.attempt}:{report.type}:{identifier}"
     event_id = uuid.uuid5(run.id, name) if is_named else uuid.uuid4()
     return NewEvent(Origin.USER, report.type, report.payload, report.timestamp, event_id)
-
-
-def _refuse_unless_held(run: Run, principal: Principal) -> None:
-    if run.status not in HELD:
-        raise ConflictError(f"The run is {run.status}: it takes no events.")
-    if principal.run is not None and principal.run != (run.id, run.attempt):
-        raise ConflictError("This key is that of another run, or of an earlier attempt of this one.")
 
 
 def _take_output(session: Session, dispatcher: Dispatcher, run: Run, stored: Sequence[StoredEvent]) -> None:
@@ -112,12 +103,10 @@ def post_spans(
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
-        ConflictError: the run was cancelled.
+        ConflictError: the run was cancelled; or as `lock_reported`.
         InvalidRequestError: there would be more than `MAX_SPANS`.
     """
-    run = queries.get_run(
-        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
-    )
+    run = lock_reported(session, principal, run_id)
     if run.status is RunStatus.CANCELLED:
         raise ConflictError("The run is CANCELLED: it takes no spans.")
     if not spans:

@@ -116,6 +116,21 @@ class Completion:
     exit_code: int | None = None
 
 
+def lock_reported(session: Session, principal: Principal, run_id: uuid.UUID) -> Run:
+    """Lock a structure run of which a principal has something to report.
+
+    Raises:
+        RunNotFoundError: there is no such structure run in the principal's organization.
+        ConflictError: the key is that of another run, or of another attempt.
+    """
+    run = queries.get_run(
+        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
+    )
+    if principal.run is not None and principal.run != (run.id, run.attempt):
+        raise ConflictError("This key is that of another run, or of an earlier attempt of this one.")
+    return run
+
+
 def complete(
     session: Session,
     dispatcher: Dispatcher,
@@ -127,11 +142,9 @@ def complete(
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
-        ConflictError: a worker executes it; its program's exit ends it.
+        ConflictError: a worker executes it, whose program's exit ends it; or as `lock_reported`.
     """
-    run = queries.get_run(
-        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
-    )
+    run = lock_reported(session, principal, run_id)
     if not run.is_external:
         raise ConflictError("A worker executes this run: it ends with its program.")
     return run if run.status in TERMINAL else end_elsewhere(session, dispatcher, run, completion)
