@@ -173,8 +173,8 @@ class LogPage:
     total: int
 
 
-def read_lines(session: Session, run: Run, *, offset: int, limit: int) -> LogPage:
-    """Return lines of a run's output, from the first on."""
+def read_lines(session: Session, run: Run, *, offset: int, limit: int | None) -> LogPage:
+    """Return lines of a run's output from a number on; all of them if there is no limit."""
     query = (
         select(RunLogLine.text)
         .where(RunLogLine.run_id == run.id, RunLogLine.seq >= offset)
