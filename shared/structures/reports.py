@@ -65,10 +65,12 @@ def post_events(
 
 
 def _fresh(session: Session, run: Run, reports: Sequence[Report]) -> list[NewEvent]:
-    """Those that are not stored, each once."""
-    events = {event.event_id: event for event in reversed([_event(run, report) for report in reports])}
+    """Those that are not stored, each once, where it came first."""
+    events: dict[uuid.UUID, NewEvent] = {}
+    for event in (_event(run, report) for report in reports):
+        events.setdefault(event.event_id, event)
     known = {event.event_id for event in log.find_stored(session, run.id, list(events.values()))}
-    return [event for event in reversed(events.values()) if event.event_id not in known]
+    return [event for event in events.values() if event.event_id not in known]
 
 
 def _event(run: Run, report: Report) -> NewEvent:

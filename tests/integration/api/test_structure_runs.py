@@ -140,6 +140,13 @@ def test_what_is_sent_again_counts_once(external, events, post):
     assert [event["payload"]["id"] for event in events(external) if event["type"] == "A"] == list("0123")
 
 
+def test_what_is_twice_in_a_batch_keeps_its_first_place(external, events, post):
+    a, b = ({"type": "A", "timestamp": 1.5, "payload": {"id": name}} for name in "ab")
+    post(external, [a, b, a | {"timestamp": 2}])
+    said = [(event["payload"]["id"], event["timestamp"]) for event in events(external)[3:]]
+    assert said == [("a", 1.5), ("b", 1.5)]
+
+
 def test_events_without_an_id_are_all_kept(external, events, post):
     for _ in range(2):
         post(external, {"type": "A", "timestamp": 1, "payload": None})
