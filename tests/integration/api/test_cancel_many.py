@@ -78,6 +78,7 @@ def test_a_status_that_cannot_be_cancelled_is_a_400(cancel, statuses):
     answer = cancel(statuses=statuses)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["path"].startswith("body.statuses")
+    assert "RunStatus" not in answer.text
 
 
 def test_an_unknown_assistant_is_a_404(client):
