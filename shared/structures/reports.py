@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from shared.dispatch import Dispatcher
@@ -111,16 +110,22 @@ def post_spans(
     run = lock_reported(session, principal, run_id)
     if run.status is RunStatus.CANCELLED:
         raise ConflictError("The run is CANCELLED: it takes no spans.")
-    if not spans:
+    given: dict[str, JsonObject] = {}
+    for span in spans:
+        given.setdefault(storable_text(span["span_id"]), span)
+    known = select(RunSpan.span_id).where(RunSpan.run_id == run.id, RunSpan.span_id.in_(given))
+    fresh = given.keys() - set(session.scalars(known))
+    if not fresh:
         return
     count = session.scalar(select(func.count()).select_from(RunSpan).where(RunSpan.run_id == run.id)) or 0
-    if count + len(spans) > MAX_SPANS:
+    if count + len(fresh) > MAX_SPANS:
         raise InvalidRequestError(f"A run has {MAX_SPANS} spans at the most; this one has {count}.")
     rows = [
-        {"run_id": run.id, "span_id": storable_text(span["span_id"]), "span": storable(span)}
-        for span in spans
+        {"run_id": run.id, "span_id": span_id, "span": storable(span)}
+        for span_id, span in given.items()
+        if span_id in fresh
     ]
-    session.execute(postgresql.insert(RunSpan).on_conflict_do_nothing(), rows)
+    session.execute(insert(RunSpan), rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,16 @@ import uuid
 import pytest
 
 from shared.db import unit_of_work
+from shared.errors import InvalidRequestError
 from shared.events import log
 from shared.models import Run
 from shared.runs import transitions
 from shared.runs.lifecycle import RunStatus, Trigger
-from shared.structures.reports import Report, post_events
+from shared.structures import reports
+from shared.structures.reports import Report, page_of_spans, post_events, post_spans
 from tests.support.factories import LEASE, WORKER
+
+SPANS = [{"span_id": str(number)} for number in range(4)]
 
 OUTER, INNER = "outer", "inner"
 
@@ -115,3 +119,31 @@ def test_what_one_attempt_sent_is_new_from_another(managed, post, begin_again, s
     with sessions() as session:
         events = log.read(session, run.id, after=0, limit=100).events
     assert [event.type for event in events].count("FinishStructureRunEvent") == 2
+
+
+@pytest.fixture
+def post_some_spans(sessions, factories, external, monkeypatch):
+    """Report spans of a run, of which three are the most, and return what it has after them."""
+    monkeypatch.setattr(reports, "MAX_SPANS", 3)
+
+    def post_some_spans(spans):
+        with unit_of_work(sessions) as session:
+            post_spans(session, factories.default_principal(), external.id, spans)
+            kept = page_of_spans(session, external.id, offset=0, limit=100)
+            assert kept.total == len(kept.spans)
+            return kept.spans
+
+    return post_some_spans
+
+
+def test_spans_that_are_sent_again_take_up_no_room(post_some_spans):
+    """Nor is a batch refused that was stored, and whose answer was lost."""
+    assert post_some_spans(SPANS[:3]) == SPANS[:3]
+    assert post_some_spans(SPANS[:3]) == SPANS[:3]
+    assert post_some_spans([SPANS[2]] * 4) == SPANS[:3]
+    with pytest.raises(InvalidRequestError, match="3 spans at the most"):
+        post_some_spans(SPANS[2:])
+
+
+def test_a_span_that_is_twice_in_a_batch_counts_once(post_some_spans):
+    assert post_some_spans([SPANS[0], SPANS[1], SPANS[0], SPANS[2]]) == SPANS[:3]
