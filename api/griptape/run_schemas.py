@@ -108,7 +108,7 @@ ActiveStatus = Literal["QUEUED", "STARTING", "RUNNING"]  # as words: an error li
 
 
 class RunsCancel(BaseModel):
-    """Which of an assistant's runs to cancel: those in these statuses, all that go on if absent."""
+    """Which runs to cancel: those in these statuses, all that go on if absent."""
 
     statuses: list[ActiveStatus] | None = None
 

@@ -87,6 +87,14 @@ class StructureRunList(BaseModel):
     pagination: Pagination
 
 
+class StructureRunsCancelled(BaseModel):
+    """The runs that this call cancelled; while any matching ones remain, call again."""
+
+    cancelled: int
+    remaining: int
+    structure_run_ids: list[uuid.UUID]
+
+
 class CalledRuns(BaseModel):
     """The structure runs that an assistant run has called, in order."""
 

@@ -101,11 +101,11 @@ class Client:
 
     def assistants(self) -> Iterator[dict[str, Any]]:
         """Yield all assistants of the key's organization, newest first."""
-        page: int | None = 1
-        while page is not None:
-            answer = self._call("GET", "/assistants", params={"page": page, "page_size": PAGE_SIZE})
-            yield from answer["assistants"]
-            page = answer["pagination"].get("next_page")
+        return self._listed("assistants")
+
+    def structures(self) -> Iterator[dict[str, Any]]:
+        """Yield all structures of the key's organization, newest first."""
+        return self._listed("structures")
 
     def create_run(self, assistant_id: str, text: str, **wishes: Any) -> str:
         """Submit a run and return its id; of the wishes, such as its model and its limits, None is none."""
@@ -122,13 +122,15 @@ class Client:
         """Cancel a run of either kind."""
         return self._at_run("POST", run_id, "/cancel", json={})
 
-    def cancel_runs(self, assistant_id: str, statuses: Sequence[str] | None = None) -> Iterator[str]:
-        """Cancel an assistant's runs in some statuses, or all that go on; yield their ids."""
+    def cancel_runs(
+        self, subject_id: str, statuses: Sequence[str] | None = None, *, kind: RunKind = RunKind.ASSISTANT
+    ) -> Iterator[str]:
+        """Cancel runs of an assistant or a structure in some statuses, or all that go on; yield their ids."""
         body = {} if statuses is None else {"statuses": list(statuses)}
         is_done = False
         while not is_done:
-            answer = self._call("POST", f"/assistants/{assistant_id}/runs/cancel", json=body)
-            yield from answer["assistant_run_ids"]
+            answer = self._call("POST", f"/{kind}s/{subject_id}/runs/cancel", json=body)
+            yield from answer[f"{kind}_run_ids"]
             is_done = not answer["remaining"]
 
     def structure_run(self, run_id: str, *, wait: float = 0) -> dict[str, Any]:
@@ -156,6 +158,13 @@ class Client:
             if time.monotonic() > deadline:
                 raise ApiUnreachableError(self._url, reason) from reason
             time.sleep(RECONNECT_PAUSE)
+
+    def _listed(self, what: str) -> Iterator[dict[str, Any]]:
+        page: int | None = 1
+        while page is not None:
+            answer = self._call("GET", f"/{what}", params={"page": page, "page_size": PAGE_SIZE})
+            yield from answer[what]
+            page = answer["pagination"].get("next_page")
 
     def _at_run(self, method: str, run_id: str, below: str = "", **request: Any) -> dict[str, Any]:
         """Call something of a run, of whichever kind it is; that is remembered."""

@@ -1,7 +1,7 @@
 """`runyard run`, `watch` and `cancel`: what a caller does, from a terminal."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ from shared.cli import connection, timeline
 from shared.cli.client import Client, Event
 from shared.cli.console import notice, output
 from shared.cli.dev_file import DATA_DIR
-from shared.runs.lifecycle import RunStatus
+from shared.runs.lifecycle import RunKind, RunStatus
 
 EXIT_CODES: Final = MappingProxyType(
     {
@@ -126,13 +126,23 @@ def _cancel_one(client: Client, run_id: str) -> None:
 
 def _cancel_all(client: Client, assistant: str | None, statuses: list[CancellableStatus] | None) -> None:
     """Print the id of each run as it is cancelled, for the next program, and their number, for people."""
-    assistants = [assistant] if assistant else [one["assistant_id"] for one in client.assistants()]
     count = 0
-    for assistant_id in assistants:
-        for run_id in client.cancel_runs(assistant_id, statuses):
+    for kind, subject_id in _subjects(client, assistant):
+        for run_id in client.cancel_runs(subject_id, statuses, kind=kind):
             output(run_id)
             count += 1
     notice(f"{count} runs cancelled.")
+
+
+def _subjects(client: Client, assistant: str | None) -> Iterator[tuple[RunKind, str]]:
+    """That assistant; or all of them, which call structures, and then these."""
+    if assistant is not None:
+        yield RunKind.ASSISTANT, assistant
+        return
+    for one in client.assistants():
+        yield RunKind.ASSISTANT, one["assistant_id"]
+    for one in client.structures():
+        yield RunKind.STRUCTURE, one["structure_id"]
 
 
 def print_timeline(client: Client, run_id: str) -> RunStatus:
