@@ -12,11 +12,11 @@ import httpx2
 
 from shared.errors import RunyardError
 from shared.processes.ports import is_loopback
-from shared.runs.lifecycle import RunKind
+from shared.runs.lifecycle import TERMINAL, RunKind, RunStatus
 
 TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream says something every five
 RECONNECT_PAUSE: Final = 0.5  # seconds
-RECONNECT_FOR: Final = 60.0  # seconds without a new event, while the API cannot be reached
+RECONNECT_FOR: Final = 60.0  # seconds without anything new, while the API cannot be reached
 PAGE_SIZE: Final = 100
 
 
@@ -70,6 +70,31 @@ class Event:
     @property
     def is_last(self) -> bool:
         return self.type.endswith("RunCompleted") and self.origin == "SYSTEM"
+
+
+class Patience:
+    """Outlives an API that is away for a while, as in a restart."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.renew()
+
+    def renew(self) -> None:
+        """It has answered."""
+        self._deadline = time.monotonic() + RECONNECT_FOR
+
+    def pause(self, reason: Exception) -> None:
+        """It has not: wait a little, to ask again.
+
+        Raises:
+            ApiUnreachableError: it has been away for too long.
+        """
+        if time.monotonic() <= self._deadline:
+            time.sleep(RECONNECT_PAUSE)
+        elif isinstance(reason, ApiUnreachableError):
+            raise reason
+        else:
+            raise ApiUnreachableError(self._url, reason) from reason
 
 
 class Client:
@@ -141,23 +166,47 @@ class Client:
         """Lines of a structure run's output from a number on; none if there are none yet."""
         return list(self._call("GET", f"/structure-runs/{run_id}/logs", params={"offset": offset})["logs"])
 
+    def follow_log(self, run_id: str, *, look: float) -> Iterator[tuple[RunStatus, list[str]]]:
+        """Yield a structure run's status with new lines of its output, across lost connections, to its end.
+
+        An API that is away from the beginning is an error at once.
+
+        Args:
+            look: seconds between two looks at a run that goes on.
+        """
+        offset = 0
+        run = self.structure_run(run_id)
+        patience = Patience(self._url)
+        while True:
+            try:
+                lines = self.log_lines(run_id, offset=offset)
+                status = RunStatus(run["status"])
+                if lines or status in TERMINAL:
+                    offset += len(lines)
+                    yield status, lines
+                if not lines and status in TERMINAL:
+                    return
+                run = self.structure_run(run_id, wait=0 if status in TERMINAL else look)
+                patience.renew()
+            except (ApiUnreachableError, ApiUnavailableError) as error:
+                patience.pause(error)
+
     def follow(self, run_id: str) -> Iterator[Event]:
         """Yield a run's events from the first to the last, once each, across lost connections."""
         seq = -1
-        deadline = time.monotonic() + RECONNECT_FOR
+        patience = Patience(self._url)
         while True:
             reason: Exception = EOFError("the stream ended before the run")
             try:
                 for event in self._stream(run_id, after=seq):
-                    seq, deadline = event.seq, time.monotonic() + RECONNECT_FOR
+                    seq = event.seq
+                    patience.renew()
                     yield event
                     if event.is_last:
                         return
             except (httpx2.TransportError, ApiUnavailableError) as error:
                 reason = error
-            if time.monotonic() > deadline:
-                raise ApiUnreachableError(self._url, reason) from reason
-            time.sleep(RECONNECT_PAUSE)
+            patience.pause(reason)
 
     def _listed(self, what: str) -> Iterator[dict[str, Any]]:
         page: int | None = 1

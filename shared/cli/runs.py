@@ -14,6 +14,7 @@ from shared.cli import connection, timeline
 from shared.cli.client import Client, Event
 from shared.cli.console import notice, output
 from shared.cli.dev_file import DATA_DIR
+from shared.cli.ids import RunId, read_id
 from shared.runs.lifecycle import RunKind, RunStatus
 
 EXIT_CODES: Final = MappingProxyType(
@@ -42,9 +43,6 @@ class CancellableStatus(StrEnum):
     QUEUED = RunStatus.QUEUED
     STARTING = RunStatus.STARTING
     RUNNING = RunStatus.RUNNING
-
-
-RunId = Annotated[str, typer.Argument(help="The id of the run.")]
 
 
 @run_app.command(epilog=EPILOG)
@@ -92,7 +90,10 @@ def watch(
 
 @cancel_app.command()
 def cancel(
-    run_id: Annotated[str | None, typer.Argument(help="The id of the run; none with --all.")] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Argument(help="The id of the run; none with --all.", parser=read_id),
+    ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Cancel every run that has not ended.")] = False,
     status: Annotated[
@@ -100,7 +101,10 @@ def cancel(
         typer.Option(help="With --all: only runs in this status; may be repeated."),
     ] = None,
     assistant: Annotated[
-        str | None, typer.Option(help="With --all: only runs of the assistant with this id.")
+        str | None,
+        typer.Option(
+            help="With --all: only runs of the assistant with this id.", parser=read_id, metavar="ID"
+        ),
     ] = None,
     api_url: connection.ApiUrl = None,
     api_key: connection.ApiKey = None,
