@@ -90,7 +90,7 @@ def test_events_are_posted(api, structure):
 
 
 def test_of_spans_it_reads_only_that_there_are_none(api, stack, structure):
-    """Its model wants one whole event where tracers send a list: no way to say that there is none suits it."""
+    """Its model wants one whole event where tracers send a list: no way to say that there is none suits."""
     body = api.body("create_structure_run", args=[], execution="external")
     run = api.call("create_structure_run", structure.structure_id, body=body)
     assert api.call("list_spans", run.structure_run_id).spans == []
