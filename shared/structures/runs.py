@@ -10,7 +10,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from shared.dispatch import Dispatcher
-from shared.errors import ConflictError
+from shared.errors import ConflictError, ForbiddenError
 from shared.keys.principal import Principal
 from shared.models import LIMITS, JsonObject, Run
 from shared.runs import queries, transitions
@@ -71,6 +71,25 @@ def submit(
     )
     accept(session, dispatcher, run, name=structure.name, is_sent=not run.is_external)
     return _begun_elsewhere(session, dispatcher, run) if run.is_external else run
+
+
+def submit_by_webhook(
+    session: Session,
+    dispatcher: Dispatcher,
+    principal: Principal,
+    structure_id: uuid.UUID,
+    args: Sequence[str],
+) -> Run:
+    """Accept a run of a structure that may be run by whoever knows the address of its webhook.
+
+    Raises:
+        StructureNotFoundError: there is no such structure in the principal's organization.
+        ForbiddenError: its webhook is not enabled.
+    """
+    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    if not structure.webhook_enabled:
+        raise ForbiddenError("The webhook of this structure is not enabled.")
+    return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args))
 
 
 def _begun_elsewhere(session: Session, dispatcher: Dispatcher, run: Run) -> Run:

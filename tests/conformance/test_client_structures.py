@@ -78,6 +78,19 @@ def test_its_output_and_its_events_are_typed(api, run, ended):
     assert "StructureRunCompleted" in api.call_text("get_structure_run_events_sse", run.structure_run_id)
 
 
+def test_a_webhook_answers_with_the_typed_structure(api, stack):
+    body = api.body("create_structure", name="Tralfamadore", webhook_enabled=True)
+    structure = api.call("create_structure", body=body)
+    key, structure_id = stack.file["api_key"], structure.structure_id
+    answers = [
+        api.call("invoke_structure_webhook_get", structure_id, api_key=key),
+        api.call("invoke_structure_webhook_post", structure_id, api_key=key),
+    ]
+    assert [answer.to_dict() for answer in answers] == [structure.to_dict()] * 2
+    assert [run.args for run in api.call("list_structure_runs", structure_id).structure_runs] == [[], []]
+    api.refused(401, "invoke_structure_webhook_post", structure_id, api_key="ry_wrong")
+
+
 def test_events_are_posted(api, structure):
     body = api.body("create_structure_run", args=[], execution="external")
     run = api.call("create_structure_run", structure.structure_id, body=body)
