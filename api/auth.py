@@ -5,7 +5,7 @@ from collections import OrderedDict
 from datetime import timedelta
 from typing import Final
 
-from fastapi.security import HTTPBearer
+from fastapi.security import APIKeyQuery, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -25,6 +25,13 @@ bearer = HTTPBearer(
     auto_error=False,
     scheme_name="ApiKey",
     description="An API key (`ry_…`), made with `runyard keys create`.",
+)
+
+query_key = APIKeyQuery(
+    name="api_key",
+    auto_error=False,
+    scheme_name="WebhookKey",
+    description="An API key, for callers of a webhook that have nothing but its address.",
 )
 
 
@@ -69,12 +76,22 @@ async def authenticate(request: Request) -> Principal:
         UnauthenticatedError: it carries no key, or one that is not valid.
     """
     credentials = await bearer(request)
-    if credentials is None:
+    return await _bearer_of(request, credentials.credentials if credentials else None)
+
+
+async def authenticate_webhook(request: Request) -> Principal:
+    """As `authenticate`; a key may also be in the query, of which no log line has anything."""
+    secret = await query_key(request)
+    return await authenticate(request) if secret is None else await _bearer_of(request, secret)
+
+
+async def _bearer_of(request: Request, secret: str | None) -> Principal:
+    if secret is None:
         raise UnauthenticatedError
     resources = request.app.state.resources
     keys: KeyCache = resources.keys
     uses: KeyUses = resources.key_uses
-    principal = await keys.find(credentials.credentials)
+    principal = await keys.find(secret)
     if principal is None:
         raise UnauthenticatedError
     uses.note(principal.key_id)

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import authenticate
+from api.auth import authenticate, authenticate_webhook
 from api.json_body import read_json
 
 LARGE: Final = 65_536  # bytes; a larger body is parsed beside the event loop
@@ -35,15 +35,23 @@ class JsonRequest(Request):
 class KeyedRoute(APIRoute):
     """A route for bearers of a key: without one nothing is read, parsed or looked up."""
 
+    authenticate = staticmethod(authenticate)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
         has_body = self.body_field is not None
 
         async def keyed(request: Request) -> Response:
-            request.state.principal = await authenticate(request)
+            request.state.principal = await self.authenticate(request)
             return await answer(await _read(request) if has_body else request)
 
         return keyed
+
+
+class WebhookRoute(KeyedRoute):
+    """A route whose key may also be in the query."""
+
+    authenticate = staticmethod(authenticate_webhook)
 
 
 async def _read(request: Request) -> JsonRequest:

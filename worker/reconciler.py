@@ -146,7 +146,8 @@ class Reconciler:
             limit = run.max_duration or self._settings.max_duration
             detail = {"reason": Reason.TIMED_OUT, "message": timed_out_message(limit)}
             self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
-            self._dispatcher.revoke(session, run.id, attempt=run.attempt)
+            if not run.is_external:
+                self._dispatcher.revoke(session, run.id, attempt=run.attempt)
         return len(overdue)
 
     def _admit(self, session: Session) -> int:

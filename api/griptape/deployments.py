@@ -12,6 +12,7 @@ from api.griptape.errors import documented
 from api.griptape.fields import split
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.structure_schemas import DeploymentCreate, DeploymentList, DeploymentView
+from api.idempotency import OnceDep
 from api.path_ids import DeploymentId, StructureId
 from api.routing import KeyedRoute
 from shared.models import Deployment, DeploymentStatus
@@ -28,17 +29,21 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     "/structures/{structure_id}/deployments",
     status_code=HTTPStatus.ACCEPTED,
     response_model=DeploymentView,
-    responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
 def create_structure_deployment(
     session: SessionDep,
     principal: PrincipalDep,
+    once: OnceDep,
     structure_id: StructureId,
     body: DeploymentCreate | None = None,
 ) -> Deployment:
     """Deploy a structure: done when it is answered, since its code is here already or never will be."""
     del body
-    return service.deploy(session, principal, structure_id)
+    return once(
+        lambda: service.deploy(session, principal, structure_id),
+        lambda made: queries.get_deployment(session, made, organization_id=principal.organization_id),
+    )
 
 
 @router.get(

@@ -17,6 +17,7 @@ from api.griptape import (
     structures,
     threads,
     users,
+    webhooks,
 )
 
 RESOURCES = (
@@ -30,6 +31,7 @@ RESOURCES = (
     deployments,
     structure_runs,
     structure_reports,
+    webhooks,
     threads,
     messages,
     rulesets,

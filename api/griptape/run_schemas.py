@@ -104,16 +104,16 @@ class RunView(BaseModel):
     completed_at: Instant | None
 
 
-ActiveStatus = Literal[RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING]
+ActiveStatus = Literal["QUEUED", "STARTING", "RUNNING"]  # as words: an error lists them as they are here
 
 
 class RunsCancel(BaseModel):
-    """Which of an assistant's runs to cancel: those in these statuses, all that go on if absent."""
+    """Which runs to cancel: those in these statuses, all that go on if absent."""
 
     statuses: list[ActiveStatus] | None = None
 
     def wanted(self) -> frozenset[RunStatus]:
-        return ACTIVE if self.statuses is None else frozenset(self.statuses)
+        return ACTIVE if self.statuses is None else frozenset(map(RunStatus, self.statuses))
 
 
 class RunsCancelled(BaseModel):

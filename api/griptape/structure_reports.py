@@ -1,16 +1,27 @@
 """What a structure run's code reports: events, spans, lines of output (contract: griptape §8)."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from annotated_types import Ge
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.event_schemas import StructureEventPage
-from api.griptape.events import DEFAULT_LIMIT, EVENT_STREAM, Limit, Offset, StartDep, page_of_events, stream
+from api.griptape.events import (
+    DEFAULT_LIMIT,
+    EVENT_STREAM,
+    MAX_LIMIT,
+    Limit,
+    Offset,
+    StartDep,
+    page_of_events,
+    stream,
+)
+from api.griptape.fields import at_most, whole
 from api.griptape.pagination import PageDep
 from api.griptape.structure_run_schemas import Log, ReportsBody, SpanList, Spans, reports_of
 from api.path_ids import StructureRunId
@@ -20,6 +31,9 @@ from shared.models import Run
 from shared.runs.lifecycle import RunKind
 from shared.runs.queries import get_run
 from shared.structures import reports
+
+LineLimit = Annotated[Annotated[int, Ge(1), at_most(MAX_LIMIT)] | None, whole(default=None), Query()]
+"""None is all: clients of this route know of no second page (contract: griptape §1.7)."""
 
 router = APIRouter(prefix="/structure-runs/{structure_run_id}", route_class=KeyedRoute)
 
@@ -97,10 +111,10 @@ def list_structure_run_logs(
     session: SessionDep,
     principal: PrincipalDep,
     structure_run_id: StructureRunId,
-    limit: Limit = 1000,
+    limit: LineLimit = None,
     offset: Offset = 0,
 ) -> dict[str, Any]:
-    """List lines of a run's output, also while it runs."""
+    """List lines of a run's output, also while it runs: all that are kept, or with `limit` a page."""
     run = _run(session, principal, structure_run_id)
     page = reports.read_lines(session, run, offset=offset, limit=limit)
     return {"logs": page.lines, "total_count": page.total, "next_offset": offset + len(page.lines)}

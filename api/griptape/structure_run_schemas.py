@@ -87,6 +87,14 @@ class StructureRunList(BaseModel):
     pagination: Pagination
 
 
+class StructureRunsCancelled(BaseModel):
+    """The runs that this call cancelled; while any matching ones remain, call again."""
+
+    cancelled: int
+    remaining: int
+    structure_run_ids: list[uuid.UUID]
+
+
 class CalledRuns(BaseModel):
     """The structure runs that an assistant run has called, in order."""
 
@@ -97,7 +105,7 @@ class ReportIn(BaseModel):
     """An event as a run's code reports it. A payload that is no object is kept as `{"value": …}`."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    timestamp: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, lt=1e11)]
+    timestamp: Annotated[float, Field(strict=True, allow_inf_nan=False)]  # as clients count: kept as it is
     payload: Any = None
 
     def report(self) -> Report:
@@ -146,13 +154,13 @@ def reports_of(body: ReportBatch | list[ReportIn] | ReportIn) -> list[Report]:
 class StructureRunComplete(BaseModel):
     """How a run that is executed elsewhere has ended."""
 
-    status: Literal[RunStatus.SUCCEEDED, RunStatus.FAILED] = RunStatus.SUCCEEDED
+    status: Literal["SUCCEEDED", "FAILED"] = "SUCCEEDED"
     output: Any = None  # an artifact, or a text
     message: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
     exit_code: Annotated[int, Field(strict=True, ge=0, le=255)] | None = None
 
     def completion(self) -> Completion:
-        succeeded = self.status is RunStatus.SUCCEEDED
+        succeeded = self.status == "SUCCEEDED"
         said = "Its caller says that it has ended." if succeeded else "Its caller says that it has failed."
         output = text_artifact(self.output) if isinstance(self.output, str) else self.output
         return Completion(succeeded, self.message or said, output, self.exit_code)

@@ -10,13 +10,14 @@ from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDe
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
-from api.griptape.run_schemas import Statuses
+from api.griptape.run_schemas import RunsCancel, Statuses
 from api.griptape.runs import Wait, read_run
 from api.griptape.structure_run_schemas import (
     CalledRuns,
     StructureRunComplete,
     StructureRunCreate,
     StructureRunList,
+    StructureRunsCancelled,
     StructureRunView,
 )
 from api.idempotency import OnceDep
@@ -112,6 +113,30 @@ def cancel_structure_run(
 ) -> Run:
     """Cancel a run; one that has ended stays as it is. A body is ignored."""
     return service.cancel(session, dispatcher, principal, structure_run_id, kind=RunKind.STRUCTURE)
+
+
+@router.post(
+    "/structures/{structure_id}/runs/cancel",
+    response_model=StructureRunsCancelled,
+    responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
+)
+def cancel_structure_runs(
+    sessions: SessionsDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    structure_id: StructureId,
+    body: RunsCancel | None = None,
+) -> dict[str, Any]:
+    """Cancel a structure's runs that have not ended, the newest first, up to 200 in one call."""
+    statuses = (body or RunsCancel()).wanted()
+    done = service.cancel_many(
+        sessions, dispatcher, principal, structure_id, kind=RunKind.STRUCTURE, statuses=statuses
+    )
+    return {
+        "cancelled": len(done.run_ids),
+        "remaining": done.remaining,
+        "structure_run_ids": done.run_ids,
+    }
 
 
 @router.post(

@@ -28,20 +28,24 @@ MAX_VALUE: Final = 65_536  # characters of a variable's value
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-_lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
-
 VariableName = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=rf"^{_VARIABLE.pattern}$")
 ]
 VariableValue = Annotated[str, StringConstraints(max_length=MAX_VALUE, pattern=r"^[^\x00]*$")]
 
 
+def _source(value: Any) -> Any:
+    if value is None:
+        return "manual"
+    return value.lower() if isinstance(value, str) else value
+
+
 class EnvVar(BaseModel):
-    """A variable of a program's environment; upper case is read, and lower case answered."""
+    """A variable of a program's environment; a source is read in upper case, too, and null is none."""
 
     name: VariableName
     value: VariableValue
-    source: Annotated[Literal["manual", "secret_ref"], _lower] = "manual"
+    source: Annotated[Literal["manual", "secret_ref"], BeforeValidator(_source)] = "manual"
 
 
 EnvVars = Annotated[list[EnvVar], Field(max_length=MAX_VARIABLES)]

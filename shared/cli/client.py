@@ -12,11 +12,11 @@ import httpx2
 
 from shared.errors import RunyardError
 from shared.processes.ports import is_loopback
-from shared.runs.lifecycle import RunKind
+from shared.runs.lifecycle import TERMINAL, RunKind, RunStatus
 
 TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream says something every five
 RECONNECT_PAUSE: Final = 0.5  # seconds
-RECONNECT_FOR: Final = 60.0  # seconds without a new event, while the API cannot be reached
+RECONNECT_FOR: Final = 60.0  # seconds without anything new, while the API cannot be reached
 PAGE_SIZE: Final = 100
 
 
@@ -72,6 +72,31 @@ class Event:
         return self.type.endswith("RunCompleted") and self.origin == "SYSTEM"
 
 
+class Patience:
+    """Outlives an API that is away for a while, as in a restart."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.renew()
+
+    def renew(self) -> None:
+        """It has answered."""
+        self._deadline = time.monotonic() + RECONNECT_FOR
+
+    def pause(self, reason: Exception) -> None:
+        """It has not: wait a little, to ask again.
+
+        Raises:
+            ApiUnreachableError: it has been away for too long.
+        """
+        if time.monotonic() <= self._deadline:
+            time.sleep(RECONNECT_PAUSE)
+        elif isinstance(reason, ApiUnreachableError):
+            raise reason
+        else:
+            raise ApiUnreachableError(self._url, reason) from reason
+
+
 class Client:
     """Calls the API with a key; every failure is one readable error."""
 
@@ -101,11 +126,11 @@ class Client:
 
     def assistants(self) -> Iterator[dict[str, Any]]:
         """Yield all assistants of the key's organization, newest first."""
-        page: int | None = 1
-        while page is not None:
-            answer = self._call("GET", "/assistants", params={"page": page, "page_size": PAGE_SIZE})
-            yield from answer["assistants"]
-            page = answer["pagination"].get("next_page")
+        return self._listed("assistants")
+
+    def structures(self) -> Iterator[dict[str, Any]]:
+        """Yield all structures of the key's organization, newest first."""
+        return self._listed("structures")
 
     def create_run(self, assistant_id: str, text: str, **wishes: Any) -> str:
         """Submit a run and return its id; of the wishes, such as its model and its limits, None is none."""
@@ -122,13 +147,15 @@ class Client:
         """Cancel a run of either kind."""
         return self._at_run("POST", run_id, "/cancel", json={})
 
-    def cancel_runs(self, assistant_id: str, statuses: Sequence[str] | None = None) -> Iterator[str]:
-        """Cancel an assistant's runs in some statuses, or all that go on; yield their ids."""
+    def cancel_runs(
+        self, subject_id: str, statuses: Sequence[str] | None = None, *, kind: RunKind = RunKind.ASSISTANT
+    ) -> Iterator[str]:
+        """Cancel runs of an assistant or a structure in some statuses, or all that go on; yield their ids."""
         body = {} if statuses is None else {"statuses": list(statuses)}
         is_done = False
         while not is_done:
-            answer = self._call("POST", f"/assistants/{assistant_id}/runs/cancel", json=body)
-            yield from answer["assistant_run_ids"]
+            answer = self._call("POST", f"/{kind}s/{subject_id}/runs/cancel", json=body)
+            yield from answer[f"{kind}_run_ids"]
             is_done = not answer["remaining"]
 
     def structure_run(self, run_id: str, *, wait: float = 0) -> dict[str, Any]:
@@ -139,23 +166,54 @@ class Client:
         """Lines of a structure run's output from a number on; none if there are none yet."""
         return list(self._call("GET", f"/structure-runs/{run_id}/logs", params={"offset": offset})["logs"])
 
+    def follow_log(self, run_id: str, *, look: float) -> Iterator[tuple[RunStatus, list[str]]]:
+        """Yield a structure run's status with new lines of its output, across lost connections, to its end.
+
+        An API that is away from the beginning is an error at once.
+
+        Args:
+            look: seconds between two looks at a run that goes on.
+        """
+        offset = 0
+        run = self.structure_run(run_id)
+        patience = Patience(self._url)
+        while True:
+            try:
+                lines = self.log_lines(run_id, offset=offset)
+                status = RunStatus(run["status"])
+                if lines or status in TERMINAL:
+                    offset += len(lines)
+                    yield status, lines
+                if not lines and status in TERMINAL:
+                    return
+                run = self.structure_run(run_id, wait=0 if status in TERMINAL else look)
+                patience.renew()
+            except (ApiUnreachableError, ApiUnavailableError) as error:
+                patience.pause(error)
+
     def follow(self, run_id: str) -> Iterator[Event]:
         """Yield a run's events from the first to the last, once each, across lost connections."""
         seq = -1
-        deadline = time.monotonic() + RECONNECT_FOR
+        patience = Patience(self._url)
         while True:
             reason: Exception = EOFError("the stream ended before the run")
             try:
                 for event in self._stream(run_id, after=seq):
-                    seq, deadline = event.seq, time.monotonic() + RECONNECT_FOR
+                    seq = event.seq
+                    patience.renew()
                     yield event
                     if event.is_last:
                         return
             except (httpx2.TransportError, ApiUnavailableError) as error:
                 reason = error
-            if time.monotonic() > deadline:
-                raise ApiUnreachableError(self._url, reason) from reason
-            time.sleep(RECONNECT_PAUSE)
+            patience.pause(reason)
+
+    def _listed(self, what: str) -> Iterator[dict[str, Any]]:
+        page: int | None = 1
+        while page is not None:
+            answer = self._call("GET", f"/{what}", params={"page": page, "page_size": PAGE_SIZE})
+            yield from answer[what]
+            page = answer["pagination"].get("next_page")
 
     def _at_run(self, method: str, run_id: str, below: str = "", **request: Any) -> dict[str, Any]:
         """Call something of a run, of whichever kind it is; that is remembered."""

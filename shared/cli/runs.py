@@ -1,7 +1,7 @@
 """`runyard run`, `watch` and `cancel`: what a caller does, from a terminal."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,8 @@ from shared.cli import connection, timeline
 from shared.cli.client import Client, Event
 from shared.cli.console import notice, output
 from shared.cli.dev_file import DATA_DIR
-from shared.runs.lifecycle import RunStatus
+from shared.cli.ids import RunId, read_id
+from shared.runs.lifecycle import RunKind, RunStatus
 
 EXIT_CODES: Final = MappingProxyType(
     {
@@ -42,9 +43,6 @@ class CancellableStatus(StrEnum):
     QUEUED = RunStatus.QUEUED
     STARTING = RunStatus.STARTING
     RUNNING = RunStatus.RUNNING
-
-
-RunId = Annotated[str, typer.Argument(help="The id of the run.")]
 
 
 @run_app.command(epilog=EPILOG)
@@ -92,7 +90,10 @@ def watch(
 
 @cancel_app.command()
 def cancel(
-    run_id: Annotated[str | None, typer.Argument(help="The id of the run; none with --all.")] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Argument(help="The id of the run; none with --all.", parser=read_id),
+    ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Cancel every run that has not ended.")] = False,
     status: Annotated[
@@ -100,7 +101,10 @@ def cancel(
         typer.Option(help="With --all: only runs in this status; may be repeated."),
     ] = None,
     assistant: Annotated[
-        str | None, typer.Option(help="With --all: only runs of the assistant with this id.")
+        str | None,
+        typer.Option(
+            help="With --all: only runs of the assistant with this id.", parser=read_id, metavar="ID"
+        ),
     ] = None,
     api_url: connection.ApiUrl = None,
     api_key: connection.ApiKey = None,
@@ -126,13 +130,23 @@ def _cancel_one(client: Client, run_id: str) -> None:
 
 def _cancel_all(client: Client, assistant: str | None, statuses: list[CancellableStatus] | None) -> None:
     """Print the id of each run as it is cancelled, for the next program, and their number, for people."""
-    assistants = [assistant] if assistant else [one["assistant_id"] for one in client.assistants()]
     count = 0
-    for assistant_id in assistants:
-        for run_id in client.cancel_runs(assistant_id, statuses):
+    for kind, subject_id in _subjects(client, assistant):
+        for run_id in client.cancel_runs(subject_id, statuses, kind=kind):
             output(run_id)
             count += 1
     notice(f"{count} runs cancelled.")
+
+
+def _subjects(client: Client, assistant: str | None) -> Iterator[tuple[RunKind, str]]:
+    """That assistant; or all of them, which call structures, and then these."""
+    if assistant is not None:
+        yield RunKind.ASSISTANT, assistant
+        return
+    for one in client.assistants():
+        yield RunKind.ASSISTANT, one["assistant_id"]
+    for one in client.structures():
+        yield RunKind.STRUCTURE, one["structure_id"]
 
 
 def print_timeline(client: Client, run_id: str) -> RunStatus:

@@ -123,7 +123,8 @@ def _of_limits(settings: Settings) -> list[Suspicion]:
     expired = queries.is_expired(queue_ttl=settings.queue_ttl, since=late)
     overdue = queries.is_overdue(
         max_duration=settings.max_duration,
-        margin=settings.cancel_grace + queries.OVERDUE_MARGIN + late,
+        margin=settings.cancel_grace + queries.OVERDUE_MARGIN,
+        since=late,
     )
     return [
         Suspicion("Expired", Severity.PROBLEM, expired, "QUEUED for longer than it may", RECONCILE),

@@ -7,7 +7,16 @@ from shared.models.idempotency_key import IdempotencyKey
 from shared.models.organization import Organization
 from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
-from shared.models.run_event import FINISH, LAST_TYPES, RUN_COMPLETED, RUN_RUNNING, Origin, RunEvent
+from shared.models.run_event import (
+    FINISH,
+    LAST_TYPES,
+    RUN_COMPLETED,
+    RUN_RUNNING,
+    START,
+    STRUCTURE_RUN_STARTING,
+    Origin,
+    RunEvent,
+)
 from shared.models.run_output import RunLogLine, RunSpan
 from shared.models.run_tally import RunTally
 from shared.models.structure import Deployment, DeploymentStatus, Structure
@@ -21,6 +30,8 @@ __all__ = [
     "RESOURCE_LISTS",
     "RUN_COMPLETED",
     "RUN_RUNNING",
+    "START",
+    "STRUCTURE_RUN_STARTING",
     "ApiKey",
     "Assistant",
     "Base",

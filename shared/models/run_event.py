@@ -27,6 +27,12 @@ RUN_COMPLETED = "AssistantRunCompleted"
 LAST_TYPES = (RUN_COMPLETED, "StructureRunCompleted")
 """The types of a run's last event, of either kind of run."""
 
+STRUCTURE_RUN_STARTING = "StructureRunStarting"
+"""The type of the event with which an attempt of a structure run begins."""
+
+START = "StartStructureRunEvent"
+"""The type of the framework's event with which an agent, a pipeline or a workflow begins."""
+
 FINISH = "FinishStructureRunEvent"
 """The type of the framework's event that carries the answer."""
 

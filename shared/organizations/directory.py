@@ -127,8 +127,10 @@ def belongings(session: Session, organization_id: uuid.UUID) -> Belongings:
 
 
 def _keys() -> Select[ApiKey, str, str]:
+    """Those of people: a run's comes and goes with its attempt."""
     return (
         select(ApiKey, Organization.name, User.email)
+        .where(ApiKey.run_id.is_(None))
         .join(Organization, Organization.id == ApiKey.organization_id)
         .join(User, User.id == ApiKey.user_id)
         .order_by(ApiKey.created_at.desc(), ApiKey.id)

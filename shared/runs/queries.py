@@ -13,6 +13,7 @@ from sqlalchemy import (
     UnaryExpression,
     and_,
     asc,
+    case,
     desc,
     func,
     or_,
@@ -211,13 +212,16 @@ def is_expired(*, queue_ttl: timedelta, since: timedelta = NO_DELAY) -> ColumnEl
     return and_(Run.status == RunStatus.QUEUED, Run.created_at < func.now() - limit - since)
 
 
-def is_overdue(*, max_duration: timedelta, margin: timedelta) -> ColumnElement[bool]:
-    """Whether a run is RUNNING for longer than it may, by `margin`.
+def is_overdue(
+    *, max_duration: timedelta, margin: timedelta, since: timedelta = NO_DELAY
+) -> ColumnElement[bool]:
+    """Whether a run is RUNNING for longer than it may, which is `max_duration` if it does not say.
 
-    It may for `max_duration` if it does not say.
+    Its worker has `margin` to end it by itself; an external one has no worker.
     """
     limit = func.coalesce(Run.max_duration, max_duration)
-    return and_(Run.status == RunStatus.RUNNING, Run.started_at < func.now() - limit - margin)
+    own = case((Run.is_external, NO_DELAY), else_=margin)
+    return and_(Run.status == RunStatus.RUNNING, Run.started_at < func.now() - limit - own - since)
 
 
 def is_undelivered(
@@ -256,7 +260,7 @@ def lock_expired(session: Session, *, queue_ttl: timedelta, limit: int) -> Seque
 def lock_overdue(
     session: Session, *, max_duration: timedelta, margin: timedelta, limit: int
 ) -> Sequence[Run]:
-    """Lock runs RUNNING for longer than they may, by `margin`."""
+    """Lock runs RUNNING for longer than they may; those of workers by `margin`."""
     return _locked(session, is_overdue(max_duration=max_duration, margin=margin), limit)
 
 

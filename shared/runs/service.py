@@ -20,6 +20,7 @@ from shared.runs import admission, queries, transitions
 from shared.runs.acceptance import accept
 from shared.runs.effects import cancel_by, follow
 from shared.runs.lifecycle import ACTIVE, Reason, RunKind, RunStatus, Trigger
+from shared.structures import queries as structures
 from shared.threads import service as threads
 
 CANCEL_BATCH: Final = 200
@@ -203,24 +204,26 @@ def cancel_many(
     sessions: Sessions,
     dispatcher: Dispatcher,
     principal: Principal,
-    assistant_id: uuid.UUID,
+    subject_id: uuid.UUID,
     *,
+    kind: RunKind = RunKind.ASSISTANT,
     statuses: frozenset[RunStatus] = ACTIVE,
     limit: int = CANCEL_BATCH,
 ) -> CancelledRuns:
-    """End an assistant's runs, `limit` at the most, each in a transaction of its own.
+    """End the runs of an assistant or a structure, `limit` at the most, each in a transaction of its own.
 
     So no two locks are held at once, and what was cancelled stays so if the rest fails. The newest go
     first: those that wait for a thread are not sent to a worker only to be cancelled there.
 
     Raises:
-        AssistantNotFoundError: there is no such assistant in the principal's organization.
+        AssistantNotFoundError, StructureNotFoundError: the principal's organization has no such one.
     """
+    get_subject = assistants.get_assistant if kind is RunKind.ASSISTANT else structures.get_structure
     with unit_of_work(sessions) as session:
-        assistants.get_assistant(session, assistant_id, organization_id=principal.organization_id)
+        get_subject(session, subject_id, organization_id=principal.organization_id)
         found, total = queries.active_of(
             session,
-            assistant_id,
+            subject_id,
             organization_id=principal.organization_id,
             statuses=statuses,
             limit=limit,

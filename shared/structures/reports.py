@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from shared.dispatch import Dispatcher
 from shared.errors import ConflictError, InvalidRequestError, LeaseLostError
 from shared.events import log
-from shared.events.log import NewEvent
+from shared.events.log import NewEvent, StoredEvent
 from shared.events.text import storable, storable_text
 from shared.keys.principal import Principal
 from shared.models import FINISH, JsonObject, Origin, Run, RunLogLine, RunSpan
-from shared.runs import queries
-from shared.runs.lifecycle import HELD, RunKind, RunStatus
-from shared.structures.runs import Completion, end_elsewhere
+from shared.runs.lifecycle import HELD, RunStatus
+from shared.structures.answers import find_answer
+from shared.structures.runs import Completion, end_elsewhere, lock_reported
 
 MAX_SPANS: Final = 10_000
 """Spans that are kept of one run."""
@@ -29,7 +28,7 @@ _ERROR: Final = "ErrorArtifact"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An event as a run's own code reports it; in one run, the same `payload["id"]` is the same event."""
+    """An event as a run's own code reports it; in one attempt, the same `payload["id"]` is the same."""
 
     type: str
     payload: JsonObject = field(default_factory=dict)
@@ -45,54 +44,54 @@ def post_events(
 ) -> None:
     """Store what a run's code reports; what is stored already, as after a retry, is left out.
 
-    The framework's Finish event sets the run's output; it ends a run that is executed elsewhere.
+    The framework's Finish event sets the run's output; that of the run's own structure, as opposed to
+    one that runs inside it, ends a run that is executed elsewhere.
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
-        ConflictError: the run is not STARTING or RUNNING, or the key is that of another attempt.
+        ConflictError: the run is not STARTING or RUNNING; or as `lock_reported`.
     """
-    run = queries.get_run(
-        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
-    )
-    fresh = _fresh(session, run.id, reports)
+    run = lock_reported(session, principal, run_id)
+    fresh = _fresh(session, run, reports)
     if not fresh:
         return
-    _refuse_unless_held(run, principal)
+    if run.status not in HELD:
+        raise ConflictError(f"The run is {run.status}: it takes no events.")
     stored = log.append(session, run.id, fresh, attempt=run.attempt)
     dispatcher.announce(session, stored)
-    answers = [event for event in fresh if event.type == FINISH]
-    if answers:
-        _take_output(session, dispatcher, run, answers[-1])
+    if any(event.type == FINISH for event in stored):
+        _take_output(session, dispatcher, run, stored)
 
 
-def _fresh(session: Session, run_id: uuid.UUID, reports: Sequence[Report]) -> list[NewEvent]:
-    """Those that are not stored, each once."""
-    events = {event.event_id: event for event in reversed([_event(run_id, report) for report in reports])}
-    known = {event.event_id for event in log.find_stored(session, run_id, list(events.values()))}
-    return [event for event in reversed(events.values()) if event.event_id not in known]
+def _fresh(session: Session, run: Run, reports: Sequence[Report]) -> list[NewEvent]:
+    """Those that are not stored, each once, where it came first."""
+    events: dict[uuid.UUID, NewEvent] = {}
+    for event in (_event(run, report) for report in reports):
+        events.setdefault(event.event_id, event)
+    known = {event.event_id for event in log.find_stored(session, run.id, list(events.values()))}
+    return [event for event in events.values() if event.event_id not in known]
 
 
-def _event(run_id: uuid.UUID, report: Report) -> NewEvent:
+def _event(run: Run, report: Report) -> NewEvent:
+    """The event of a report; a program begun again may give its events the ids that it gave them before."""
     identifier = report.payload.get("id")
     is_named = isinstance(identifier, str) and identifier
-    event_id = uuid.uuid5(run_id, f"{report.type}:{identifier}") if is_named else uuid.uuid4()
+    name = f"{run.attempt}:{report.type}:{identifier}"
+    event_id = uuid.uuid5(run.id, name) if is_named else uuid.uuid4()
     return NewEvent(Origin.USER, report.type, report.payload, report.timestamp, event_id)
 
 
-def _refuse_unless_held(run: Run, principal: Principal) -> None:
-    if run.status not in HELD:
-        raise ConflictError(f"The run is {run.status}: it takes no events.")
-    if principal.run is not None and principal.run != (run.id, run.attempt):
-        raise ConflictError("This key is that of another run, or of an earlier attempt of this one.")
-
-
-def _take_output(session: Session, dispatcher: Dispatcher, run: Run, answer: NewEvent) -> None:
-    output = storable(answer.payload.get("output_task_output"))
-    values = {"output": output, "output_at": answer.timestamp}
+def _take_output(session: Session, dispatcher: Dispatcher, run: Run, stored: Sequence[StoredEvent]) -> None:
+    answer = find_answer(session, run.id)
+    event = next((event for event in stored if answer and event.seq == answer.seq), None)
+    if answer is None or event is None:  # something inside has finished, after the run's own structure
+        return
+    output: Any = event.payload.get("output_task_output")
+    values = {"output": output, "output_at": event.timestamp}
     session.execute(
         update(Run).where(Run.id == run.id).values(values).execution_options(synchronize_session=False)
     )
-    if run.is_external and run.status is RunStatus.RUNNING:
+    if answer.is_final and run.is_external and run.status is RunStatus.RUNNING:
         has_failed = isinstance(output, dict) and output.get("type") == _ERROR
         message = str(output.get("value")) if has_failed else "Its Finish event came in."
         end_elsewhere(session, dispatcher, run, Completion(succeeded=not has_failed, message=message))
@@ -105,24 +104,28 @@ def post_spans(
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
-        ConflictError: the run was cancelled.
+        ConflictError: the run was cancelled; or as `lock_reported`.
         InvalidRequestError: there would be more than `MAX_SPANS`.
     """
-    run = queries.get_run(
-        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
-    )
+    run = lock_reported(session, principal, run_id)
     if run.status is RunStatus.CANCELLED:
         raise ConflictError("The run is CANCELLED: it takes no spans.")
-    if not spans:
+    given: dict[str, JsonObject] = {}
+    for span in spans:
+        given.setdefault(storable_text(span["span_id"]), span)
+    known = select(RunSpan.span_id).where(RunSpan.run_id == run.id, RunSpan.span_id.in_(given))
+    fresh = given.keys() - set(session.scalars(known))
+    if not fresh:
         return
     count = session.scalar(select(func.count()).select_from(RunSpan).where(RunSpan.run_id == run.id)) or 0
-    if count + len(spans) > MAX_SPANS:
+    if count + len(fresh) > MAX_SPANS:
         raise InvalidRequestError(f"A run has {MAX_SPANS} spans at the most; this one has {count}.")
     rows = [
-        {"run_id": run.id, "span_id": storable_text(span["span_id"]), "span": storable(span)}
-        for span in spans
+        {"run_id": run.id, "span_id": span_id, "span": storable(span)}
+        for span_id, span in given.items()
+        if span_id in fresh
     ]
-    session.execute(postgresql.insert(RunSpan).on_conflict_do_nothing(), rows)
+    session.execute(insert(RunSpan), rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +180,8 @@ class LogPage:
     total: int
 
 
-def read_lines(session: Session, run: Run, *, offset: int, limit: int) -> LogPage:
-    """Return lines of a run's output, from the first on."""
+def read_lines(session: Session, run: Run, *, offset: int, limit: int | None) -> LogPage:
+    """Return lines of a run's output from a number on; all of them if there is no limit."""
     query = (
         select(RunLogLine.text)
         .where(RunLogLine.run_id == run.id, RunLogLine.seq >= offset)

@@ -10,7 +10,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from shared.dispatch import Dispatcher
-from shared.errors import ConflictError
+from shared.errors import ConflictError, ForbiddenError
 from shared.keys.principal import Principal
 from shared.models import LIMITS, JsonObject, Run
 from shared.runs import queries, transitions
@@ -73,6 +73,25 @@ def submit(
     return _begun_elsewhere(session, dispatcher, run) if run.is_external else run
 
 
+def submit_by_webhook(
+    session: Session,
+    dispatcher: Dispatcher,
+    principal: Principal,
+    structure_id: uuid.UUID,
+    args: Sequence[str],
+) -> Run:
+    """Accept a run of a structure that may be run by whoever knows the address of its webhook.
+
+    Raises:
+        StructureNotFoundError: there is no such structure in the principal's organization.
+        ForbiddenError: its webhook is not enabled.
+    """
+    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    if not structure.webhook_enabled:
+        raise ForbiddenError("The webhook of this structure is not enabled.")
+    return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args))
+
+
 def _begun_elsewhere(session: Session, dispatcher: Dispatcher, run: Run) -> Run:
     claimed = transitions.claim(session, run.id, attempt=1, worker=EXTERNAL_WORKER, lease_ttl=EXTERNAL_LEASE)
     follow(session, dispatcher, claimed)
@@ -116,6 +135,21 @@ class Completion:
     exit_code: int | None = None
 
 
+def lock_reported(session: Session, principal: Principal, run_id: uuid.UUID) -> Run:
+    """Lock a structure run of which a principal has something to report.
+
+    Raises:
+        RunNotFoundError: there is no such structure run in the principal's organization.
+        ConflictError: the key is that of another run, or of another attempt.
+    """
+    run = queries.get_run(
+        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
+    )
+    if principal.run is not None and principal.run != (run.id, run.attempt):
+        raise ConflictError("This key is that of another run, or of an earlier attempt of this one.")
+    return run
+
+
 def complete(
     session: Session,
     dispatcher: Dispatcher,
@@ -127,11 +161,9 @@ def complete(
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
-        ConflictError: a worker executes it; its program's exit ends it.
+        ConflictError: a worker executes it, whose program's exit ends it; or as `lock_reported`.
     """
-    run = queries.get_run(
-        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
-    )
+    run = lock_reported(session, principal, run_id)
     if not run.is_external:
         raise ConflictError("A worker executes this run: it ends with its program.")
     return run if run.status in TERMINAL else end_elsewhere(session, dispatcher, run, completion)

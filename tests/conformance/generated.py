@@ -29,6 +29,7 @@ GROUPS: Final = (
     "structure_runs",
     "deployments",
     "events",
+    "spans",
     "threads",
     "messages",
     "rulesets",

@@ -11,9 +11,7 @@ from tests.conformance.generated import VERSIONS, connected, operations, route
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
 
 ELSEWHERE = {
-    "get_structures_dashboard",  # dashboards and webhooks are not served
-    "invoke_structure_webhook_get",
-    "invoke_structure_webhook_post",
+    "get_structures_dashboard",  # dashboards are not served
     "create_function_deployment",  # nor are functions and tools
     "list_function_deployments",
     "create_tool_deployment",

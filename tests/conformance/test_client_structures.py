@@ -78,6 +78,19 @@ def test_its_output_and_its_events_are_typed(api, run, ended):
     assert "StructureRunCompleted" in api.call_text("get_structure_run_events_sse", run.structure_run_id)
 
 
+def test_a_webhook_answers_with_the_typed_structure(api, stack):
+    body = api.body("create_structure", name="Tralfamadore", webhook_enabled=True)
+    structure = api.call("create_structure", body=body)
+    key, structure_id = stack.file["api_key"], structure.structure_id
+    answers = [
+        api.call("invoke_structure_webhook_get", structure_id, api_key=key),
+        api.call("invoke_structure_webhook_post", structure_id, api_key=key),
+    ]
+    assert [answer.to_dict() for answer in answers] == [structure.to_dict()] * 2
+    assert [run.args for run in api.call("list_structure_runs", structure_id).structure_runs] == [[], []]
+    api.refused(401, "invoke_structure_webhook_post", structure_id, api_key="ry_wrong")
+
+
 def test_events_are_posted(api, structure):
     body = api.body("create_structure_run", args=[], execution="external")
     run = api.call("create_structure_run", structure.structure_id, body=body)
@@ -86,4 +99,25 @@ def test_events_are_posted(api, structure):
     api.call("create_events", run.structure_run_id, body=posted)
     last = api.call("list_events", run.structure_run_id).events[-1]
     assert (last.type_, last.origin, last.payload) == ("Mine", "USER", {"so": "it goes"})
+    api.call("cancel_structure_run", run.structure_run_id)
+
+
+def test_of_spans_it_reads_only_that_there_are_none(api, stack, structure):
+    """Its model wants one whole event where tracers send a list: no way to say that there is none suits."""
+    body = api.body("create_structure_run", args=[], execution="external")
+    run = api.call("create_structure_run", structure.structure_id, body=body)
+    assert api.call("list_spans", run.structure_run_id).spans == []
+    span = {"trace_id": "t", "span_id": "s", "name": "n", "status": "OK", "attributes": {}, "events": []}
+    times = dict.fromkeys(("start_time", "end_time"), "2026-11-24T12:00:00Z")
+    url = f"/api/structure-runs/{run.structure_run_id}/spans"
+    assert stack.client.post(url, json=[span | times]).status_code == 200
+    with pytest.raises(KeyError, match="attributes"):
+        api.call("list_spans", run.structure_run_id)
+    (given,) = stack.client.get(url).json()["spans"]
+    without = {name: value for name, value in given.items() if name != "events"}
+    for span in (without, *(without | {"events": none} for none in ([], {}, None))):
+        with pytest.raises((KeyError, TypeError)):
+            api.models.SpanDetail.from_dict(span)
+    event = {"name": "e", "timestamp": times["end_time"], "attributes": {}}
+    assert api.models.SpanDetail.from_dict(without | {"events": event}).events.name == "e"
     api.call("cancel_structure_run", run.structure_run_id)

@@ -216,6 +216,17 @@ def test_keys_are_listed_by_organization_and_by_user(runyard):
     assert len(listed(runyard, "keys", "--email", "a@x", "--org", "Wasps")) == 1
 
 
+def test_the_key_of_a_run_is_nobodys_to_see_or_delete(runyard, committed_sessions, factories):
+    """It comes and goes with an attempt."""
+    run = factories.structure_run(status=RunStatus.RUNNING)
+    with unit_of_work(committed_sessions) as session:
+        keys.create_run_key(session, session.get_one(Run, run.id))
+        key_id = session.scalars(select(ApiKey.id).where(ApiKey.run_id == run.id)).one()
+    assert str(key_id) not in {key["api_key_id"] for key in listed(runyard, "keys")}
+    with pytest.raises(RunyardError, match="no such API key"):
+        runyard("keys", "delete", str(key_id), "--yes")
+
+
 def test_a_deleted_key_lets_nobody_in(runyard, committed_sessions):
     secret = runyard("keys", "create")
     key_id = listed(runyard, "keys")[0]["api_key_id"]

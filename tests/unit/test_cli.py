@@ -46,7 +46,7 @@ def run_main(monkeypatch, *arguments: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["watch", "x"], "No `runyard dev` runs on"),
+        (["watch", "7f0c52ab-93ab-4c9f-8f0b-0d4f1c2a8e11"], "No `runyard dev` runs on"),
         (["migrate"], "Set RUNYARD_DATABASE_URL"),
         (["flower"], "RUNYARD_DATABASE_URL: Field required"),
     ],

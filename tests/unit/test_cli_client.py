@@ -15,6 +15,7 @@ from shared.cli.client import (
     Event,
     KeyRefusedError,
 )
+from shared.runs.lifecycle import RunKind
 
 RUN_ID = "7f0c52ab-93ab-4c9f-8f0b-0d4f1c2a8e11"
 
@@ -175,14 +176,15 @@ def test_an_event_is_read_from_its_frame():
     assert event.created_at.year == 2026
 
 
-def test_many_runs_are_cancelled_call_by_call_until_none_remains():
+@pytest.mark.parametrize("kind", RunKind)
+def test_many_runs_are_cancelled_call_by_call_until_none_remains(kind):
     asked = []
 
     def handler(request):
-        assert request.url.path == "/api/assistants/a/runs/cancel"
+        assert request.url.path == f"/api/{kind}s/a/runs/cancel"
         asked.append(json.loads(request.content))
         left = 2 - len(asked)
-        return httpx2.Response(200, json={"assistant_run_ids": [f"run {left}"], "remaining": left})
+        return httpx2.Response(200, json={f"{kind}_run_ids": [f"run {left}"], "remaining": left})
 
-    assert list(client_of(handler).cancel_runs("a", ["QUEUED"])) == ["run 1", "run 0"]
+    assert list(client_of(handler).cancel_runs("a", ["QUEUED"], kind=kind)) == ["run 1", "run 0"]
     assert asked == [{"statuses": ["QUEUED"]}] * 2

@@ -53,8 +53,11 @@ class FakeClient:
     def assistants(self):
         return iter([{"assistant_id": "a"}, {"assistant_id": "b"}])
 
-    def cancel_runs(self, assistant_id, statuses):
-        yield f"{assistant_id}: {','.join(statuses or ['all'])}"
+    def structures(self):
+        return iter([{"structure_id": "s"}])
+
+    def cancel_runs(self, subject_id, statuses, *, kind):
+        yield f"{kind} {subject_id}: {','.join(statuses or ['all'])}"
 
     def follow(self, run_id):
         assert run_id == RUN_ID
@@ -143,14 +146,15 @@ def test_cancel_of_all_prints_the_runs_it_cancelled(invoke):
     result = invoke(FakeClient([]), runs.cancel_app, "--all")
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
-        "a: all\nb: all\n",
-        "2 runs cancelled.\n",
+        "assistant a: all\nassistant b: all\nstructure s: all\n",
+        "3 runs cancelled.\n",
     )
 
 
 def test_cancel_of_all_can_be_narrowed(invoke):
-    options = ["--assistant", "b", "--status", "QUEUED", "--status", "RUNNING"]
-    assert invoke(FakeClient([]), runs.cancel_app, "--all", *options).stdout == "b: QUEUED,RUNNING\n"
+    options = ["--assistant", RUN_ID, "--status", "QUEUED", "--status", "RUNNING"]
+    result = invoke(FakeClient([]), runs.cancel_app, "--all", *options)
+    assert result.stdout == f"assistant {RUN_ID}: QUEUED,RUNNING\n"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +163,20 @@ def test_cancel_of_all_can_be_narrowed(invoke):
 def test_a_cancel_that_is_not_clear_cancels_nothing(invoke, arguments):
     result = invoke(FakeClient([], status="RUNNING"), runs.cancel_app, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments"),
+    [
+        (runs.watch_app, ["../assistants"]),
+        (runs.cancel_app, ["../assistants"]),
+        (runs.cancel_app, ["--all", "--assistant", "../structures"]),
+    ],
+)
+def test_what_is_no_id_is_a_wrong_command_line(invoke, app, arguments):
+    result = invoke(FakeClient([], status="RUNNING"), app, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is no id" in result.stderr
 
 
 def test_exit_codes_are_distinct_and_documented():

@@ -1,4 +1,4 @@
-"""Cancelling many runs of an assistant at once."""
+"""Cancelling many runs of an assistant, or of a structure, at once."""
 
 import uuid
 
@@ -8,23 +8,33 @@ from sqlalchemy import select
 from shared.keys.principal import Principal
 from shared.models import Run
 from shared.runs import service
-from shared.runs.lifecycle import ACTIVE, RunStatus
+from shared.runs.lifecycle import ACTIVE, RunKind, RunStatus
+
+
+@pytest.fixture(params=RunKind)
+def kind(request):
+    return request.param
 
 
 @pytest.fixture
-def runs(make_assistant, make_run):
-    """A run of one assistant in every status."""
-    assistant = make_assistant()
-    return {status: make_run(assistant=assistant, status=status) for status in RunStatus}
+def runs(factories, client, kind):
+    """A run of one assistant, or of one structure, in every status."""
+    del client  # whose principal the factories are to know
+    if kind is RunKind.ASSISTANT:
+        assistant = factories.assistant()
+        return {status: factories.run(assistant=assistant, status=status) for status in RunStatus}
+    structure = factories.structure()
+    return {status: factories.structure_run(structure=structure, status=status) for status in RunStatus}
 
 
 @pytest.fixture
-def cancel(client, runs):
-    """Cancel runs of that assistant."""
+def cancel(client, runs, kind):
+    """Cancel runs of that one."""
 
     def cancel(**body):
-        assistant_id = runs[RunStatus.QUEUED].assistant_id
-        return client.post(f"/api/assistants/{assistant_id}/runs/cancel", json=body or None)
+        run = runs[RunStatus.QUEUED]
+        path = f"/api/{kind}s/{run.assistant_id or run.structure_id}/runs/cancel"
+        return client.post(path, json=body or None)
 
     return cancel
 
@@ -40,14 +50,14 @@ def statuses(sessions):
     return statuses
 
 
-def test_all_runs_that_have_not_ended_are_cancelled(cancel, runs, statuses, make_run, dispatcher):
+def test_all_runs_that_have_not_ended_are_cancelled(cancel, kind, runs, statuses, factories, dispatcher):
     """Promise 5: each is as durable as a single cancel, and has its receipt."""
-    other = make_run()
+    other = factories.run() if kind is RunKind.ASSISTANT else factories.structure_run()
     answer = cancel()
     wanted = {str(runs[status].id) for status in ACTIVE}
     assert answer.status_code == 200
     assert (answer.json()["cancelled"], answer.json()["remaining"]) == (3, 0)
-    assert set(answer.json()["assistant_run_ids"]) == wanted
+    assert set(answer.json()[f"{kind}_run_ids"]) == wanted
     after = statuses()
     for status, run in runs.items():
         expected = RunStatus.CANCELLED if status in ACTIVE else status
@@ -68,9 +78,9 @@ def test_only_the_statuses_named_are_cancelled(cancel, runs, statuses):
     assert cancel(statuses=[]).json()["cancelled"] == 0
 
 
-def test_again_finds_nothing_left(cancel):
+def test_again_finds_nothing_left(cancel, kind):
     cancel()
-    assert cancel().json() == {"cancelled": 0, "remaining": 0, "assistant_run_ids": []}
+    assert cancel().json() == {"cancelled": 0, "remaining": 0, f"{kind}_run_ids": []}
 
 
 @pytest.mark.parametrize("statuses", [["SUCCEEDED"], ["queued"], "QUEUED", [1]])
@@ -78,14 +88,22 @@ def test_a_status_that_cannot_be_cancelled_is_a_400(cancel, statuses):
     answer = cancel(statuses=statuses)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["path"].startswith("body.statuses")
+    assert "RunStatus" not in answer.text
 
 
-def test_an_unknown_assistant_is_a_404(client):
-    assert client.post(f"/api/assistants/{uuid.uuid4()}/runs/cancel").status_code == 404
+def test_an_unknown_one_is_a_404(client, kind):
+    assert client.post(f"/api/{kind}s/{uuid.uuid4()}/runs/cancel").status_code == 404
 
 
-def test_a_call_is_bounded_and_says_what_remains(sessions, dispatcher, runs):
+def test_one_of_the_other_kind_is_a_404(client, kind, runs):
+    run, other = runs[RunStatus.QUEUED], next(each for each in RunKind if each is not kind)
+    path = f"/api/{other}s/{run.assistant_id or run.structure_id}/runs/cancel"
+    assert client.post(path).status_code == 404
+
+
+def test_a_call_is_bounded_and_says_what_remains(sessions, dispatcher, kind, runs):
     run = runs[RunStatus.QUEUED]
     caller = Principal(run.organization_id, run.created_by, uuid.uuid4(), "somebody")
-    done = service.cancel_many(sessions, dispatcher, caller, run.assistant_id, limit=2)
+    subject_id = run.assistant_id or run.structure_id
+    done = service.cancel_many(sessions, dispatcher, caller, subject_id, kind=kind, limit=2)
     assert (len(done.run_ids), done.remaining) == (2, 1)

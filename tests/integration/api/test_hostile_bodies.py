@@ -102,7 +102,9 @@ NAMES = {
         "create_message_threads__thread_id__messages_post",
     },
 }
-VERBS = re.compile("Create|Update|CancelAssistantRuns|CompleteStructureRun|create_|update_|run_assistant")
+VERBS = re.compile(
+    "Create|Update|CancelAssistantRuns|CancelStructureRuns|CompleteStructureRun|create_|update_|run_assistant"
+)
 
 
 def test_there_are_bodies_to_refuse(with_body, prefix):

@@ -80,6 +80,15 @@ def test_a_message_is_added_once(create, client):
     assert client.get(f"/api/{path}").json()["pagination"]["total_count"] == 1
 
 
+def test_a_structure_is_deployed_once(create, client):
+    path = f"structures/{create('structures', 'structure', {'name': 'x'}).json()['structure_id']}/deployments"
+    first, again = (create(path, "deployment", {"force": True}) for _ in range(2))
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json() == first.json()
+    assert client.get(f"/api/{path}").json()["pagination"]["total_count"] == 2  # one came with the structure
+    assert create(path, "deployment", {}).status_code == 409
+
+
 def test_a_secret_is_not_shown_again(create, client):
     user_id = client.get("/api/users").json()["users"][0]["user_id"]
     path = f"users/{user_id}/api-keys"
@@ -89,14 +98,19 @@ def test_a_secret_is_not_shown_again(create, client):
     assert first.json()["value"] not in again.text
 
 
+def makes_something(responses):
+    """Whether an operation answers with what it has made: a 202 without a body makes nothing to be found."""
+    return "201" in responses or "content" in responses.get("202", {})
+
+
 def test_every_create_documents_the_header(client):
     document = client.get("/openapi.json").json()
     creates = {
         path: {parameter["name"].lower() for parameter in item["post"].get("parameters", ())}
         for path, item in document["paths"].items()
-        if "201" in item.get("post", {}).get("responses", {})
+        if makes_something(item.get("post", {}).get("responses", {}))
     }
-    assert len(creates) == 11
+    assert len(creates) == 12
     assert {path for path, names in creates.items() if KEY.lower() not in names} == set()
 
 

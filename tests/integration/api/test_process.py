@@ -25,6 +25,7 @@ def process(committed_settings, secret):
         "RUNYARD_DATABASE_URL": committed_settings.database_url.get_secret_value(),
         "RUNYARD_REDIS_URL": committed_settings.redis_url.get_secret_value(),
         "RUNYARD_API_PORT": str(port),
+        "RUNYARD_LOG_LEVEL": "DEBUG",
     }
     headers = {"Authorization": f"Bearer {secret}"}
     with (
@@ -71,3 +72,23 @@ def test_a_signal_ends_streams_and_then_the_process(process, make_run, number):
     logged = process.stderr.read()
     assert "Traceback" not in logged
     assert client.headers["Authorization"].split()[1] not in logged
+
+
+def test_a_key_in_the_address_of_a_webhook_is_in_no_line_of_the_log(process):
+    process, client = process
+    secret = client.headers["Authorization"].split()[1]
+    structure = client.post("/api/structures", json={"name": "x", "webhook_enabled": True}).json()
+    url = f"/api/structures/{structure['structure_id']}/webhook?api_key={secret}"
+    del client.headers["Authorization"]
+    answers = [
+        client.post(url),
+        client.post(url, content=b"\xff"),
+        client.put(url),
+        client.get(url.replace("webhook", "nothing")),
+        client.get(url + "x"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 400, 405, 404, 401]
+    process.send_signal(signal.SIGTERM)
+    logged = process.communicate(timeout=10)[1]
+    assert logged.count("/webhook") == 4
+    assert not [text for text in (logged, *(answer.text for answer in answers)) if secret in text]

@@ -140,10 +140,37 @@ def test_what_is_sent_again_counts_once(external, events, post):
     assert [event["payload"]["id"] for event in events(external) if event["type"] == "A"] == list("0123")
 
 
+def test_what_is_twice_in_a_batch_keeps_its_first_place(external, events, post):
+    a, b = ({"type": "A", "timestamp": 1.5, "payload": {"id": name}} for name in "ab")
+    post(external, [a, b, a | {"timestamp": 2}])
+    said = [(event["payload"]["id"], event["timestamp"]) for event in events(external)[3:]]
+    assert said == [("a", 1.5), ("b", 1.5)]
+
+
 def test_events_without_an_id_are_all_kept(external, events, post):
     for _ in range(2):
         post(external, {"type": "A", "timestamp": 1, "payload": None})
     assert [event["payload"] for event in events(external) if event["type"] == "A"] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    "timestamp", [0, -1.5, 1.7e12, 1_700_000_000_000_000_000, 5e-324, 1.7976931348623157e308]
+)
+def test_a_timestamp_is_any_number_and_read_back_as_it_was(external, events, read, post, timestamp):
+    """Some clients count milliseconds, or from another day than others."""
+    item = finish() | {"timestamp": timestamp}
+    assert post(external, item).status_code == 202
+    said = [event["timestamp"] for event in events(external) if event["origin"] == "USER"]
+    assert (said, read(external)["output_timestamp"]) == ([timestamp], timestamp)
+
+
+@pytest.mark.parametrize(
+    "timestamp", ["1e400", "-1e400", "NaN", "Infinity", '"1"', "true", "null", "9" * 400]
+)
+def test_what_is_no_number_is_no_timestamp(client, external, timestamp):
+    body = f'{{"type": "A", "timestamp": {timestamp}}}'
+    answer = client.post(f"/api/structure-runs/{external}/events", content=body)
+    assert answer.status_code == 400
 
 
 def test_a_payload_that_is_no_object_becomes_one(external, events, post):
@@ -214,6 +241,14 @@ def test_an_external_run_is_completed_by_its_caller(client, external, events):
 def test_a_completion_may_bring_the_output(client, external):
     run = client.post(f"/api/structure-runs/{external}/complete", json={"output": "yes"}).json()
     assert (run["status"], run["output"]["value"]) == ("SUCCEEDED", "yes")
+
+
+def test_a_wrong_status_is_answered_with_the_right_ones(client, external):
+    answer = client.post(f"/api/structure-runs/{external}/complete", json={"status": "DONE"})
+    assert answer.status_code == 400
+    assert [error["message"] for error in answer.json()["errors"]] == [
+        "Input should be 'SUCCEEDED' or 'FAILED'"
+    ]
 
 
 def test_a_run_that_a_worker_has_is_not_completed_by_its_caller(client, create):

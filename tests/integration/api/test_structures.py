@@ -63,12 +63,14 @@ def test_variables_are_read_in_either_case_and_answered_in_lower_case(create):
         {"name": "A", "value": "1", "source": "MANUAL"},
         {"name": "B", "value": "2", "source": "SECRET_REF"},
         {"name": "C", "value": ""},
+        {"name": "D", "value": "4", "source": None},
     ]
     said = create(env_vars=variables)["env_vars"]
     assert [(one["name"], one["value"], one["source"]) for one in said] == [
         ("A", "1", "manual"),
         ("B", "2", "secret_ref"),
         ("C", "", "manual"),
+        ("D", "4", "manual"),
     ]
 
 

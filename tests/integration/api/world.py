@@ -25,7 +25,7 @@ class World:
         rule = post("rules", rule="x")["rule_id"]
         ruleset = post("rulesets", alias=self.alias, rule_ids=[rule])["ruleset_id"]
         events = client.get(f"/api/assistant-runs/{run.id}/events", headers=headers).json()["events"]
-        structure = post("structures")
+        structure = post("structures", webhook_enabled=True)
         structure_run = post(f"structures/{structure['structure_id']}/runs", execution="external")
         self.ids = {
             "structure_id": structure["structure_id"],

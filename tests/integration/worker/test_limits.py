@@ -71,6 +71,26 @@ def test_a_run_is_ended_after_its_own_duration(make_run, change, reconcile, disp
     assert dispatcher.revoked == [(run.id, 1)]
 
 
+@pytest.mark.parametrize(("late", "is_ended"), [(timedelta(seconds=1), True), (-timedelta(seconds=1), False)])
+def test_a_run_that_no_worker_has_is_ended_as_soon_as_its_time_is_up(
+    factories, change, reconcile, dispatcher, late, is_ended
+):
+    """Nobody else would end it, so nobody is given time to."""
+    run = factories.structure_run(is_external=True, limits={"max_duration": MINUTE})
+    change(run, started_at=Run.started_at - MINUTE - late)
+    after = reconcile(run)
+    assert (after.status is RunStatus.ERROR) is is_ended
+    assert not is_ended or after.status_detail["reason"] == "TimedOut"
+    assert dispatcher.revoked == []
+
+
+@pytest.mark.parametrize(("late", "is_ended"), [(timedelta(seconds=1), False), (PAST, True)])
+def test_a_worker_has_time_to_end_its_run_itself(make_run, change, reconcile, late, is_ended):
+    run = make_run(status=RunStatus.RUNNING)
+    change(run, started_at=Run.started_at - MINUTE - late, max_duration=MINUTE)
+    assert (reconcile(run, lease_ttl=DAY).status is RunStatus.ERROR) is is_ended
+
+
 def test_a_run_may_take_longer_than_others(make_run, change, reconcile):
     run = make_run(status=RunStatus.RUNNING)
     change(run, started_at=Run.started_at - PAST, max_duration=DAY)

@@ -13,7 +13,7 @@ from shared.models import ApiKey, Run
 from shared.runs import transitions
 from shared.runs.effects import cancel_by
 from shared.runs.lifecycle import RunStatus, StoppedHow, Trigger
-from shared.structures.reports import Report, post_events, read_lines
+from shared.structures.reports import Report, post_events, post_spans, read_lines
 from tests.support.waiting import wait_until
 from worker import resources as worker_resources
 from worker.cancellation import CancelToken, StopReason
@@ -193,6 +193,8 @@ def test_a_key_that_is_still_cached_writes_nothing_once_its_attempt_is_over(
     report = Report(FINISH, {"output_task_output": {"type": "TextArtifact", "value": "late"}})
     with pytest.raises(ConflictError), unit_of_work(committed_sessions) as session:
         post_events(session, dispatcher, stale, run.id, [report])
+    with pytest.raises(ConflictError), unit_of_work(committed_sessions) as session:
+        post_spans(session, stale, run.id, [{"span_id": "late"}])
     with unit_of_work(committed_sessions) as session:
         assert session.get_one(Run, run.id).output is None
 
