@@ -20,6 +20,7 @@ import time
 from typing import Any
 
 WATCH = 0.05  # seconds between two looks at what the program uses
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 NICE = 10
 OUT_OF_MEMORY_FIRST = "1000"  # the kernel's word for: end this one before any other
@@ -90,10 +91,11 @@ class Warden:
     def spawn(self, command: list[str]) -> str | None:
         """Start the program; return what kept it from starting, if anything did."""
         told, tell = os.pipe()
+        warden = os.getpid()
         self.main_pid = os.fork()
         if self.main_pid == 0:
             try:
-                self.become(command)
+                self.become(command, warden)
             except BaseException as error:  # noqa: BLE001  # the fork must not go on as a second warden
                 os.write(tell, str(error).encode())
             os._exit(127)
@@ -104,8 +106,11 @@ class Warden:
             self.reap()
         return why_not or None
 
-    def become(self, command: list[str]) -> None:
-        """Turn this fork into the program."""
+    def become(self, command: list[str], warden: int) -> None:
+        """Turn this fork into the program, which dies with its warden."""
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != warden:  # it died before the kernel was told
+            return
         os.setsid()
         for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGPIPE"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -198,6 +203,10 @@ def _exit_code(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
 def _write(path: str, text: str) -> None:
     try:
         with open(path, "w") as file:  # noqa: PTH123
@@ -211,7 +220,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.set_inheritable(options["line"], False)
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
     report = json.dumps(Warden(options).run(sys.argv[3:]))
     try:
         os.write(options["line"], report.encode())

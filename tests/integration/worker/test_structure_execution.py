@@ -1,5 +1,6 @@
 """One attempt of a structure run, on the real database, with real programs."""
 
+import tempfile
 import threading
 from datetime import timedelta
 
@@ -150,6 +151,25 @@ def test_code_of_elsewhere_and_secrets_of_elsewhere_are_errors_that_say_so(make,
     for run, said in ((data_lake, "not executed here"), (secret, "secrets are not kept here")):
         assert attempt(run) is Ending.BROKEN
         assert said in read(run).status_detail["message"]
+
+
+def test_a_dead_warden_is_not_the_programs_failure(make, attempt, read):
+    run = make("import os, time; os.kill(os.getppid(), 9); time.sleep(60)")
+    assert attempt(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
+    assert "the program was ended" in after.status_detail["message"]
+
+
+def test_a_worker_without_a_place_for_the_program_is_not_its_failure(
+    make, attempt, read, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    run = make("")
+    assert attempt(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
+    assert str(tmp_path) not in after.status_detail["message"]
 
 
 def test_values_of_secret_variables_do_not_show_in_the_output(make, attempt, lines):

@@ -19,7 +19,7 @@ from shared.runs.lifecycle import StoppedHow
 from tests.support.faults import with_argument
 from tests.support.waiting import wait_until
 from worker.cancellation import CancelToken, RunStopped, StopReason
-from worker.executors.base import InvalidConfigurationError
+from worker.executors.base import InvalidConfigurationError, PlatformError
 from worker.structures.process import Limits, run_program
 
 GRACE = 1.0
@@ -84,7 +84,8 @@ def test_it_gets_its_arguments_its_environment_its_directory_and_nothing_else(ru
         print(os.getpid() == os.getsid(0))
     """
     _, lines = run(source, "two words", env={"MINE": "1", "LC_CTYPE": "C.UTF-8"})
-    assert lines[0] == f"{[mark, 'two words']} {['LC_CTYPE', 'MINE', 'PATH']} 1 {tmp_path}"
+    names = ["LC_CTYPE", "MINE", "PATH", "RUNYARD_PROGRAM"]
+    assert lines[0] == f"{[mark, 'two words']} {names} 1 {tmp_path}"
     assert lines[1:] == ["[0, 1, 2] True", "True"]
 
 
@@ -207,6 +208,18 @@ def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
         finally:
             process.send_signal(signal.SIGKILL)
         wait_until(lambda: not with_argument(mark), timeout=3, what="all of it to be gone")
+
+
+def test_when_its_warden_dies_everything_of_it_does(run, mark):
+    """That is the platform's fault; detached grandchildren go, too."""
+
+    def kill_the_warden(_lines):
+        (warden,) = [one for one in with_argument(mark) if one.ppid() == os.getpid()]
+        warden.kill()
+
+    with pytest.raises(PlatformError, match="the program was ended"):
+        run(STUBBORN, write_lines=kill_the_warden)
+    assert with_argument(mark) == []
 
 
 def test_one_whose_output_cannot_be_kept_is_ended(run, mark):
