@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 NICE = 10
 OUT_OF_MEMORY_FIRST = "1000"  # the kernel's word for: end this one before any other
-UNKILLABLE_AFTER = 10.0  # seconds; a process that the kernel itself does not let go
+UNKILLABLE_AFTER = 60.0  # seconds; a process that the kernel itself does not let go
 PAGE = resource.getpagesize()
 
 
@@ -80,7 +80,7 @@ class Warden:
 
     def look(self) -> None:
         """End a program that has grown beyond its limits."""
-        pids = descendants(os.getpid())
+        pids = descendants(os.getpid(), most=self.options["processes"] + 1)
         if len(pids) > self.options["processes"]:
             self.why = "processes"
         elif sum(map(_memory, pids)) > self.options["memory"]:
@@ -140,20 +140,30 @@ class Warden:
                 self.status = status
 
     def kill_all(self) -> None:
-        """Kill whatever there is, as long as there is anything: a program may fork while it is killed."""
+        """Kill whatever there is, as long as there is anything: a program may fork while it is killed.
+
+        By process groups first: the kernel signals all of one at once, which is the only way to outrun what
+        forks without end.
+        """
+        _signal_group(self.main_pid)
         deadline = time.monotonic() + UNKILLABLE_AFTER
         while (pids := descendants(os.getpid())) and time.monotonic() < deadline:
+            for group in _groups(pids) - {os.getpgrp()}:
+                _signal_group(group)
             _signal(pids, signal.SIGSTOP)
             _signal(pids, signal.SIGKILL)
             time.sleep(0.002)
             self.reap()
 
 
-def descendants(pid: int) -> list[int]:
-    """The processes under a process, at whatever depth; also those that have ended and were not reaped."""
+def descendants(pid: int, *, most: int = 1 << 30) -> list[int]:
+    """The processes under a process, at whatever depth; also those that have ended and were not reaped.
+
+    The search ends with `most`: there may be more of them each time one looks.
+    """
     found: list[int] = []
     unseen = [pid]
-    while unseen:
+    while unseen and len(found) < most:
         children = _children(unseen.pop())
         found += children
         unseen += children
@@ -179,6 +189,24 @@ def _memory(pid: int) -> int:
     except (OSError, ValueError):
         return 0
     return (resident - shared) * PAGE
+
+
+def _groups(pids: list[int]) -> set[int]:
+    """The process groups of some processes."""
+    groups: set[int] = set()
+    for pid in pids:
+        try:
+            groups.add(os.getpgid(pid))
+        except ProcessLookupError:
+            continue
+    return groups
+
+
+def _signal_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # it has ended
 
 
 def _signal(pids: list[int], number: int) -> None:
