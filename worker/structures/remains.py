@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from worker.structures.warden import descendants
+from worker.structures.warden import descendants, kill_groups
 
 MARK: Final = "RUNYARD_PROGRAM"
 """The variable by which the processes of a program are known, wherever they hang; they inherit it."""
@@ -37,6 +37,7 @@ def end_remains(mark: str) -> None:
         if time.monotonic() > deadline:
             log.error("processes of a program left behind", pids=sorted(pids))
             return
+        kill_groups(pids)
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:
                 with suppress(ProcessLookupError, PermissionError):

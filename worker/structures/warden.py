@@ -17,6 +17,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 WATCH = 0.05  # seconds between two looks at what the program uses
@@ -145,11 +146,11 @@ class Warden:
         By process groups first: the kernel signals all of one at once, which is the only way to outrun what
         forks without end.
         """
-        _signal_group(self.main_pid)
+        if self.status is None:  # its number is still its own
+            _signal_group(self.main_pid)
         deadline = time.monotonic() + UNKILLABLE_AFTER
         while (pids := descendants(os.getpid())) and time.monotonic() < deadline:
-            for group in _groups(pids) - {os.getpgrp()}:
-                _signal_group(group)
+            kill_groups(pids)
             _signal(pids, signal.SIGSTOP)
             _signal(pids, signal.SIGKILL)
             time.sleep(0.002)
@@ -191,15 +192,16 @@ def _memory(pid: int) -> int:
     return (resident - shared) * PAGE
 
 
-def _groups(pids: list[int]) -> set[int]:
-    """The process groups of some processes."""
+def kill_groups(pids: Iterable[int]) -> None:
+    """Kill the process groups of some processes, but for one's own."""
     groups: set[int] = set()
     for pid in pids:
         try:
             groups.add(os.getpgid(pid))
         except ProcessLookupError:
             continue
-    return groups
+    for group in groups - {os.getpgrp()}:
+        _signal_group(group)
 
 
 def _signal_group(group: int) -> None:
