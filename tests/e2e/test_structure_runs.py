@@ -119,7 +119,7 @@ def workers(stack):
 
 
 MISCHIEF = {
-    "a fork bomb": ("import os\nwhile True: os.fork()", {"processes"}),
+    "a fork bomb": ("import os, time\nfor _ in range(8): os.fork()\ntime.sleep(20)", {"processes"}),
     "much memory at once": ("x = []\nwhile True: x.append(b'x' * 50_000_000)", {"code 1", "memory"}),
     "much memory in children": (
         """

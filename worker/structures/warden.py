@@ -144,12 +144,18 @@ class Warden:
         """Kill whatever there is, as long as there is anything: a program may fork while it is killed.
 
         By process groups first: the kernel signals all of one at once, which is the only way to outrun what
-        forks without end.
+        forks without end. Only what the kernel itself does not let go is given up.
         """
         if self.status is None:  # its number is still its own
             _signal_group(self.main_pid)
-        deadline = time.monotonic() + UNKILLABLE_AFTER
-        while (pids := descendants(os.getpid())) and time.monotonic() < deadline:
+        known: set[int] = set()
+        deadline = 0.0
+        while pids := descendants(os.getpid()):
+            if not known.issuperset(pids):
+                known.update(pids)
+                deadline = time.monotonic() + UNKILLABLE_AFTER
+            elif time.monotonic() > deadline:
+                return
             kill_groups(pids)
             _signal(pids, signal.SIGSTOP)
             _signal(pids, signal.SIGKILL)

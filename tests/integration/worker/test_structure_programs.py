@@ -148,8 +148,28 @@ def test_what_it_leaves_behind_goes_with_it(run, mark):
 
 
 def test_a_fork_bomb_is_ended(run):
-    ended, _ = run("import os\nwhile True: os.fork()")
+    """One that would end by itself, for the machine's sake."""
+    ended, _ = run("import os, time\nfor _ in range(8): os.fork()\ntime.sleep(20)")
     assert (ended.exit_code, ended.message) == (137, "The program had more than the 20 processes it may.")
+
+
+def test_one_that_flees_by_forking_is_killed_to_the_last(run):
+    """A few processes, each of which is followed by a child again and again."""
+    source = """
+        import os, time
+        end = time.monotonic() + 10
+        for _ in range(4):
+            if not os.fork():
+                while time.monotonic() < end:
+                    if os.fork():
+                        os._exit(0)
+                os._exit(0)
+        time.sleep(0.3)
+        """
+    started = time.monotonic()
+    ended, _ = run(source)
+    assert ended.exit_code == 0
+    assert time.monotonic() - started < 8
 
 
 def test_much_memory_in_many_processes_is_ended(run):
