@@ -26,7 +26,6 @@ from worker.executors.base import (
     Ruleset,
     RunContext,
 )
-from worker.redaction import blot
 
 CallStructure = Callable[[uuid.UUID, Sequence[str]], JsonObject]
 """Runs a structure with arguments and returns its output; raises RunStopped once the caller is to stop."""
@@ -168,18 +167,13 @@ def program_of(
     """
     if structure is None:
         return None
-    env = {
-        "GT_CLOUD_API_KEY": structure.api_key,
-        **dict(map(_variable, structure.env_vars)),
-        "GT_CLOUD_STRUCTURE_RUN_ID": str(run_id),
-        "GT_CLOUD_BASE_URL": settings.api_url,
-    }
-    secrets = {name: env[name] for name in env if name != "GT_CLOUD_BASE_URL"}
+    secrets = {"GT_CLOUD_API_KEY": structure.api_key, **dict(map(_variable, structure.env_vars))}
+    own = {"GT_CLOUD_STRUCTURE_RUN_ID": str(run_id), "GT_CLOUD_BASE_URL": settings.api_url}
 
     def write_lines(lines: Sequence[LogLine]) -> None:
-        keep_lines([(line.stream.value, blot(line.text, secrets)) for line in lines])
+        keep_lines([(line.stream.value, line.text) for line in lines])
 
-    return Program(structure.code, structure.config_file, env, write_lines)
+    return Program(structure.code, structure.config_file, {**secrets, **own}, secrets, write_lines)
 
 
 def _variable(variable: JsonObject) -> tuple[str, str]:

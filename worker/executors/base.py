@@ -60,12 +60,13 @@ class Program:
     """What a structure run executes: a user's own code, as a process.
 
     `code` is the structure's, as the API shows it. `env` is what it is started with, beyond
-    what every program needs.
+    what every program needs. No value of `secrets` may show in the lines that are written.
     """
 
     code: Mapping[str, Any]
     config_file: str | None  # of a folder; None for the usual one
     env: Mapping[str, str]
+    secrets: Mapping[str, str]
     write_lines: WriteLines
 
 

@@ -26,6 +26,7 @@ from worker.executors.base import (
     PlatformError,
     WriteLines,
 )
+from worker.structures.blotter import Blotter
 from worker.structures.output import Output
 from worker.structures.remains import MARK, end_remains, new_mark
 
@@ -53,6 +54,7 @@ def run_program(
     command: Sequence[str],
     *,
     env: Mapping[str, str],
+    secrets: Mapping[str, str],
     cwd: Path,
     limits: Limits,
     token: CancelToken,
@@ -62,6 +64,7 @@ def run_program(
 
     Args:
         env: its whole environment, but for the mark of its processes.
+        secrets: variables whose values are blotted out of what it writes.
 
     Raises:
         RunStopped: the token fired; nothing of the program is left.
@@ -69,7 +72,7 @@ def run_program(
         PlatformError: its warden died; what was left of the program has been killed.
         OSError: no process can be started here.
     """
-    output = Output(write_lines, limit=limits.log_bytes)
+    output = Output(write_lines, Blotter(secrets), limit=limits.log_bytes)
     with _warden(command, env=env, cwd=cwd, limits=limits) as warden, token.on_cancel(warden.ask_to_stop):
         report = warden.attend(output)
     if token.is_cancelled:

@@ -60,6 +60,7 @@ def setting_overrides(folders):
         "heartbeat": timedelta(milliseconds=200),
         "structures_dir": folders,
         "structure_callables": "json:dumps",
+        "structure_env": "OPENAI_API_KEY,REGION",
     }
 
 
@@ -172,11 +173,24 @@ def test_a_worker_without_a_place_for_the_program_is_not_its_failure(
     assert str(tmp_path) not in after.status_detail["message"]
 
 
-def test_values_of_secret_variables_do_not_show_in_the_output(make, attempt, lines):
-    secrets = [{"name": "MY_TOKEN", "value": "hush-hush-hush"}]
-    run = make("import os; print('it is', os.environ['MY_TOKEN'])", structure={"env_vars": secrets})
+def test_values_of_variables_do_not_show_in_the_output_whatever_their_names(make, attempt, lines):
+    pem = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\n-----END KEY-----\n"
+    source = "import os; print('it is', *map(os.environ.get, ['DB_PASS', 'PEM', 'GT_CLOUD_API_KEY']))"
+    run = make(
+        source,
+        structure={"env_vars": [{"name": "DB_PASS", "value": "hush-hush"}]},
+        env_vars=[{"name": "PEM", "value": pem}],
+    )
     attempt(run)
-    assert lines(run) == ["it is [MY_TOKEN]"]
+    assert lines(run) == ["it is [DB_PASS] [PEM]", "[PEM]", "[PEM]", " [GT_CLOUD_API_KEY]"]
+
+
+def test_a_secret_of_the_worker_that_a_program_is_given_does_not_show(make, attempt, lines, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hush-hush")
+    monkeypatch.setenv("REGION", "somewhere")
+    run = make("import os; print(os.environ['OPENAI_API_KEY'], os.environ['REGION'])")
+    attempt(run)
+    assert lines(run) == ["[OPENAI_API_KEY] somewhere"]
 
 
 def test_the_runs_own_variables_override_the_structures(make, attempt, lines):

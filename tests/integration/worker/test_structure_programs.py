@@ -50,6 +50,7 @@ def run(tmp_path, mark):
         ended = run_program(
             [sys.executable, "-c", textwrap.dedent(source), mark, *args],
             env={"PATH": os.environ["PATH"], **(env or {})},
+            secrets={},
             cwd=tmp_path,
             limits=LIMITS,
             token=token or CancelToken(),
@@ -210,6 +211,7 @@ def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
         run_program(
             [sys.executable, "-c", {textwrap.dedent(STUBBORN)!r}, {mark!r}],
             env={{}},
+            secrets={{}},
             cwd=Path({str(tmp_path)!r}),
             limits=Limits(10**9, timedelta(9), 10**6, 20, 1000, timedelta(seconds=5)),
             token=CancelToken(),
@@ -256,6 +258,7 @@ def test_a_command_that_is_not_there_is_a_matter_of_configuration(tmp_path):
         run_program(
             ["no-such-command"],
             env={"PATH": "/bin"},
+            secrets={},
             cwd=tmp_path,
             limits=LIMITS,
             token=CancelToken(),
