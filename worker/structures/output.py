@@ -10,6 +10,7 @@ from worker.structures.blotter import Blotter
 
 FLUSH: Final = 0.1  # seconds between two batches
 BATCH_BYTES: Final = 64 * 1024
+LINE_COST: Final = 64  # bytes that a line counts beside its own; keeping one takes more than its text
 LONGEST_LINE: Final = 16 * 1024  # bytes; a longer one is several
 TAIL_BYTES: Final = 8 * 1024  # of each stream
 TAIL_LINES: Final = 50  # of each stream
@@ -18,7 +19,8 @@ TAIL_LINES: Final = 50  # of each stream
 class Output:
     """Makes lines of what comes in, and hands them on in batches.
 
-    The first `limit` bytes are kept; what follows is counted, and only its end is remembered.
+    The first `limit` bytes are kept, each line at its cost; what follows is counted, and only its end is
+    remembered.
     """
 
     def __init__(
@@ -99,8 +101,8 @@ class Output:
         for start in range(0, max(len(line), 1), LONGEST_LINE):
             part = line[start : start + LONGEST_LINE]
             self._batch.append(LogLine(stream, part.removesuffix(b"\r").decode(errors="replace")))
-            self._batch_bytes += len(part) + 1
-            self._kept += len(part) + 1
+            self._batch_bytes += len(part) + LINE_COST
+            self._kept += len(part) + LINE_COST
 
     def _drop(self, stream: LogStream) -> None:
         """Count what there is of a stream; remember its end, and as much before it as a value may take."""

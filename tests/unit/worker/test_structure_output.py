@@ -7,7 +7,7 @@ import pytest
 from worker.cancellation import RunStopped
 from worker.executors.base import LogLine, LogStream
 from worker.structures.blotter import Blotter
-from worker.structures.output import LONGEST_LINE, TAIL_BYTES, Output
+from worker.structures.output import BATCH_BYTES, LINE_COST, LONGEST_LINE, TAIL_BYTES, Output
 
 OUT, ERR = LogStream.STDOUT, LogStream.STDERR
 
@@ -81,7 +81,7 @@ def test_bytes_that_are_no_text_are_replaced(output, batches):
 
 
 def test_beyond_the_bound_only_the_end_is_kept(output, batches):
-    one = output(limit=20)
+    one = output(limit=4 * (5 + LINE_COST))
     for number in range(10_000):
         one.feed(OUT, b"%05d\n" % number)
     one.close()
@@ -90,6 +90,26 @@ def test_beyond_the_bound_only_the_end_is_kept(output, batches):
     assert said[-1] == "09999"
     (marker,) = [text for text in said if "left out" in text]
     assert int(marker.split()[1]) + len(said) - 1 == 10_000
+
+
+def test_empty_lines_are_not_for_nothing(output, batches):
+    one = output(limit=2**20)
+    for _ in range(16):
+        one.feed(OUT, b"\n" * 2**16)
+    one.close()
+    assert max(map(len, batches)) <= BATCH_BYTES // LINE_COST
+    *_, marker = [text for text in texts(batches) if text]
+    kept = len(texts(batches)) - 1
+    assert kept <= 2**20 // LINE_COST + 50
+    assert marker == f"… {2**20 - kept} lines left out, of 1.0 MB …"
+
+
+def test_the_last_line_counts_also_without_an_end(output, batches):
+    one = output(limit=1)
+    one.feed(OUT, b"1\n2\n" + b"x" * 20_000)
+    one.close()
+    first, marker, last = texts(batches)
+    assert (first, marker, set(last)) == ("1", "… 1 lines left out, of 0.0 MB …", {"x"})
 
 
 def test_nothing_more_is_handed_on_once_the_run_is_lost(clock):
