@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from typing import Any
 
 WATCH = 0.05  # seconds between two looks at what the program uses
+LOOK_SHARE = 4  # a look at a large program is dear: after it, this many times its length passes
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 NICE = 10
@@ -64,8 +65,10 @@ class Warden:
             self.was_killed, self.kill_at = True, None
             self.kill_all()
         if time.monotonic() >= self.look_at:
-            self.look_at = time.monotonic() + WATCH
+            started = time.monotonic()
             self.look()
+            now = time.monotonic()
+            self.look_at = now + max(WATCH, LOOK_SHARE * (now - started))
         self.reap()
 
     def hear(self, line: int, readable: list[int]) -> None:
@@ -84,10 +87,15 @@ class Warden:
         pids = descendants(os.getpid(), most=self.options["processes"] + 1)
         if len(pids) > self.options["processes"]:
             self.why = "processes"
-        elif sum(map(_memory, pids)) > self.options["memory"]:
+        elif self.has_too_much_memory(pids):
             self.why = "memory"
         if self.why is not None:
             self.kill_all()
+
+    def has_too_much_memory(self, pids: list[int]) -> bool:
+        """Whether processes together have too much; each one's share is asked for only if that may be."""
+        most = self.options["memory"]
+        return sum(_resident(pid)[0] for pid in pids) > most and sum(map(_memory, pids)) > most
 
     def spawn(self, command: list[str]) -> str | None:
         """Start the program; return what kept it from starting, if anything did."""
@@ -188,14 +196,25 @@ def _children(pid: int) -> list[int]:
     return children
 
 
-def _memory(pid: int) -> int:
-    """Bytes that a process has for itself, files apart."""
+def _resident(pid: int) -> tuple[int, int]:
+    """Bytes that a process has in memory, and how many of them are files or shared memory; quick to tell."""
     try:
         with open(f"/proc/{pid}/statm") as numbers:  # noqa: PTH123
             _, resident, shared, *_ = map(int, numbers.read().split())
     except (OSError, ValueError):
-        return 0
-    return (resident - shared) * PAGE
+        return 0, 0  # it has just ended
+    return resident * PAGE, shared * PAGE
+
+
+def _memory(pid: int) -> int:
+    """Bytes that a process has, with its share of what it shares with others; files apart."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as lines:  # noqa: PTH123
+            fields = [line.split() for line in lines]
+    except OSError:  # it has just ended, or the kernel does not tell
+        resident, shared = _resident(pid)
+        return resident - shared
+    return sum(int(size) * 1024 for name, size, *_ in fields if name in {"Pss_Anon:", "Pss_Shmem:"})
 
 
 def kill_groups(pids: Iterable[int]) -> None:

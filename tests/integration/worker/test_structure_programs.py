@@ -8,6 +8,7 @@ import textwrap
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Timer
@@ -45,14 +46,14 @@ def mark():
 
 @pytest.fixture
 def run(tmp_path, mark):
-    def run(source, *args, token=None, write_lines=None, env=None):
+    def run(source, *args, token=None, write_lines=None, env=None, **limits):
         lines = []
         ended = run_program(
             [sys.executable, "-c", textwrap.dedent(source), mark, *args],
             env={"PATH": os.environ["PATH"], **(env or {})},
             secrets={},
             cwd=tmp_path,
-            limits=LIMITS,
+            limits=replace(LIMITS, **limits),
             token=token or CancelToken(),
             write_lines=write_lines or lines.extend,
         )
@@ -168,7 +169,7 @@ def test_one_that_flees_by_forking_is_killed_to_the_last(run):
         time.sleep(0.3)
         """
     started = time.monotonic()
-    ended, _ = run(source)
+    ended, _ = run(source, processes=10_000)
     assert ended.exit_code == 0
     assert time.monotonic() - started < 8
 
@@ -186,6 +187,34 @@ def test_much_memory_in_many_processes_is_ended(run):
     )
     assert ended.exit_code == 137
     assert "memory" in ended.message
+
+
+def test_much_shared_memory_is_ended(run):
+    source = """
+        import mmap, time
+        block = mmap.mmap(-1, 400 << 20)
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
+        time.sleep(20)
+        """
+    ended, _ = run(source)
+    assert ended.exit_code == 137
+    assert "memory" in ended.message
+
+
+def test_what_processes_share_counts_once(run):
+    source = """
+        import os, time
+        block = b"x" * 60_000_000
+        for _ in range(6):
+            if not os.fork():
+                time.sleep(1)
+                os._exit(0)
+        for _ in range(6):
+            os.wait()
+        """
+    ended, _ = run(source, memory=200_000_000)
+    assert (ended.exit_code, ended.message) == (0, "The program ended.")
 
 
 def test_two_hundred_megabytes_of_output_take_no_memory(run):
