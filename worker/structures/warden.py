@@ -94,7 +94,7 @@ class Warden:
 
     def has_too_much_memory(self, pids: list[int]) -> bool:
         """Whether processes together have too much; each one's share is asked for only if that may be."""
-        most = self.options["memory"]
+        most: int = self.options["memory"]
         return sum(_resident(pid)[0] for pid in pids) > most and sum(map(_memory, pids)) > most
 
     def spawn(self, command: list[str]) -> str | None:
