@@ -9,6 +9,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from shared.artifacts import decode_text
+from shared.errors import UserNotFoundError
 from shared.keys.service import create_run_key
 from shared.models import Assistant, JsonObject, Run, Structure
 from shared.rulesets.queries import rules_in_force
@@ -66,7 +67,11 @@ class Claimed:
 
 
 def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
-    """Read what the execution of a run needs; a structure run gets its key."""
+    """Read what the execution of a run needs; a structure run gets its key.
+
+    Raises:
+        InvalidConfigurationError: there is nobody in whose name a program could act.
+    """
     run = session.get_one(Run, run_id)
     structure = None if run.structure_id is None else session.get_one(Structure, run.structure_id)
     assistant = None if run.assistant_id is None else session.get_one(Assistant, run.assistant_id)
@@ -97,11 +102,17 @@ def _callable_structures(session: Session, run: Run) -> tuple[tuple[uuid.UUID, s
 
 
 def _claimed_structure(session: Session, run: Run, structure: Structure) -> ClaimedStructure:
+    try:
+        api_key = create_run_key(session, run)
+    except UserNotFoundError as gone:
+        raise InvalidConfigurationError(
+            "Who created the run no longer belongs to its organization, so the program can have no key."
+        ) from gone
     return ClaimedStructure(
         code=structure.code,
         config_file=structure.structure_config_file,
         env_vars=(*structure.env_vars, *(run.env_vars or ())),
-        api_key=create_run_key(session, run),
+        api_key=api_key,
     )
 
 

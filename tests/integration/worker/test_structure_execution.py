@@ -11,6 +11,7 @@ from shared.errors import ConflictError
 from shared.keys.principal import Principal, RunAttempt
 from shared.keys.service import create_run_key, find_principal
 from shared.models import ApiKey, Run
+from shared.organizations.administration import remove_member
 from shared.runs import transitions
 from shared.runs.effects import cancel_by
 from shared.runs.lifecycle import RunStatus, StoppedHow, Trigger
@@ -152,6 +153,16 @@ def test_code_of_elsewhere_and_secrets_of_elsewhere_are_errors_that_say_so(make,
     for run, said in ((data_lake, "not executed here"), (secret, "secrets are not kept here")):
         assert attempt(run) is Ending.BROKEN
         assert said in read(run).status_detail["message"]
+
+
+def test_a_run_whose_creator_has_left_is_an_error_that_says_so(make, attempt, read, committed_sessions):
+    run = make("")
+    with unit_of_work(committed_sessions) as session:
+        remove_member(session, run.created_by)
+    assert attempt(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
+    assert "no longer belongs to its organization" in after.status_detail["message"]
 
 
 def test_a_dead_warden_is_not_the_programs_failure(make, attempt, read):
