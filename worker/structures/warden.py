@@ -25,6 +25,7 @@ LOOK_SHARE = 4  # a look at a large program is dear: after it, this many times i
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 NICE = 10
+CPU_MERCY = 5  # seconds from the signal that says so to the end, for one that ignores it
 OUT_OF_MEMORY_FIRST = "1000"  # the kernel's word for: end this one before any other
 UNKILLABLE_AFTER = 60.0  # seconds; a process that the kernel itself does not let go
 PAGE = resource.getpagesize()
@@ -65,10 +66,9 @@ class Warden:
             self.was_killed, self.kill_at = True, None
             self.kill_all()
         if time.monotonic() >= self.look_at:
-            started = time.monotonic()
+            started = time.thread_time()
             self.look()
-            now = time.monotonic()
-            self.look_at = now + max(WATCH, LOOK_SHARE * (now - started))
+            self.look_at = time.monotonic() + max(WATCH, LOOK_SHARE * (time.thread_time() - started))
         self.reap()
 
     def hear(self, line: int, readable: list[int]) -> None:
@@ -125,16 +125,10 @@ class Warden:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.nice(NICE)
         _write("/proc/self/oom_score_adj", OUT_OF_MEMORY_FIRST)
-        limits = {
-            resource.RLIMIT_DATA: self.options["memory"],
-            resource.RLIMIT_CPU: self.options["cpu"],
-            resource.RLIMIT_FSIZE: self.options["file_size"],
-            resource.RLIMIT_CORE: 0,
-        }
-        for kind, limit in limits.items():
-            _, hard = resource.getrlimit(kind)
-            most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-            resource.setrlimit(kind, (most, hard if kind == resource.RLIMIT_CPU else most))
+        _limit(resource.RLIMIT_DATA, self.options["memory"])
+        _limit(resource.RLIMIT_CPU, self.options["cpu"], more=CPU_MERCY)
+        _limit(resource.RLIMIT_FSIZE, self.options["file_size"])
+        _limit(resource.RLIMIT_CORE, 0)
         os.execvpe(command[0], command, os.environ)  # noqa: S606  # there is no shell to be had
 
     def reap(self) -> None:
@@ -256,6 +250,15 @@ def _wake_on_child() -> int:
 def _exit_code(status: int) -> int:
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _limit(kind: int, soft: int, *, more: int = 0) -> None:
+    """Set a limit of this process, not beyond what it inherits; `more` is what the hard one has beyond."""
+    _, inherited = resource.getrlimit(kind)
+    limits = (soft, soft + more)
+    if inherited != resource.RLIM_INFINITY:
+        limits = (min(soft, inherited), min(soft + more, inherited))
+    resource.setrlimit(kind, limits)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -189,6 +189,11 @@ def test_much_memory_in_many_processes_is_ended(run):
     assert "memory" in ended.message
 
 
+def test_the_cpu_limit_cannot_be_ignored_for_long(run):
+    _, lines = run("import resource; print(resource.getrlimit(resource.RLIMIT_CPU))")
+    assert lines == ["(1, 6)"]  # SIGXCPU at the first, SIGKILL at the second
+
+
 def test_much_shared_memory_is_ended(run):
     source = """
         import mmap, time
