@@ -25,6 +25,7 @@ LOOK_SHARE = 4  # a look at a large program is dear: after it, this many times i
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 NICE = 10
+ENDED = 10  # ended processes that were not waited for, for each process there may be
 CPU_MERCY = 5  # seconds from the signal that says so to the end, for one that ignores it
 OUT_OF_MEMORY_FIRST = "1000"  # the kernel's word for: end this one before any other
 UNKILLABLE_AFTER = 60.0  # seconds; a process that the kernel itself does not let go
@@ -84,13 +85,20 @@ class Warden:
 
     def look(self) -> None:
         """End a program that has grown beyond its limits."""
-        pids = descendants(os.getpid(), most=self.options["processes"] + 1)
-        if len(pids) > self.options["processes"]:
+        pids = descendants(os.getpid(), most=ENDED * self.options["processes"] + 1)
+        if self.has_too_many_processes(pids):
             self.why = "processes"
         elif self.has_too_much_memory(pids):
             self.why = "memory"
         if self.why is not None:
             self.kill_all()
+
+    def has_too_many_processes(self, pids: list[int]) -> bool:
+        """Whether too many live; or so many have ended unnoticed that others might find no number."""
+        most: int = self.options["processes"]
+        if len(pids) <= most:
+            return False
+        return len(pids) > ENDED * most or sum(map(_lives, pids)) > most
 
     def has_too_much_memory(self, pids: list[int]) -> bool:
         """Whether processes together have too much; each one's share is asked for only if that may be."""
@@ -188,6 +196,15 @@ def _children(pid: int) -> list[int]:
     except OSError:
         return children  # it has just ended
     return children
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process is more than an exit code that nobody has asked for."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as fields:  # noqa: PTH123
+            return fields.read().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
+    except OSError:
+        return False
 
 
 def _resident(pid: int) -> tuple[int, int]:

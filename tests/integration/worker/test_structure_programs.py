@@ -155,6 +155,27 @@ def test_a_fork_bomb_is_ended(run):
     assert (ended.exit_code, ended.message) == (137, "The program had more than the 20 processes it may.")
 
 
+ENDED_CHILDREN = """
+    import os, time
+    for _ in range({count}):
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    time.sleep(0.5)
+"""
+
+
+def test_processes_that_have_ended_do_not_count(run):
+    ended, _ = run(ENDED_CHILDREN.format(count=60))
+    assert (ended.exit_code, ended.message) == (0, "The program ended.")
+
+
+def test_very_many_of_them_do(run):
+    ended, _ = run(ENDED_CHILDREN.format(count=260))
+    assert (ended.exit_code, ended.message) == (137, "The program had more than the 20 processes it may.")
+
+
 def test_one_that_flees_by_forking_is_killed_to_the_last(run):
     """A few processes, each of which is followed by a child again and again."""
     source = """
