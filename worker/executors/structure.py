@@ -41,6 +41,7 @@ def make_executor(settings: Settings) -> Executor:
                 start.command,
                 env={**own, **_home(place), **program.env},
                 secrets={**secrets_among(own), **program.secrets},
+                place=place,
                 cwd=start.directory,
                 limits=limits,
                 token=context.token,

@@ -55,6 +55,7 @@ def run_program(
     *,
     env: Mapping[str, str],
     secrets: Mapping[str, str],
+    place: Path,
     cwd: Path,
     limits: Limits,
     token: CancelToken,
@@ -64,6 +65,7 @@ def run_program(
 
     Args:
         env: its whole environment, but for the mark of its processes.
+        place: the run's own directory, which goes with it if this process dies.
         secrets: variables whose values are blotted out of what it writes.
 
     Raises:
@@ -73,7 +75,10 @@ def run_program(
         OSError: no process can be started here.
     """
     output = Output(write_lines, Blotter(secrets), limit=limits.log_bytes)
-    with _warden(command, env=env, cwd=cwd, limits=limits) as warden, token.on_cancel(warden.ask_to_stop):
+    with (
+        _warden(command, env=env, place=place, cwd=cwd, limits=limits) as warden,
+        token.on_cancel(warden.ask_to_stop),
+    ):
         report = warden.attend(output)
     if token.is_cancelled:
         raise RunStopped(StoppedHow.KILLED if report["killed"] else StoppedHow.COOPERATIVE)
@@ -174,12 +179,13 @@ def _take(descriptor: int, stream: LogStream, output: Output, *, until_empty: bo
 
 @contextmanager
 def _warden(
-    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, limits: Limits
+    command: Sequence[str], *, env: Mapping[str, str], place: Path, cwd: Path, limits: Limits
 ) -> Generator[Warden]:
     line, far_end = socket.socketpair()
     mark = new_mark()
     options = {
         "line": far_end.fileno(),
+        "place": str(place),
         "grace": limits.grace.total_seconds(),
         "memory": limits.memory,
         "cpu": max(1, round(limits.cpu.total_seconds())),

@@ -6,7 +6,8 @@ A script of the standard library alone, one for each program:
 
 It is the subreaper of whatever the program starts: what detaches itself comes back to it as its child.
 `line` is its end of a socket: a byte from the worker means stop, and its end means that the worker is
-gone. When nothing of the program is left, one JSON object goes the other way: how it ended.
+gone; then the program's directory, `place`, goes with it. When nothing of the program is left, one JSON
+object goes the other way: how it ended.
 """
 
 import ctypes
@@ -290,6 +291,13 @@ def _write(path: str, text: str) -> None:
         return  # not on this system
 
 
+def _remove(place: str) -> None:
+    """Remove a directory with what is in it; links in it are removed, not followed."""
+    import shutil  # noqa: PLC0415  # dear, and seldom needed
+
+    shutil.rmtree(place, ignore_errors=True)
+
+
 def main() -> None:
     options = json.loads(sys.argv[1])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -299,8 +307,8 @@ def main() -> None:
     report = json.dumps(Warden(options).run(sys.argv[3:]))
     try:
         os.write(options["line"], report.encode())
-    except OSError:
-        return  # nobody is there to know
+    except OSError:  # nobody is there to know, nor to clean up
+        _remove(options["place"])
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def run(tmp_path, mark):
             [sys.executable, "-c", textwrap.dedent(source), mark, *args],
             env={"PATH": os.environ["PATH"], **(env or {})},
             secrets={},
+            place=tmp_path,
             cwd=tmp_path,
             limits=replace(LIMITS, **limits),
             token=token or CancelToken(),
@@ -257,6 +258,12 @@ def test_two_hundred_megabytes_of_output_take_no_memory(run):
 
 
 def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
+    """Its directory, too; what links in there point to stays."""
+    place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
+    for directory in (place, elsewhere):
+        directory.mkdir()
+        (directory / "file").touch()
+    (place / "link").symlink_to(elsewhere)
     worker = f"""
         import sys
         from datetime import timedelta
@@ -267,7 +274,8 @@ def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
             [sys.executable, "-c", {textwrap.dedent(STUBBORN)!r}, {mark!r}],
             env={{}},
             secrets={{}},
-            cwd=Path({str(tmp_path)!r}),
+            place=Path({str(place)!r}),
+            cwd=Path({str(place)!r}),
             limits=Limits(10**9, timedelta(9), 10**6, 20, 1000, timedelta(seconds=5)),
             token=CancelToken(),
             write_lines=lambda lines: print(lines, flush=True),
@@ -285,6 +293,8 @@ def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
         finally:
             process.send_signal(signal.SIGKILL)
         wait_until(lambda: not with_argument(mark), timeout=3, what="all of it to be gone")
+    wait_until(lambda: not place.exists(), timeout=3, what="its directory to be gone")
+    assert (elsewhere / "file").exists()
 
 
 def test_when_its_warden_dies_everything_of_it_does(run, mark):
@@ -314,6 +324,7 @@ def test_a_command_that_is_not_there_is_a_matter_of_configuration(tmp_path):
             ["no-such-command"],
             env={"PATH": "/bin"},
             secrets={},
+            place=tmp_path,
             cwd=tmp_path,
             limits=LIMITS,
             token=CancelToken(),
