@@ -27,6 +27,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 NICE = 10
 ENDED = 10  # ended processes that were not waited for, for each process there may be
+THREAD_STACK = 1 << 20  # bytes, that count as memory, touched or not
+LOADING = 0.2  # seconds after which a program has read how large its threads' stacks are to be
 CPU_MERCY = 5  # seconds from the signal that says so to the end, for one that ignores it
 OUT_OF_MEMORY_FIRST = "1000"  # the kernel's word for: end this one before any other
 UNKILLABLE_AFTER = 60.0  # seconds; a process that the kernel itself does not let go
@@ -44,10 +46,12 @@ class Warden:
         self.was_killed = False  # after it was asked to stop
         self.kill_at: float | None = None
         self.look_at = 0.0
+        self.room_at: float | None = None  # when the main thread gets its usual stack
 
     def run(self, command: list[str]) -> dict[str, Any]:
         wake = _wake_on_child()
         error = self.spawn(command)
+        self.room_at = time.monotonic() + LOADING
         if error is not None:
             return {"exit_code": 127, "killed": False, "why": "spawn", "message": error}
         readable = [self.options["line"], wake]
@@ -67,6 +71,9 @@ class Warden:
         if self.kill_at is not None and time.monotonic() >= self.kill_at:
             self.was_killed, self.kill_at = True, None
             self.kill_all()
+        if self.room_at is not None and time.monotonic() >= self.room_at:
+            self.room_at = None
+            self.make_room()
         if time.monotonic() >= self.look_at:
             started = time.thread_time()
             self.look()
@@ -124,6 +131,13 @@ class Warden:
             self.reap()
         return why_not or None
 
+    def make_room(self) -> None:
+        """Give the main thread the stack it would have had; its threads keep to what it began with."""
+        try:
+            resource.prlimit(self.main_pid, resource.RLIMIT_STACK, resource.getrlimit(resource.RLIMIT_STACK))
+        except OSError:
+            return  # it has ended, or become somebody else
+
     def become(self, command: list[str], warden: int) -> None:
         """Turn this fork into the program, which dies with its warden."""
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -138,6 +152,9 @@ class Warden:
         _limit(resource.RLIMIT_CPU, self.options["cpu"], more=CPU_MERCY)
         _limit(resource.RLIMIT_FSIZE, self.options["file_size"])
         _limit(resource.RLIMIT_CORE, 0)
+        _, most = resource.getrlimit(resource.RLIMIT_STACK)
+        if most == resource.RLIM_INFINITY or most > THREAD_STACK:
+            resource.setrlimit(resource.RLIMIT_STACK, (THREAD_STACK, most))
         os.execvpe(command[0], command, os.environ)  # noqa: S606  # there is no shell to be had
 
     def reap(self) -> None:

@@ -1,6 +1,7 @@
 """Programs under a warden: real processes, their ends, their limits, and that nothing of them is left."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -214,6 +215,32 @@ def test_much_memory_in_many_processes_is_ended(run):
 def test_the_cpu_limit_cannot_be_ignored_for_long(run):
     _, lines = run("import resource; print(resource.getrlimit(resource.RLIMIT_CPU))")
     assert lines == ["(1, 6)"]  # SIGXCPU at the first, SIGKILL at the second
+
+
+def test_five_hundred_threads_have_room_in_a_gibibyte(run):
+    source = """
+        import threading
+        done = threading.Event()
+        for _ in range(500):
+            threading.Thread(target=done.wait).start()
+        print(threading.active_count())
+        done.set()
+        """
+    ended, lines = run(source, memory=1 << 30)
+    assert (ended.exit_code, lines) == (0, ["501"])
+
+
+def test_the_main_thread_has_its_usual_stack(run):
+    usual = resource.getrlimit(resource.RLIMIT_STACK)
+    source = f"""
+        import resource, time
+        end = time.monotonic() + 10
+        while resource.getrlimit(resource.RLIMIT_STACK) != {usual} and time.monotonic() < end:
+            time.sleep(0.05)
+        print(resource.getrlimit(resource.RLIMIT_STACK))
+        """
+    _, lines = run(source)
+    assert lines == [str(usual)]
 
 
 def test_much_shared_memory_is_ended(run):
