@@ -1,6 +1,7 @@
 """Structure runs whose worker dies or is drained: the same promises."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -50,8 +51,10 @@ def test_promise_3_a_killed_worker_takes_its_program_along_and_another_begins_an
     run_id = begin(mark, words=40, seconds=4)
     holder = holder_of(database_url, run_id)
     first = wait_until(lambda: with_argument(mark), timeout=20, what="the program")
+    place = Path(first[0].environ()["TMPDIR"])
     kill(holder)
     wait_until(lambda: not any(one.is_running() for one in first), timeout=3, what="the program to be gone")
+    wait_until(lambda: not place.exists(), timeout=3, what="its directory to be gone")
     run = ended(run_id)
     assert (run["status"], len(run["output"]["value"].split())) == ("SUCCEEDED", 40)
     row = read_row(database_url, run_id)

@@ -51,9 +51,9 @@ class Warden:
     def run(self, command: list[str]) -> dict[str, Any]:
         wake = _wake_on_child()
         error = self.spawn(command)
-        self.room_at = time.monotonic() + LOADING
         if error is not None:
             return {"exit_code": 127, "killed": False, "why": "spawn", "message": error}
+        self.room_at = time.monotonic() + LOADING
         readable = [self.options["line"], wake]
         while self.status is None:
             ready, _, _ = select.select(readable, [], [], WATCH)
