@@ -146,7 +146,9 @@ class Settings(BaseSettings):
         default=64, gt=0, description="Processes that a structure run may have at once."
     )
     structure_log: int = Field(
-        default=1_048_576, gt=0, description="Bytes of a structure run's output that are kept."
+        default=1_048_576,
+        gt=0,
+        description="Bytes of a structure run's output that are kept; each line counts 64 more.",
     )
 
     reconcile_interval: Seconds = Field(

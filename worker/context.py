@@ -9,6 +9,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from shared.artifacts import decode_text
+from shared.errors import UserNotFoundError
 from shared.keys.service import create_run_key
 from shared.models import Assistant, JsonObject, Run, Structure
 from shared.rulesets.queries import rules_in_force
@@ -26,7 +27,6 @@ from worker.executors.base import (
     Ruleset,
     RunContext,
 )
-from worker.redaction import blot
 
 CallStructure = Callable[[uuid.UUID, Sequence[str]], JsonObject]
 """Runs a structure with arguments and returns its output; raises RunStopped once the caller is to stop."""
@@ -67,7 +67,11 @@ class Claimed:
 
 
 def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
-    """Read what the execution of a run needs; a structure run gets its key."""
+    """Read what the execution of a run needs; a structure run gets its key.
+
+    Raises:
+        InvalidConfigurationError: there is nobody in whose name a program could act.
+    """
     run = session.get_one(Run, run_id)
     structure = None if run.structure_id is None else session.get_one(Structure, run.structure_id)
     assistant = None if run.assistant_id is None else session.get_one(Assistant, run.assistant_id)
@@ -98,11 +102,17 @@ def _callable_structures(session: Session, run: Run) -> tuple[tuple[uuid.UUID, s
 
 
 def _claimed_structure(session: Session, run: Run, structure: Structure) -> ClaimedStructure:
+    try:
+        api_key = create_run_key(session, run)
+    except UserNotFoundError as gone:
+        raise InvalidConfigurationError(
+            "Who created the run no longer belongs to its organization, so the program can have no key."
+        ) from gone
     return ClaimedStructure(
         code=structure.code,
         config_file=structure.structure_config_file,
         env_vars=(*structure.env_vars, *(run.env_vars or ())),
-        api_key=create_run_key(session, run),
+        api_key=api_key,
     )
 
 
@@ -168,18 +178,13 @@ def program_of(
     """
     if structure is None:
         return None
-    env = {
-        "GT_CLOUD_API_KEY": structure.api_key,
-        **dict(map(_variable, structure.env_vars)),
-        "GT_CLOUD_STRUCTURE_RUN_ID": str(run_id),
-        "GT_CLOUD_BASE_URL": settings.api_url,
-    }
-    secrets = {name: env[name] for name in env if name != "GT_CLOUD_BASE_URL"}
+    secrets = {"GT_CLOUD_API_KEY": structure.api_key, **dict(map(_variable, structure.env_vars))}
+    own = {"GT_CLOUD_STRUCTURE_RUN_ID": str(run_id), "GT_CLOUD_BASE_URL": settings.api_url}
 
     def write_lines(lines: Sequence[LogLine]) -> None:
-        keep_lines([(line.stream.value, blot(line.text, secrets)) for line in lines])
+        keep_lines([(line.stream.value, line.text) for line in lines])
 
-    return Program(structure.code, structure.config_file, env, write_lines)
+    return Program(structure.code, structure.config_file, {**secrets, **own}, secrets, write_lines)
 
 
 def _variable(variable: JsonObject) -> tuple[str, str]:

@@ -35,6 +35,7 @@ from worker.executors.base import (
     Failed,
     InvalidConfigurationError,
     Outcome,
+    PlatformError,
     RunContext,
     Succeeded,
 )
@@ -52,6 +53,8 @@ from worker.usage import UsageMeter
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+UNEXPECTED: Final = "Something went wrong in the worker; it was logged."
 
 PROGRAM_MARGIN: Final = 4.0  # seconds beyond the grace in which a program is killed, and seen to be gone
 
@@ -119,7 +122,8 @@ class _Stopped:
 
 
 @dataclass(frozen=True, slots=True)
-class _Misconfigured:
+class _Broken:
+    reason: Reason
     message: str
 
 
@@ -154,7 +158,7 @@ class Attempt:
                 self._ending = Ending.LOST
             except Exception:
                 log.exception("run attempt broke")
-                self._break(Reason.INTERNAL_ERROR, "Something went wrong in the worker; it was logged.")
+                self._break(Reason.INTERNAL_ERROR, UNEXPECTED)
         return self._ending
 
     def _start_and_execute(self) -> None:
@@ -167,7 +171,7 @@ class Attempt:
         if not self._start(context):
             return
         ladder = self._ladder(is_program=context.program is not None)
-        result = self._work(ladder, lambda: executor(context, self._emit))
+        result = self._work(ladder, context, executor)
         if ladder.gave_up:
             self._ending = Ending.ABANDONED
             return
@@ -212,19 +216,28 @@ class Attempt:
         self._usage.count(event)
         self._writer.emit(event)
 
-    def _work(self, ladder: Ladder, work: Callable[[], Outcome]) -> Outcome | _Stopped | _Misconfigured:
+    def _work(self, ladder: Ladder, context: RunContext, executor: Executor) -> Outcome | _Stopped | _Broken:
         try:
-            outcome = ladder.watch(work)
+            outcome = ladder.watch(lambda: executor(context, self._emit))
         except RunStopped as stopped:
             return _Stopped(stopped.how or ladder.how)
         except InvalidConfigurationError as error:
-            return _Misconfigured(str(error))
+            return _Broken(Reason.INVALID_CONFIGURATION, str(error))
         except Exception as error:
-            log.warning("assistant failed", error_type=type(error).__name__, exc_info=True)
-            return Failed(f"{type(error).__name__}: {error}")
+            if context.program is None and not isinstance(error, PlatformError):
+                log.warning("assistant failed", error_type=type(error).__name__, exc_info=True)
+                return Failed(f"{type(error).__name__}: {error}")
+            return self._broken(error)
         return _Stopped(ladder.how) if self._token.is_cancelled else outcome
 
-    def _finish(self, result: Outcome | _Stopped | _Misconfigured) -> None:
+    def _broken(self, error: Exception) -> _Stopped | _Broken:
+        """What comes of a run that the platform failed; one that was to stop anyway has stopped."""
+        log.error("platform failed a run", error_type=type(error).__name__, exc_info=error)
+        if self._token.is_cancelled:
+            return _Stopped(StoppedHow.KILLED)
+        return _Broken(Reason.INTERNAL_ERROR, str(error) if isinstance(error, PlatformError) else UNEXPECTED)
+
+    def _finish(self, result: Outcome | _Stopped | _Broken) -> None:
         match result:
             case Succeeded(output, prompt, detail):
                 self._succeed(Success(prompt, output, self._usage.total(), detail))
@@ -232,8 +245,8 @@ class Attempt:
                 self._fail(reason, message, more)
             case Exited(exit_code, message):
                 self._end_program(exit_code, redact(message))
-            case _Misconfigured(message):
-                self._break(Reason.INVALID_CONFIGURATION, message)
+            case _Broken(reason, message):
+                self._break(reason, message)
             case _Stopped(how):
                 self._stopped(how)
 

@@ -14,13 +14,15 @@ _SHORTEST_SECRET: Final = 8
 
 def redact(message: str) -> str:
     """Blot out every secret value of the environment, and trim what is too long to read."""
-    message = blot(message, os.environ)
+    for name, value in secrets_among(os.environ).items():
+        message = message.replace(value, f"[{name}]")
     return message if len(message) <= MAX_LENGTH else message[: MAX_LENGTH - 1] + "…"
 
 
-def blot(text: str, variables: Mapping[str, str]) -> str:
-    """Replace every value of a variable that is named like a secret by the variable's name."""
-    for name, value in variables.items():
-        if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name):
-            text = text.replace(value, f"[{name}]")
-    return text
+def secrets_among(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables of an environment that are named like a secret, and long enough to be one."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name)
+    }

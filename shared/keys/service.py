@@ -9,9 +9,10 @@ from datetime import datetime
 from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from shared.errors import UserNotFoundError
 from shared.keys.principal import Principal, RunAttempt
 from shared.keys.queries import get_key
-from shared.models import ApiKey, Run, User
+from shared.models import ApiKey, Membership, Run, User
 from shared.runs.lifecycle import HELD
 
 PREFIX = "ry_"
@@ -50,7 +51,15 @@ def create_run_key(session: Session, run: Run) -> str:
 
     Returns:
         Its secret.
+
+    Raises:
+        UserNotFoundError: who created the run no longer belongs to its organization.
     """
+    member = select(Membership.user_id).where(
+        Membership.organization_id == run.organization_id, Membership.user_id == run.created_by
+    )
+    if session.scalar(member.with_for_update(key_share=True, read=True)) is None:
+        raise UserNotFoundError(run.created_by)
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     session.add(
         ApiKey(

@@ -1,6 +1,7 @@
 """Structure runs whose worker dies or is drained: the same promises."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def begin(broken_stack, workers):
+def begin(broken_stack):
     """Begin a run of the sample that says so many words in so many seconds."""
 
     def begin(mark, words, seconds):
@@ -27,28 +28,33 @@ def begin(broken_stack, workers):
 
 
 @pytest.fixture
-def ended(broken_stack):
+def read(broken_stack):
+    return lambda run_id: broken_stack.client.get(f"/api/structure-runs/{run_id}").json()
+
+
+@pytest.fixture
+def ended(read):
     def ended(run_id):
-        url = f"/api/structure-runs/{run_id}"
         return wait_until(
-            lambda: (run := broken_stack.client.get(url).json())["completed_at"] and run,
-            timeout=60,
-            what=f"{run_id} to end",
+            lambda: (run := read(run_id))["completed_at"] and run, timeout=60, what=f"{run_id} to end"
         )
 
     return ended
 
 
 def test_promise_3_a_killed_worker_takes_its_program_along_and_another_begins_anew(
-    broken_stack, database_url, begin, ended
+    database_url, begin, ended, new_worker
 ):
     """Promise 3: at most `max_attempts` times, and only one attempt can write."""
+    new_worker("--concurrency=2", processes=2)
     mark = uuid.uuid4().hex
     run_id = begin(mark, words=40, seconds=4)
     holder = holder_of(database_url, run_id)
     first = wait_until(lambda: with_argument(mark), timeout=20, what="the program")
+    place = Path(first[0].environ()["TMPDIR"])
     kill(holder)
     wait_until(lambda: not any(one.is_running() for one in first), timeout=3, what="the program to be gone")
+    wait_until(lambda: not place.exists(), timeout=3, what="its directory to be gone")
     run = ended(run_id)
     assert (run["status"], len(run["output"]["value"].split())) == ("SUCCEEDED", 40)
     row = read_row(database_url, run_id)
@@ -60,16 +66,25 @@ def test_promise_3_a_killed_worker_takes_its_program_along_and_another_begins_an
 
 
 def test_promise_6_a_drained_worker_gives_its_program_back_uncharged(
-    broken_stack, database_url, begin, ended, new_worker
+    database_url, begin, read, ended, new_worker
 ):
     """Promise 6: a deploy burns no attempt; the program is begun anew by the next worker."""
+    worker = new_worker("--concurrency=2", RUNYARD_DRAIN_GRACE="1")
     mark = uuid.uuid4().hex
     run_id = begin(mark, words=40, seconds=8)
-    holder = holder_of(database_url, run_id)
-    first = wait_until(lambda: with_argument(mark), timeout=20, what="the program")
-    holder.terminate()
+    holder_of(database_url, run_id)
+    wait_until(lambda: with_argument(mark), timeout=20, what="the program")
+    worker.process.terminate()
+    given_back = wait_until(
+        lambda: (run := read(run_id))["status"] == "QUEUED" and run, timeout=15, what="it to be given back"
+    )
+    assert given_back["status_detail"]["reason"] == "WorkerDrained"
+    assert with_argument(mark) == []
+    row = read_row(database_url, run_id)
+    assert (row["attempt"], row["losses"]) == (1, 0)
+    new_worker("--concurrency=2")
     run = ended(run_id)
-    assert run["status"] == "SUCCEEDED"
-    assert read_row(database_url, run_id)["losses"] == 0
-    assert not any(one.is_running() for one in first)
+    assert (run["status"], len(run["output"]["value"].split())) == ("SUCCEEDED", 40)
+    row = read_row(database_url, run_id)
+    assert (row["attempt"], row["losses"]) == (2, 0)
     check_runs(database_url, [run_id])

@@ -5,7 +5,6 @@ import threading
 import time
 import uuid
 
-import httpx2
 import psutil
 import pytest
 
@@ -161,23 +160,17 @@ def test_a_celery_revoke_cancels_the_run(stack, celery, hanging_run):
     wait_until(lambda: stack.run(run_id)["status_detail"]["stopped_how"] == "cooperative")
 
 
-def flower(stack, method, path):
-    url = httpx2.URL(stack.file["flower_url"])
-    base = str(url.copy_with(userinfo=b"")).rstrip("/")
-    return httpx2.request(method, f"{base}{path}", auth=(url.username, url.password), timeout=10)
-
-
 def test_flower_shows_a_run_and_its_button_cancels_it(stack, hanging_run):
     run_id = hanging_run
     task_id = f"{run_id}.1"
 
     def shown():
-        answer = flower(stack, "GET", f"/api/task/info/{task_id}")
+        answer = stack.flower("GET", f"/api/task/info/{task_id}")
         return answer.json() if answer.status_code == 200 and answer.json()["state"] == "STARTED" else None
 
     task = wait_until(shown, timeout=20, pause=0.2, what="Flower to show the run")
     assert run_id in task["kwargs"]
-    assert flower(stack, "POST", f"/api/task/revoke/{task_id}?terminate=true").status_code == 200
+    assert stack.flower("POST", f"/api/task/revoke/{task_id}?terminate=true").status_code == 200
     assert stack.wait_for(run_id, timeout=10)["status"] == "CANCELLED"
     wait_until(lambda: stack.run(run_id)["status_detail"]["stopped_how"] == "cooperative")
 

@@ -119,7 +119,7 @@ def workers(stack):
 
 
 MISCHIEF = {
-    "a fork bomb": ("import os\nwhile True: os.fork()", {"processes"}),
+    "a fork bomb": ("import os, time\nfor _ in range(8): os.fork()\ntime.sleep(20)", {"processes"}),
     "much memory at once": ("x = []\nwhile True: x.append(b'x' * 50_000_000)", {"code 1", "memory"}),
     "much memory in children": (
         """
@@ -178,6 +178,35 @@ def test_a_key_dies_with_its_run(stack, begin, ended):
         timeout=10,
         what="the key to be refused",
     )
+
+
+def test_no_secret_of_a_program_is_in_flower_or_in_a_log(stack, begin, ended):
+    value = uuid.uuid4().hex
+    run_id = begin(
+        """
+        import os
+        print(os.environ["DB_PASS"], flush=True)
+        print(" ".join(os.environ["GT_CLOUD_API_KEY"]), flush=True)
+        raise SystemExit(3)
+        """,
+        env_vars=[{"name": "DB_PASS", "value": value}],
+    )
+    assert ended(run_id)["status"] == "FAILED"
+    shown, spelled = stack.client.get(f"/api/structure-runs/{run_id}/logs").json()["logs"]
+    assert shown == "[DB_PASS]"
+    task = wait_until(
+        lambda: (
+            (answer := stack.flower("GET", f"/api/task/info/{run_id}.1")).status_code == 200
+            and answer.json()["state"] == "SUCCESS"
+            and answer
+        ),
+        timeout=20,
+        what="Flower to show the run's end",
+    )
+    everything = task.text + stack.flower("GET", "/api/tasks").text + stack.logs
+    assert run_id in stack.logs
+    for secret in (value, spelled.replace(" ", "")):
+        assert secret not in everything
 
 
 def test_a_run_that_takes_too_long_is_ended(begin, ended):

@@ -107,6 +107,17 @@ class Stack:
                     if not frame.startswith(b":"):
                         yield frame
 
+    def flower(self, method: str, path: str) -> httpx2.Response:
+        """Flower's answer to a request."""
+        url = httpx2.URL(self.file["flower_url"])
+        base = str(url.copy_with(userinfo=b"")).rstrip("/")
+        return httpx2.request(method, f"{base}{path}", auth=(url.username, url.password), timeout=10)
+
+    @property
+    def logs(self) -> str:
+        """What all its services have logged."""
+        return "".join(path.read_text() for path in sorted((self.data_dir / "logs").glob("*.log")))
+
     def children(self, name: str) -> list[psutil.Process]:
         """The processes below the one that dev.json names `name`."""
         return psutil.Process(self.file["pids"][name]).children(recursive=True)

@@ -60,12 +60,13 @@ class Program:
     """What a structure run executes: a user's own code, as a process.
 
     `code` is the structure's, as the API shows it. `env` is what it is started with, beyond
-    what every program needs.
+    what every program needs. No value of `secrets` may show in the lines that are written.
     """
 
     code: Mapping[str, Any]
     config_file: str | None  # of a folder; None for the usual one
     env: Mapping[str, str]
+    secrets: Mapping[str, str]
     write_lines: WriteLines
 
 
@@ -154,6 +155,10 @@ class InvalidConfigurationError(Exception):
     """The run cannot be executed as configured: an unknown provider, a missing key or package."""
 
 
+class PlatformError(Exception):
+    """The platform failed the run, which ends in ERROR. The message is for people: no secret in it."""
+
+
 Outcome = Succeeded | Failed | Exited
 
 Emit = Callable[[ExecutorEvent], None]
@@ -165,5 +170,7 @@ Executor = Callable[[RunContext, Emit], Outcome]
 Raises:
     RunStopped: the token fired.
     InvalidConfigurationError: the platform's configuration is at fault; the run ends in ERROR.
-    Exception: anything else counts as the assistant's failure; the run ends FAILED.
+    PlatformError: the platform failed the run; it ends in ERROR.
+    Exception: anything else counts as the assistant's failure, and the run ends FAILED. A program has a
+        process of its own to fail in: what is raised beside it is the platform's, and ends the run in ERROR.
 """

@@ -7,12 +7,13 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from shared.settings import Settings, names_of
-from worker.executors.base import Emit, Executor, InvalidConfigurationError, Outcome, Program, RunContext
+from worker.executors.base import Emit, Executor, InvalidConfigurationError, Outcome, RunContext
+from worker.redaction import secrets_among
 from worker.structures.process import Limits, run_program
 from worker.structures.sources import Sources, prepare
 
 INHERITED: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-"""What a program gets of the worker's environment; none of it is secret."""
+"""What a program gets of the worker's environment, whatever the operator adds; none of it is secret."""
 
 
 def make_executor(settings: Settings) -> Executor:
@@ -35,9 +36,12 @@ def make_executor(settings: Settings) -> Executor:
         with TemporaryDirectory(prefix="runyard-", ignore_cleanup_errors=True) as directory:
             place = Path(directory)
             start = prepare(sources, program.code, program.config_file, context.args, place)
+            own = {name: os.environ[name] for name in inherited if name in os.environ}
             return run_program(
                 start.command,
-                env=_environment(program, place, inherited),
+                env={**own, **_home(place), **program.env},
+                secrets={**secrets_among(own), **program.secrets},
+                place=place,
                 cwd=start.directory,
                 limits=limits,
                 token=context.token,
@@ -47,7 +51,5 @@ def make_executor(settings: Settings) -> Executor:
     return execute
 
 
-def _environment(program: Program, place: Path, inherited: tuple[str, ...]) -> Mapping[str, str]:
-    own = {name: os.environ[name] for name in inherited if name in os.environ}
-    home = {"HOME": str(place), "TMPDIR": str(place), "PYTHONUNBUFFERED": "1"}
-    return {**own, **home, **program.env}
+def _home(place: Path) -> Mapping[str, str]:
+    return {"HOME": str(place), "TMPDIR": str(place), "PYTHONUNBUFFERED": "1"}

@@ -31,9 +31,7 @@ def structure_tools(structures: Sequence[CallableStructure]) -> list[Any]:
     """One tool for each structure, under names that are not the same."""
     names: list[str] = []
     for structure in structures:
-        name = re.sub(r"[^A-Za-z0-9]", "", structure.name.title())[:LONGEST_NAME]
-        name = name if name[:1].isalpha() else f"Structure{name}"
-        names.append(name if name not in names else f"{name}{len(names) + 1}")
+        names.append(_free_name(structure.name, names))
     return [
         StructureRunTool(
             name=name,
@@ -42,3 +40,12 @@ def structure_tools(structures: Sequence[CallableStructure]) -> list[Any]:
         )
         for name, structure in zip(names, structures, strict=True)
     ]
+
+
+def _free_name(wanted: str, taken: Sequence[str]) -> str:
+    """A name for a tool that none has yet: what is wanted, as far as that goes, counted from 2 on."""
+    base = re.sub(r"[^A-Za-z0-9]", "", wanted.title())
+    base = base if base[:1].isalpha() else f"Structure{base}"
+    suffixes = ("", *map(str, range(2, len(taken) + 2)))
+    candidates = (base[: LONGEST_NAME - len(suffix)] + suffix for suffix in suffixes)
+    return next(name for name in candidates if name not in taken)

@@ -1,5 +1,6 @@
 """Runs one program under a warden, from its start until nothing of it is left."""
 
+import errno
 import json
 import os
 import selectors
@@ -18,8 +19,16 @@ import structlog
 
 from shared.runs.lifecycle import StoppedHow
 from worker.cancellation import CancelToken, RunStopped
-from worker.executors.base import Exited, InvalidConfigurationError, LogStream, WriteLines
+from worker.executors.base import (
+    Exited,
+    InvalidConfigurationError,
+    LogStream,
+    PlatformError,
+    WriteLines,
+)
+from worker.structures.blotter import Blotter
 from worker.structures.output import Output
+from worker.structures.remains import MARK, end_remains, new_mark
 
 WARDEN: Final = Path(__file__).with_name("warden.py")
 CHUNK: Final = 256 * 1024  # bytes of one read
@@ -45,6 +54,8 @@ def run_program(
     command: Sequence[str],
     *,
     env: Mapping[str, str],
+    secrets: Mapping[str, str],
+    place: Path,
     cwd: Path,
     limits: Limits,
     token: CancelToken,
@@ -53,15 +64,21 @@ def run_program(
     """Run a program to its end, in this thread.
 
     Args:
-        env: its whole environment.
+        env: its whole environment, but for the mark of its processes.
+        place: the run's own directory, which goes with it if this process dies.
+        secrets: variables whose values are blotted out of what it writes.
 
     Raises:
         RunStopped: the token fired; nothing of the program is left.
         InvalidConfigurationError: it cannot be started.
-        RuntimeError: its warden died.
+        PlatformError: its warden died; what was left of the program has been killed.
+        OSError: no process can be started here.
     """
-    output = Output(write_lines, limit=limits.log_bytes)
-    with _warden(command, env=env, cwd=cwd, limits=limits) as warden, token.on_cancel(warden.ask_to_stop):
+    output = Output(write_lines, Blotter(secrets), limit=limits.log_bytes)
+    with (
+        _warden(command, env=env, place=place, cwd=cwd, limits=limits) as warden,
+        token.on_cancel(warden.ask_to_stop),
+    ):
         report = warden.attend(output)
     if token.is_cancelled:
         raise RunStopped(StoppedHow.KILLED if report["killed"] else StoppedHow.COOPERATIVE)
@@ -88,9 +105,10 @@ def _exited(report: Mapping[str, Any], limits: Limits) -> Exited:
 class Warden:
     """A warden, seen from the worker."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, mark: str) -> None:
         self._process = process
         self._line = line
+        self._mark = mark  # of all processes of the program
 
     def ask_to_stop(self) -> None:
         """Have the program stopped; callable from any thread, and without waiting."""
@@ -124,13 +142,15 @@ class Warden:
         return dict(json.loads(report))
 
     def _hear(self) -> bytes:
-        report = self._line.recv(CHUNK)
+        report = b""
+        with suppress(ConnectionResetError):  # it died before it heard what it was told
+            report = self._line.recv(CHUNK)
         if not report:
-            raise RuntimeError("The warden of a program died.")
+            raise PlatformError("The process that watches over the program died; the program was ended.")
         return report
 
     def close(self) -> None:
-        """Let go: a warden without its worker kills everything and ends."""
+        """Let go: a warden without its worker kills everything and ends; of one that cannot, this does it."""
         self._line.close()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
@@ -141,6 +161,9 @@ class Warden:
             log.exception("warden killed: it did not end", pid=self._process.pid)
             self._process.kill()
             self._process.wait()
+        if self._process.returncode:
+            log.error("warden died", pid=self._process.pid, exit_code=self._process.returncode)
+            end_remains(self._mark)
 
 
 def _take(descriptor: int, stream: LogStream, output: Output, *, until_empty: bool = False) -> bool:
@@ -156,11 +179,13 @@ def _take(descriptor: int, stream: LogStream, output: Output, *, until_empty: bo
 
 @contextmanager
 def _warden(
-    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, limits: Limits
+    command: Sequence[str], *, env: Mapping[str, str], place: Path, cwd: Path, limits: Limits
 ) -> Generator[Warden]:
     line, far_end = socket.socketpair()
+    mark = new_mark()
     options = {
         "line": far_end.fileno(),
+        "place": str(place),
         "grace": limits.grace.total_seconds(),
         "memory": limits.memory,
         "cpu": max(1, round(limits.cpu.total_seconds())),
@@ -170,7 +195,7 @@ def _warden(
     try:
         process = subprocess.Popen(  # noqa: S603  # what the operator allows
             [sys.executable, "-I", "-S", str(WARDEN), json.dumps(options), "--", *command],
-            env=dict(env),
+            env={**env, MARK: mark},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -180,10 +205,12 @@ def _warden(
         )
     except OSError as error:
         line.close()
-        raise InvalidConfigurationError(f"The program cannot be started: {error.strerror}.") from error
+        if error.errno == errno.E2BIG:
+            raise InvalidConfigurationError(f"The program cannot be started: {error.strerror}.") from error
+        raise
     finally:
         far_end.close()
-    warden = Warden(process, line)
+    warden = Warden(process, line, mark)
     try:
         yield warden
     finally:

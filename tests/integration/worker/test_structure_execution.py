@@ -1,5 +1,6 @@
 """One attempt of a structure run, on the real database, with real programs."""
 
+import tempfile
 import threading
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from shared.errors import ConflictError
 from shared.keys.principal import Principal, RunAttempt
 from shared.keys.service import create_run_key, find_principal
 from shared.models import ApiKey, Run
+from shared.organizations.administration import remove_member
 from shared.runs import transitions
 from shared.runs.effects import cancel_by
 from shared.runs.lifecycle import RunStatus, StoppedHow, Trigger
@@ -59,6 +61,7 @@ def setting_overrides(folders):
         "heartbeat": timedelta(milliseconds=200),
         "structures_dir": folders,
         "structure_callables": "json:dumps",
+        "structure_env": "OPENAI_API_KEY,REGION",
     }
 
 
@@ -152,11 +155,53 @@ def test_code_of_elsewhere_and_secrets_of_elsewhere_are_errors_that_say_so(make,
         assert said in read(run).status_detail["message"]
 
 
-def test_values_of_secret_variables_do_not_show_in_the_output(make, attempt, lines):
-    secrets = [{"name": "MY_TOKEN", "value": "hush-hush-hush"}]
-    run = make("import os; print('it is', os.environ['MY_TOKEN'])", structure={"env_vars": secrets})
+def test_a_run_whose_creator_has_left_is_an_error_that_says_so(make, attempt, read, committed_sessions):
+    run = make("")
+    with unit_of_work(committed_sessions) as session:
+        remove_member(session, run.created_by)
+    assert attempt(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
+    assert "no longer belongs to its organization" in after.status_detail["message"]
+
+
+def test_a_dead_warden_is_not_the_programs_failure(make, attempt, read):
+    run = make("import os, time; os.kill(os.getppid(), 9); time.sleep(60)")
+    assert attempt(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
+    assert "the program was ended" in after.status_detail["message"]
+
+
+def test_a_worker_without_a_place_for_the_program_is_not_its_failure(
+    make, attempt, read, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    run = make("")
+    assert attempt(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
+    assert str(tmp_path) not in after.status_detail["message"]
+
+
+def test_values_of_variables_do_not_show_in_the_output_whatever_their_names(make, attempt, lines):
+    pem = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\n-----END KEY-----\n"
+    source = "import os; print('it is', *map(os.environ.get, ['DB_PASS', 'PEM', 'GT_CLOUD_API_KEY']))"
+    run = make(
+        source,
+        structure={"env_vars": [{"name": "DB_PASS", "value": "hush-hush"}]},
+        env_vars=[{"name": "PEM", "value": pem}],
+    )
     attempt(run)
-    assert lines(run) == ["it is [MY_TOKEN]"]
+    assert lines(run) == ["it is [DB_PASS] [PEM]", "[PEM]", "[PEM]", " [GT_CLOUD_API_KEY]"]
+
+
+def test_a_secret_of_the_worker_that_a_program_is_given_does_not_show(make, attempt, lines, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hush-hush")
+    monkeypatch.setenv("REGION", "somewhere")
+    run = make("import os; print(os.environ['OPENAI_API_KEY'], os.environ['REGION'])")
+    attempt(run)
+    assert lines(run) == ["[OPENAI_API_KEY] somewhere"]
 
 
 def test_the_runs_own_variables_override_the_structures(make, attempt, lines):

@@ -1,6 +1,7 @@
 """Programs under a warden: real processes, their ends, their limits, and that nothing of them is left."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import textwrap
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Timer
@@ -19,7 +21,7 @@ from shared.runs.lifecycle import StoppedHow
 from tests.support.faults import with_argument
 from tests.support.waiting import wait_until
 from worker.cancellation import CancelToken, RunStopped, StopReason
-from worker.executors.base import InvalidConfigurationError
+from worker.executors.base import InvalidConfigurationError, PlatformError
 from worker.structures.process import Limits, run_program
 
 GRACE = 1.0
@@ -45,13 +47,15 @@ def mark():
 
 @pytest.fixture
 def run(tmp_path, mark):
-    def run(source, *args, token=None, write_lines=None, env=None):
+    def run(source, *args, token=None, write_lines=None, env=None, **limits):
         lines = []
         ended = run_program(
             [sys.executable, "-c", textwrap.dedent(source), mark, *args],
             env={"PATH": os.environ["PATH"], **(env or {})},
+            secrets={},
+            place=tmp_path,
             cwd=tmp_path,
-            limits=LIMITS,
+            limits=replace(LIMITS, **limits),
             token=token or CancelToken(),
             write_lines=write_lines or lines.extend,
         )
@@ -84,7 +88,8 @@ def test_it_gets_its_arguments_its_environment_its_directory_and_nothing_else(ru
         print(os.getpid() == os.getsid(0))
     """
     _, lines = run(source, "two words", env={"MINE": "1", "LC_CTYPE": "C.UTF-8"})
-    assert lines[0] == f"{[mark, 'two words']} {['LC_CTYPE', 'MINE', 'PATH']} 1 {tmp_path}"
+    names = ["LC_CTYPE", "MINE", "PATH", "RUNYARD_PROGRAM"]
+    assert lines[0] == f"{[mark, 'two words']} {names} 1 {tmp_path}"
     assert lines[1:] == ["[0, 1, 2] True", "True"]
 
 
@@ -147,8 +152,49 @@ def test_what_it_leaves_behind_goes_with_it(run, mark):
 
 
 def test_a_fork_bomb_is_ended(run):
-    ended, _ = run("import os\nwhile True: os.fork()")
+    """One that would end by itself, for the machine's sake."""
+    ended, _ = run("import os, time\nfor _ in range(8): os.fork()\ntime.sleep(20)")
     assert (ended.exit_code, ended.message) == (137, "The program had more than the 20 processes it may.")
+
+
+ENDED_CHILDREN = """
+    import os, time
+    for _ in range({count}):
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    time.sleep(0.5)
+"""
+
+
+def test_processes_that_have_ended_do_not_count(run):
+    ended, _ = run(ENDED_CHILDREN.format(count=60))
+    assert (ended.exit_code, ended.message) == (0, "The program ended.")
+
+
+def test_very_many_of_them_do(run):
+    ended, _ = run(ENDED_CHILDREN.format(count=260))
+    assert (ended.exit_code, ended.message) == (137, "The program had more than the 20 processes it may.")
+
+
+def test_one_that_flees_by_forking_is_killed_to_the_last(run):
+    """A few processes, each of which is followed by a child again and again."""
+    source = """
+        import os, time
+        end = time.monotonic() + 10
+        for _ in range(4):
+            if not os.fork():
+                while time.monotonic() < end:
+                    if os.fork():
+                        os._exit(0)
+                os._exit(0)
+        time.sleep(0.3)
+        """
+    started = time.monotonic()
+    ended, _ = run(source, processes=10_000)
+    assert ended.exit_code == 0
+    assert time.monotonic() - started < 8
 
 
 def test_much_memory_in_many_processes_is_ended(run):
@@ -166,6 +212,65 @@ def test_much_memory_in_many_processes_is_ended(run):
     assert "memory" in ended.message
 
 
+def test_the_cpu_limit_cannot_be_ignored_for_long(run):
+    _, lines = run("import resource; print(resource.getrlimit(resource.RLIMIT_CPU))")
+    assert lines == ["(1, 6)"]  # SIGXCPU at the first, SIGKILL at the second
+
+
+def test_five_hundred_threads_have_room_in_a_gibibyte(run):
+    source = """
+        import threading
+        done = threading.Event()
+        for _ in range(500):
+            threading.Thread(target=done.wait).start()
+        print(threading.active_count())
+        done.set()
+        """
+    ended, lines = run(source, memory=1 << 30)
+    assert (ended.exit_code, lines) == (0, ["501"])
+
+
+def test_the_main_thread_has_its_usual_stack(run):
+    usual = resource.getrlimit(resource.RLIMIT_STACK)
+    source = f"""
+        import resource, time
+        end = time.monotonic() + 10
+        while resource.getrlimit(resource.RLIMIT_STACK) != {usual} and time.monotonic() < end:
+            time.sleep(0.05)
+        print(resource.getrlimit(resource.RLIMIT_STACK))
+        """
+    _, lines = run(source)
+    assert lines == [str(usual)]
+
+
+def test_much_shared_memory_is_ended(run):
+    source = """
+        import mmap, time
+        block = mmap.mmap(-1, 400 << 20)
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
+        time.sleep(20)
+        """
+    ended, _ = run(source)
+    assert ended.exit_code == 137
+    assert "memory" in ended.message
+
+
+def test_what_processes_share_counts_once(run):
+    source = """
+        import os, time
+        block = b"x" * 60_000_000
+        for _ in range(6):
+            if not os.fork():
+                time.sleep(1)
+                os._exit(0)
+        for _ in range(6):
+            os.wait()
+        """
+    ended, _ = run(source, memory=200_000_000)
+    assert (ended.exit_code, ended.message) == (0, "The program ended.")
+
+
 def test_two_hundred_megabytes_of_output_take_no_memory(run):
     before = psutil.Process().memory_info().rss
     ended, lines = run("import sys\nfor n in range(2000): sys.stdout.write(f'{n:099}\\n' * 1000)")
@@ -180,6 +285,12 @@ def test_two_hundred_megabytes_of_output_take_no_memory(run):
 
 
 def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
+    """Its directory, too; what links in there point to stays."""
+    place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
+    for directory in (place, elsewhere):
+        directory.mkdir()
+        (directory / "file").touch()
+    (place / "link").symlink_to(elsewhere)
     worker = f"""
         import sys
         from datetime import timedelta
@@ -189,7 +300,9 @@ def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
         run_program(
             [sys.executable, "-c", {textwrap.dedent(STUBBORN)!r}, {mark!r}],
             env={{}},
-            cwd=Path({str(tmp_path)!r}),
+            secrets={{}},
+            place=Path({str(place)!r}),
+            cwd=Path({str(place)!r}),
             limits=Limits(10**9, timedelta(9), 10**6, 20, 1000, timedelta(seconds=5)),
             token=CancelToken(),
             write_lines=lambda lines: print(lines, flush=True),
@@ -207,6 +320,20 @@ def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
         finally:
             process.send_signal(signal.SIGKILL)
         wait_until(lambda: not with_argument(mark), timeout=3, what="all of it to be gone")
+    wait_until(lambda: not place.exists(), timeout=3, what="its directory to be gone")
+    assert (elsewhere / "file").exists()
+
+
+def test_when_its_warden_dies_everything_of_it_does(run, mark):
+    """That is the platform's fault; detached grandchildren go, too."""
+
+    def kill_the_warden(_lines):
+        (warden,) = [one for one in with_argument(mark) if one.ppid() == os.getpid()]
+        warden.kill()
+
+    with pytest.raises(PlatformError, match="the program was ended"):
+        run(STUBBORN, write_lines=kill_the_warden)
+    assert with_argument(mark) == []
 
 
 def test_one_whose_output_cannot_be_kept_is_ended(run, mark):
@@ -223,6 +350,8 @@ def test_a_command_that_is_not_there_is_a_matter_of_configuration(tmp_path):
         run_program(
             ["no-such-command"],
             env={"PATH": "/bin"},
+            secrets={},
+            place=tmp_path,
             cwd=tmp_path,
             limits=LIMITS,
             token=CancelToken(),
