@@ -24,12 +24,18 @@ class JsonResponse(Response):
 
 
 class LiveStream(StreamingResponse):
-    """A body that comes bit by bit; whoever leaves early, leaves no subscription behind."""
+    """A body that comes bit by bit; whoever leaves early, leaves no subscription behind.
+
+    What is to be done after the answer is done before its body: that may well wait for it.
+    """
 
     def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
         self._chunks = chunks
         super().__init__(chunks, headers=UNBUFFERED)
 
     async def stream_response(self, send: Send) -> None:
+        after_answer, self.background = self.background, None
+        if after_answer is not None:
+            await after_answer()
         async with aclosing(self._chunks):
             await super().stream_response(send)

@@ -2,9 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from anyio import CapacityLimiter, to_thread
@@ -23,6 +23,8 @@ READERS: Final = 8
 
 AWAY: Final = Page(events=[], total=0, is_closed=False)
 """What is read while PostgreSQL cannot be reached: nothing yet."""
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
@@ -99,11 +101,13 @@ class StreamHub:
             return [], False
         return fresh, batch[-1].is_last
 
+    async def in_reader_thread(self, read: Callable[..., Result], *args: object) -> Result:
+        """Read for a stream, in one of the threads that all streams share."""
+        return await to_thread.run_sync(read, *args, abandon_on_cancel=True, limiter=self._threads)
+
     async def _read(self, run_id: uuid.UUID, after: int) -> Page:
         try:
-            return await to_thread.run_sync(
-                self._page, run_id, after, abandon_on_cancel=True, limiter=self._threads
-            )
+            return await self.in_reader_thread(self._page, run_id, after)
         except sql.NoResultFound:
             return Page(events=[], total=0, is_closed=True)  # the run itself was deleted
         except sql.SQLAlchemyError as error:

@@ -43,5 +43,10 @@ def decode_text(message: str) -> str:
         return message
     if not isinstance(artifact, dict) or "value" not in artifact or "type" not in artifact:
         return message
-    value = artifact["value"]
+    return artifact_text(artifact)
+
+
+def artifact_text(artifact: JsonObject) -> str:
+    """What an artifact says, as text; what is no text, as JSON."""
+    value = artifact.get("value")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,6 +10,9 @@ from packaging.requirements import Requirement
 GROUP: Final = "runyard.guardrails"
 """Entry points: the name is the guardrail's, the object a `worker.guardrails.base.Detector`."""
 
+DEFAULT_THRESHOLD: Final = 0.5
+"""How sure a detector has to be, unless a run says otherwise (contract: watsonx §2.3)."""
+
 
 @cache
 def installed() -> Mapping[str, EntryPoint]:

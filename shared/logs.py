@@ -50,7 +50,6 @@ _QUIET = {
     "celery.worker.strategy": logging.WARNING,
     "httpx": logging.WARNING,
     "httpx2": logging.WARNING,
-    "griptape": logging.ERROR,
 }
 
 

@@ -9,7 +9,7 @@ from api.sse import on_one_line
 from api.watsonx.messages import ASSISTANT, answer_of, text_block
 from api.watsonx.statuses import EXPIRED
 from api.watsonx.steps import CALL, RESPONSE, step_of
-from api.watsonx.usage import Tokens, shown_usage
+from api.watsonx.usage import Tokens, shown_usage, total
 from shared.events.log import StoredEvent
 from shared.models import FINISH, RUN_COMPLETED, RUN_RUNNING, JsonObject, Origin, Run
 from shared.runs.lifecycle import RunStatus
@@ -40,7 +40,7 @@ class Translator:
         self._steps: list[JsonObject] = []
         self._tokens: dict[str, Tokens] = {}
         self._words: Mapping[tuple[Origin, str], Callable[[StoredEvent], Said]] = {
-            (Origin.SYSTEM, "AssistantRunQueued"): self._take_name,
+            (Origin.SYSTEM, "AssistantRunQueued"): self._take_names,
             (Origin.SYSTEM, RUN_RUNNING): self._begin,
             (Origin.ASSISTANT, "StartPromptEvent"): self._ask,
             (Origin.ASSISTANT, "TextChunkEvent"): self._delta,
@@ -67,8 +67,10 @@ class Translator:
         say = self._words.get((event.origin, event.type))
         return [] if say is None else say(event)
 
-    def _take_name(self, event: StoredEvent) -> Said:
+    def _take_names(self, event: StoredEvent) -> Said:
+        """Learn what an assistant was called, and which thread there was: both may have changed since."""
         self._name = event.payload.get("name", self._name)
+        self._common["thread_id"] = event.payload.get("thread_id", self._common["thread_id"])
         return []
 
     def _begin(self, _event: StoredEvent) -> Said:
@@ -116,6 +118,9 @@ class Translator:
 
     def _message(self, completed_at: str) -> Said:
         message = answer_of(self._run, self._output, self._steps, completed_at=completed_at)
+        message["thread_id"] = self._common["thread_id"]
         created = {**self._common, **self._agent, "message_id": message["id"], "message": message}
-        usage = {"usage": shown_usage(self._run, self._tokens)} if self._tokens else {}
-        return [("message.created", created), ("message.completed", {**self._common, **usage})]
+        completed = dict(self._common)
+        if self._tokens:
+            completed["usage"] = shown_usage(self._run, total(self._tokens), self._tokens)
+        return [("message.created", created), ("message.completed", completed)]

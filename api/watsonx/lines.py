@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from starlette.concurrency import run_in_threadpool
-
 from api.mailbox import Batch
 from api.responses import LiveStream
 from api.streams import StreamHub
@@ -77,12 +75,13 @@ async def stored_then_live(
 
     after = 0
     while True:
-        page = await run_in_threadpool(read, after)
-        if page.events:
-            yield page.events
-            after = page.events[-1].seq + 1
-            if page.events[-1].is_last:
-                return
+        page = await hub.in_reader_thread(read, after)
+        if not page.events:
+            break
+        yield page.events
+        after = page.events[-1].seq + 1
+        if page.events[-1].is_last:
+            return
         if after >= page.total:
             break
     async with aclosing(within(hub.follow(run.id, after=after), seconds)) as live:

@@ -1,4 +1,4 @@
-"""What a caller may ask of a model, and of what guards it (contract: watsonx §2.2, §2.3)."""
+"""What a caller may ask of a model (contract: watsonx §2.2)."""
 
 from typing import Annotated, Literal
 
@@ -47,37 +47,3 @@ class LlmParams(BaseModel):
     top_p: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     truncate_input_tokens: Whole | None = None
     typical_p: Annotated[float, Field(strict=True, ge=0.01, le=1)] | None = None
-
-
-class _Side(BaseModel):
-    enabled: StrictBool = False
-    threshold: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
-
-
-class _Mask(BaseModel):
-    remove_entity_value: StrictBool = False
-
-
-class Detector(BaseModel):
-    """Where one detector looks, and what it does with what it finds."""
-
-    input: _Side | None = None
-    output: _Side | None = None
-    mask: _Mask | None = None
-
-    @property
-    def is_enabled(self) -> bool:
-        return any(side is not None and side.enabled for side in (self.input, self.output))
-
-
-class Guardrails(BaseModel):
-    """The detectors of a run."""
-
-    hap: Detector | None = None
-    social_bias: Detector | None = None
-    pii: Detector | None = None
-
-    def enabled(self) -> list[str]:
-        """The names of the detectors that are to look at anything."""
-        detectors = {"hap": self.hap, "social_bias": self.social_bias, "pii": self.pii}
-        return [name for name, detector in detectors.items() if detector is not None and detector.is_enabled]

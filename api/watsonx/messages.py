@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.artifacts import decode_text
+from shared.artifacts import artifact_text, decode_text
 from shared.instants import rfc3339
 from shared.models import JsonObject, Message, Run, Thread
 from shared.threads.sides import Side, said, sides_of
@@ -22,7 +22,7 @@ def message_id(origin: uuid.UUID, role: str) -> uuid.UUID:
 def answer_of(run: Run, output: JsonObject, steps: Sequence[JsonObject], *, completed_at: str) -> JsonObject:
     """The message that a run has answered with, when it ended, and what it did on the way."""
     place = _Place(run.thread_id, run.organization_id, run.created_by, completed_at, completed_at)
-    return _message(run.id, Side.ASSISTANT, text_of(output), place, steps=steps, parent=Side.USER)
+    return _message(run.id, Side.ASSISTANT, artifact_text(output), place, steps=steps, parent=Side.USER)
 
 
 def messages_of(
@@ -53,12 +53,6 @@ def shown_side(
         return _message(origin, side, text, place)
     parent = Side.USER if Side.USER in sides_of(exchange) else None
     return _message(origin, side, text, place, steps=steps.get(origin, ()), parent=parent)
-
-
-def text_of(output: JsonObject) -> str:
-    """What an artifact says, as text."""
-    value = output.get("value")
-    return value if isinstance(value, str) else str(value)
 
 
 def text_block(text: str) -> JsonObject:

@@ -4,10 +4,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, StringConstraints
 
 from api.watsonx.content import Content, text_in
-from api.watsonx.llm_params import Guardrails, LlmParams
+from api.watsonx.guardrails import Guardrails
+from api.watsonx.llm_params import LlmParams
 from api.watsonx.messages import USER, answer_of, message_id
 from api.watsonx.statuses import status_of
 from api.watsonx.usage import usage_of
@@ -158,7 +159,7 @@ class RunEvent(BaseModel):
 
     id: str
     event: str
-    data: Annotated[dict[str, Any], Field()]
+    data: dict[str, Any]
 
 
 def _error(run: Run) -> str | None:

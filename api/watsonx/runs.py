@@ -35,6 +35,9 @@ EVENT_LINES: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 
+RUN_ID: Final = "X-Run-ID"
+"""A header of a stream that begins with its run: its first line may be long in coming."""
+
 Timeout = Annotated[int | None, Ge(1), Le(86_400_000), Query(description="Milliseconds.")]
 EventsTimeout = Annotated[int, Ge(0), Le(86_400_000), Query(description="Milliseconds.")]
 Flag = Annotated[bool, Query()]
@@ -70,7 +73,9 @@ CreationDep = Annotated[Creation, Depends()]
 
 def _lines(hub: HubDep, run: Run, timeout: int | None) -> EventLines:
     seconds = None if timeout is None else timeout / 1000
-    return EventLines(within(hub.follow(run.id, after=0), seconds), run)
+    lines = EventLines(within(hub.follow(run.id, after=0), seconds), run)
+    lines.headers[RUN_ID] = str(run.id)
+    return lines
 
 
 def _shown(session: Session, principal: Principal, runs: Sequence[Run]) -> list[AssistantRun]:

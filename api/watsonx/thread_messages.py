@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.dependencies import PrincipalDep, SessionDep
 from api.idempotency import OnceDep
-from api.path_ids import ThreadId
+from api.path_ids import MAX_ECHO, ThreadId
 from api.routing import KeyedRoute
 from api.watsonx.content import Content, text_in
 from api.watsonx.errors import ERRORS
@@ -23,8 +23,6 @@ from shared.threads import queries, sides
 from shared.threads.sides import Side
 
 router = APIRouter(tags=["Message Threads"], route_class=KeyedRoute, responses=ERRORS)
-
-MAX_ECHO = 80  # characters of an unknown id that an answer repeats
 
 _human_is_user = BeforeValidator(lambda value: Side.USER if value == "human" else value)
 

@@ -75,10 +75,10 @@ def list_threads(
     principal: PrincipalDep,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
-    agent_id: Annotated[str | None, Query()] = None,
+    agent_id: Annotated[OptionalId, Query()] = None,
 ) -> list[dict[str, Any]]:
     """List threads, newest first; with `agent_id` those that were made for it or that its runs are on."""
-    wanted = queries.ThreadFilter(agent_id=agent_id or None)
+    wanted = queries.ThreadFilter(agent_id=agent_id)
     page = queries.page(
         session, wanted, organization_id=principal.organization_id, offset=offset, limit=limit
     )

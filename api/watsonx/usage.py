@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from shared.models import JsonObject, Run
 
@@ -25,21 +26,30 @@ def usage_of(run: Run) -> JsonObject | None:
     """What a run has used of its models; None before its first answer."""
     if run.usage is None:
         return None
-    tokens = Tokens(run.usage.get("input_tokens") or 0, run.usage.get("output_tokens") or 0)
-    return shown_usage(run, {"": tokens})
+    models = run.usage.get("models", {})
+    return shown_usage(run, _tokens(run.usage), {name: _tokens(counts) for name, counts in models.items()})
 
 
-def shown_usage(run: Run, by_model: Mapping[str, Tokens]) -> JsonObject:
-    """The tokens of a run's model calls, by the name its provider has for the model, if it is known."""
-    provider, _, model = (run.model or "").partition("/")
-    together = Tokens(
-        sum(tokens.prompt for tokens in by_model.values()),
-        sum(tokens.completion for tokens in by_model.values()),
-    )
+def shown_usage(run: Run, together: Tokens, by_model: Mapping[str, Tokens]) -> JsonObject:
+    """The tokens of a run's model calls, also by the name that each model's provider has for it.
+
+    The provider is known of runs that name their model, themselves or by their assistant.
+    """
+    provider, slash, _ = (run.model or "").partition("/")
     return {
         "token_usage": together.shown(),
         "model_usage": [
-            {"model_name": name or model or None, "provider": provider or None, "token_usage": tokens.shown()}
+            {"model_name": name, "provider": provider if slash else None, "token_usage": tokens.shown()}
             for name, tokens in by_model.items()
         ],
     }
+
+
+def total(by_model: Mapping[str, Tokens]) -> Tokens:
+    """The tokens of all models together."""
+    tokens = by_model.values()
+    return Tokens(sum(one.prompt for one in tokens), sum(one.completion for one in tokens))
+
+
+def _tokens(counts: Mapping[str, Any]) -> Tokens:
+    return Tokens(counts.get("input_tokens") or 0, counts.get("output_tokens") or 0)

@@ -19,7 +19,7 @@ class ThreadFilter:
     alias: str | None = None  # exact; the empty string is nobody's alias
     starts_with: str | None = None  # of the name or of the alias
     created_by: str | None = None  # a user's id; what is none is nobody's
-    agent_id: str | None = None  # an assistant's id: the thread was made for it, or its runs are on it
+    agent_id: uuid.UUID | None = None  # an assistant: the thread was made for it, or its runs are on it
 
     def conditions(self) -> list[ColumnElement[bool]]:
         conditions: list[ColumnElement[bool]] = []
@@ -36,9 +36,8 @@ class ThreadFilter:
         if self.created_by is not None:
             conditions.append(cast(Thread.created_by, Text) == self.created_by.lower())
         if self.agent_id is not None:
-            wanted = self.agent_id.lower()
-            on_it = exists().where(Run.thread_id == Thread.id, cast(Run.assistant_id, Text) == wanted)
-            conditions.append(or_(Thread.meta["agent_id"].astext == wanted, on_it))
+            on_it = exists().where(Run.thread_id == Thread.id, Run.assistant_id == self.agent_id)
+            conditions.append(or_(Thread.meta["agent_id"].astext == str(self.agent_id), on_it))
         return conditions
 
 

@@ -8,6 +8,14 @@ import pytest
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
 
 
+WENT_IN = {
+    "StartStructureRunEvent": ["input_task_input"],
+    "StartTaskEvent": ["task_input"],
+    "FinishTaskEvent": ["task_input"],
+}
+"""What repeats the input, which nobody asked to be looked at."""
+
+
 @pytest.fixture
 def ask(stack):
     """Run the model that repeats, guarded; return its lines as sent, its row and its thread's messages."""
@@ -53,8 +61,10 @@ def test_what_is_masked_on_its_way_out_was_never_shown(ask, address):
     assert delta[0]["text"].strip() == "Write to [EMAIL_ADDRESS] today."
     assert address not in json.dumps([lines, messages[1], run["result"]])
     for event in events["events"]:
-        payload = {key: value for key, value in event["payload"].items() if not key.endswith("_input")}
-        assert address not in json.dumps(payload), event["type"]
+        told = dict(event["payload"])
+        for went_in in WENT_IN.get(event["type"], ()):
+            told.pop(went_in)
+        assert address not in json.dumps(told), event["type"]
 
 
 @pytest.mark.parametrize("side", ["input", "output"])

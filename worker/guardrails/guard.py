@@ -3,16 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, cast
 
-from shared.guardrails import installed
+from shared.guardrails import DEFAULT_THRESHOLD, installed
 from worker.executors.base import InvalidConfigurationError
 from worker.guardrails.base import Detector, Finding
 
-DEFAULT_THRESHOLD: Final = 0.5  # as the contract's (watsonx §2.3)
 
-
-class Side(StrEnum):
+class Direction(StrEnum):
     """Where a guard stands."""
 
     INPUT = "input"
@@ -20,10 +18,7 @@ class Side(StrEnum):
 
 
 class GuardrailError(Exception):
-    """Something was found that may not pass; the message names its kinds, never the text itself."""
-
-    def __init__(self, guardrail: str, side: Side, kinds: Sequence[str]) -> None:
-        super().__init__(f"The guardrail {guardrail!r} found {', '.join(kinds)} in the {side}.")
+    """A text may not pass, for what was found in it or because nobody could tell; it never quotes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +31,23 @@ class Watch:
     masks: bool
 
     def find(self, text: str) -> list[Finding]:
-        return [finding for finding in self.detect(text) if finding.score >= self.threshold]
+        """What is in a text; a score that is no number is as good as any.
+
+        Raises:
+            GuardrailError: the detector failed.
+        """
+        try:
+            return [finding for finding in self.detect(text) if not finding.score < self.threshold]
+        except Exception as error:  # noqa: BLE001  # somebody else's code; what it says may quote the text
+            reason = type(error).__name__
+        raise GuardrailError(f"The detector of the guardrail {self.guardrail!r} failed: {reason}.")
 
 
 class Guard:
     """What a run's guardrails look at on one side."""
 
-    def __init__(self, side: Side, watches: Sequence[Watch]) -> None:
-        self.side = side
+    def __init__(self, direction: Direction, watches: Sequence[Watch]) -> None:
+        self.direction = direction
         self._watches = watches
         self._masked: dict[str, set[str]] = {}
 
@@ -67,7 +71,10 @@ class Guard:
                 continue
             kinds = sorted({finding.kind for finding in findings})
             if not watch.masks:
-                raise GuardrailError(watch.guardrail, self.side, kinds)
+                found = ", ".join(kinds)
+                raise GuardrailError(
+                    f"The guardrail {watch.guardrail!r} found {found} in the {self.direction}."
+                )
             self._masked.setdefault(watch.guardrail, set()).update(kinds)
             text = mask(text, findings)
         return text
@@ -83,7 +90,7 @@ def mask(text: str, findings: Sequence[Finding]) -> str:
     return "".join([*parts, text[done:]])
 
 
-def make_guard(guardrails: Mapping[str, Any], side: Side) -> Guard:
+def make_guard(guardrails: Mapping[str, Any], direction: Direction) -> Guard:
     """Make the guard that a run's guardrails (contract: watsonx §2.3) ask for on one side.
 
     Raises:
@@ -91,12 +98,12 @@ def make_guard(guardrails: Mapping[str, Any], side: Side) -> Guard:
     """
     watches = []
     for guardrail, options in guardrails.items():
-        here = (options or {}).get(side) or {}
+        here = (options or {}).get(direction) or {}
         if here.get("enabled"):
             masks = bool((options.get("mask") or {}).get("remove_entity_value"))
             threshold = float(here.get("threshold", DEFAULT_THRESHOLD))
             watches.append(Watch(guardrail, _load(guardrail), threshold, masks))
-    return Guard(side, watches)
+    return Guard(direction, watches)
 
 
 def _load(guardrail: str) -> Detector:

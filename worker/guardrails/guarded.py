@@ -2,140 +2,158 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from shared.models import JsonObject
 from shared.runs.lifecycle import Reason
 from worker.executors.base import (
+    CallableStructure,
     Emit,
     Exchange,
     Executor,
     ExecutorEvent,
     Failed,
+    InvalidConfigurationError,
     Outcome,
     RunContext,
     Succeeded,
 )
-from worker.guardrails.guard import Guard, GuardrailError, Side, make_guard
+from worker.guardrails.guard import Direction, Guard, GuardrailError, make_guard
+from worker.guardrails.values import screened
 
 CHUNKS: Final = frozenset({"TextChunkEvent", "ActionChunkEvent", "AudioChunkEvent"})
 """Pieces of an answer: what is to be found may lie across two, so they are held back for the whole."""
 
-WENT_IN: Final = frozenset({"task_input", "input_task_input", "output_task_input"})
-"""Fields of the framework's events that repeat the input, which another guard has looked at."""
-
-NO_TEXT: Final = frozenset({"type", "role", "model", "name", "path", "tag", "reference", "module_name"})
-"""Fields that hold names; `id` and whatever ends with it are none to look at either."""
+WENT_IN: Final[Mapping[str, frozenset[str]]] = {
+    "StartStructureRunEvent": frozenset({"input_task_input"}),
+    "StartTaskEvent": frozenset({"task_input"}),
+    "FinishTaskEvent": frozenset({"task_input"}),
+}
+"""Fields that repeat a run's input, by the framework's event: another guard has looked at it."""
 
 
 def guarded(executor: Executor, guardrails: Mapping[str, Any]) -> Executor:
     """The same executor, with a run's guardrails (contract: watsonx §2.3) on both its sides.
 
-    What goes in is the input, the arguments and the thread's earlier exchanges. What comes out is the
-    answer and every event; chunks of an answer come as one, once the whole of it has passed.
+    What goes in is the input, the arguments, the thread's earlier exchanges and what structures answer.
+    What comes out is the answer, every event, what structures are called with, and why the run failed;
+    chunks of an answer come as one, once the whole of it has passed.
 
     Raises:
         InvalidConfigurationError: an enabled guardrail has no detector here.
     """
-    into, out_of = make_guard(guardrails, Side.INPUT), make_guard(guardrails, Side.OUTPUT)
+    into, out_of = make_guard(guardrails, Direction.INPUT), make_guard(guardrails, Direction.OUTPUT)
     if not into and not out_of:
         return executor
 
     def execute(context: RunContext, emit: Emit) -> Outcome:
-        screen = _Screen(out_of, emit)
-        try:
-            outcome = screen.watch(executor, _screened(context, into))
-            return _told(screen.outcome(outcome), into, out_of)
-        except GuardrailError as refusal:
-            return Failed(str(refusal), Reason.GUARDRAIL_BLOCKED)
+        return _Guarded(executor, into, out_of, emit).execute(context)
 
     return execute
 
 
-def _screened(context: RunContext, guard: Guard) -> RunContext:
-    if not guard:
-        return context
-    return replace(
-        context,
-        input=None if context.input is None else guard.screen(context.input),
-        args=tuple(map(guard.screen, context.args)),
-        history=tuple(Exchange(guard.screen(one.input), guard.screen(one.output)) for one in context.history),
-    )
+class _Guarded:
+    """One execution between its guards."""
 
-
-def _told(outcome: Outcome, *guards: Guard) -> Outcome:
-    """An outcome that says what was masked on its way."""
-    masked = {guard.side.value: guard.masked for guard in guards if guard.masked}
-    if not masked or not isinstance(outcome, Succeeded | Failed):
-        return outcome
-    return replace(outcome, detail={**outcome.detail, "masked": masked})
-
-
-class _Screen:
-    """What stands between an executor and its run."""
-
-    def __init__(self, guard: Guard, emit: Emit) -> None:
-        self._guard = guard
+    def __init__(self, executor: Executor, into: Guard, out_of: Guard, emit: Emit) -> None:
+        self._executor = executor
+        self._into = into
+        self._out_of = out_of
         self._emit = emit
         self._refusal: GuardrailError | None = None
         self._holds_back = False
 
-    def watch(self, executor: Executor, context: RunContext) -> Outcome:
-        """Execute, and look at every event.
+    def execute(self, context: RunContext) -> Outcome:
+        try:
+            outcome = self._outcome(self._run(self._context(context)))
+        except GuardrailError as refusal:
+            outcome = Failed(str(refusal), Reason.GUARDRAIL_BLOCKED)
+        return self._with_receipt(outcome)
+
+    def _run(self, context: RunContext) -> Outcome:
+        """Execute; what is raised is as much output as what is returned.
 
         Raises:
-            GuardrailError: one of them may not pass, whatever the executor made of that.
+            GuardrailError: something may not pass, whatever the executor made of that.
         """
         try:
-            return executor(context, self._pass_on if self._guard else self._emit)
+            return self._executor(context, self._pass_on if self._out_of else self._emit)
+        except InvalidConfigurationError as error:
+            message = self._out_of.screen(str(error))
+        except Exception as error:
+            if not self._out_of:
+                raise
+            return Failed(self._out_of.screen(f"{type(error).__name__}: {error}"))
         finally:
             if self._refusal is not None:
                 raise self._refusal
+        raise InvalidConfigurationError(message)
 
-    def outcome(self, outcome: Outcome) -> Outcome:
-        """The outcome as it may pass; an answer that was held back is told before it."""
-        match outcome:
-            case Failed(message):
-                return replace(outcome, message=self._guard.screen(message))
-            case Succeeded(output):
-                output = _screen_value(output, self._guard)
-                if self._holds_back and output.get("value"):
-                    self._emit(_whole(str(output["value"])))
-                return replace(outcome, output=output)
-            case _:
-                return outcome
+    def _context(self, context: RunContext) -> RunContext:
+        see = self._into.screen
+        return replace(
+            context,
+            input=None if context.input is None else see(context.input),
+            args=tuple(map(see, context.args)),
+            history=tuple(Exchange(see(one.input), see(one.output)) for one in context.history),
+            structures=tuple(replace(one, call=self._call(one)) for one in context.structures),
+        )
+
+    def _call(self, structure: CallableStructure) -> Callable[[Sequence[str]], JsonObject]:
+        def call(args: Sequence[str]) -> JsonObject:
+            with_care = self._remembering(lambda: [self._out_of.screen(arg) for arg in args])
+            output = structure.call(with_care)
+            answer: JsonObject = self._remembering(lambda: screened(output, self._into))
+            return answer
+
+        return call
+
+    def _remembering(self, look: Callable[[], Any]) -> Any:
+        """Look at something in the executor's own thread, which may make something else of a refusal."""
+        try:
+            return look()
+        except GuardrailError as refusal:
+            self._refusal = refusal
+            raise
 
     def _pass_on(self, event: ExecutorEvent) -> None:
         if event.type in CHUNKS:
             self._holds_back = True
             return
-        try:
-            payload = _screen_value(event.payload, self._guard)
-        except GuardrailError as refusal:
-            self._refusal = refusal
-            raise
+        payload = self._remembering(lambda: _screened_payload(event, self._out_of))
         self._emit(ExecutorEvent(event.type, payload, event.timestamp))
 
+    def _outcome(self, outcome: Outcome) -> Outcome:
+        """The outcome as it may pass; an answer that was held back is told before it."""
+        match outcome:
+            case Failed(message, _, detail):
+                passed = self._out_of.screen(message)
+                return replace(outcome, message=passed, detail=screened(dict(detail), self._out_of))
+            case Succeeded(output, _, detail):
+                output = screened(output, self._out_of)
+                if self._holds_back and output.get("value"):
+                    self._emit(_whole(str(output["value"])))
+                return replace(outcome, output=output, detail=screened(dict(detail), self._out_of))
+            case _:
+                return outcome
 
-def _screen_value(value: Any, guard: Guard) -> Any:
-    match value:
-        case str():
-            return guard.screen(value)
-        case dict():
-            return {key: _screen_field(str(key), item, guard) for key, item in value.items()}
-        case list() | tuple():
-            return [_screen_value(item, guard) for item in value]
-        case _:
-            return value
+    def _with_receipt(self, outcome: Outcome) -> Outcome:
+        """An outcome that says what was masked on its way."""
+        guards = (self._into, self._out_of)
+        masked = {guard.direction.value: guard.masked for guard in guards if guard.masked}
+        if not masked or not isinstance(outcome, Succeeded | Failed):
+            return outcome
+        return replace(outcome, detail={**outcome.detail, "masked": masked})
 
 
-def _screen_field(name: str, value: Any, guard: Guard) -> Any:
-    if name == "prompt_stack":  # it repeats earlier answers, and what tools gave
-        return {"messages": []}
-    if name in WENT_IN or name in NO_TEXT or name == "id" or name.endswith(("_id", "_ids")):
-        return value
-    return _screen_value(value, guard)
+def _screened_payload(event: ExecutorEvent, guard: Guard) -> JsonObject:
+    kept = {name: event.payload[name] for name in WENT_IN.get(event.type, ()) if name in event.payload}
+    if "prompt_stack" in event.payload:  # it repeats earlier answers, and what tools gave
+        kept["prompt_stack"] = {"messages": []}
+    rest = {name: value for name, value in event.payload.items() if name not in kept}
+    return {**screened(rest, guard), **kept}
 
 
 def _whole(text: str) -> ExecutorEvent:

@@ -3,7 +3,9 @@
 Needs the extra `pii`. What a number is, libraries say: phonenumbers, and python-stdnum with its checksums.
 """
 
+import ipaddress
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -28,30 +30,53 @@ class _Kind:
     is_valid: Callable[[str], bool] = bool
 
 
+_SHORTEST_IP: Final = 7  # characters
+
+
 def _is_card(text: str) -> bool:
     return luhn.is_valid(re.sub(r"\D", "", text))
 
 
 def _is_ip(text: str) -> bool:
-    return all(int(part) <= 255 for part in text.split("."))  # noqa: PLR2004  # a byte
+    """Whether it is an address, and not what a programmer may have written between two colons."""
+    if len(text) < _SHORTEST_IP or not any(map(str.isdigit, text)):
+        return False
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
+
+def _is_ssn(text: str) -> bool:
+    return bool(ssn.is_valid(text.replace(" ", "-")))
+
+
+_GAP: Final = "[ .\u00a0\u2010-\u2013-]?"
+"""What people put between the digits of a number."""
 
 _KINDS: Final = (
-    _Kind(
-        "EMAIL_ADDRESS",
-        re.compile(r"\b[\w.%+-]{1,64}@(?:[a-z0-9-]{1,63}\.)+[a-z]{2,24}\b", re.IGNORECASE),
-        1.0,
-    ),
-    _Kind("CREDIT_CARD", re.compile(r"\b[3-6]\d{3}(?:[ -]?\d){8,15}\b"), 0.9, _is_card),
-    _Kind("US_SSN", re.compile(r"\b\d{3}-\d{2}-\d{4}\b"), 0.8, ssn.is_valid),
+    _Kind("EMAIL_ADDRESS", re.compile(r"\b[\w.%+-]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![^\W\d_])"), 1.0),
+    _Kind("CREDIT_CARD", re.compile(rf"\b[2-6]\d{{3}}(?:{_GAP}\d){{8,15}}\b"), 0.9, _is_card),
+    _Kind("US_SSN", re.compile(r"\b\d{3}[- ]\d{2}[- ]\d{4}\b"), 0.8, _is_ssn),
     _Kind("IP_ADDRESS", re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\w)"), 0.6, _is_ip),
+    _Kind(
+        "IP_ADDRESS",
+        re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:])"),
+        0.6,
+        _is_ip,
+    ),
 )
 
-_IBAN: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}")
+_IBAN: Final = re.compile(r"\b[a-zA-Z]{2}\d{2}(?:[ -]?[a-zA-Z0-9]){11,30}")
+_SHORTEST_IBAN: Final = 15  # characters
 
 
 def detect(text: str) -> list[Finding]:
-    """Find e-mail and IP addresses, telephone, card and social security numbers, and IBANs."""
+    """Find e-mail and IP addresses, telephone, card and US social security numbers, and IBANs.
+
+    Telephone numbers are those with a country's code, and those of the home region.
+    """
     return [*_of_kinds(text), *_ibans(text), *_telephones(text)]
 
 
@@ -63,15 +88,15 @@ def _of_kinds(text: str) -> Iterator[Finding]:
 
 
 def _ibans(text: str) -> Iterator[Finding]:
-    """IBANs, whose length is their country's: what follows in capitals may look like more of one."""
+    """IBANs, whose length is their country's: words that follow may look like more of one."""
     for match in _IBAN.finditer(text):
-        for end in range(len(match[0]), 14, -1):  # 15 characters: the shortest there is
-            if not match[0][end - 1].isspace() and iban.is_valid(match[0][:end]):
+        for end in range(len(match[0]), _SHORTEST_IBAN - 1, -1):
+            if match[0][end - 1].isalnum() and iban.is_valid(match[0][:end]):
                 yield Finding(match.start(), match.start() + end, "IBAN", 1.0)
                 break
 
 
 def _telephones(text: str) -> Iterator[Finding]:
-    for match in phonenumbers.PhoneNumberMatcher(text, HOME_REGION):
+    for match in phonenumbers.PhoneNumberMatcher(text, HOME_REGION, max_tries=sys.maxsize):
         score = 0.9 if match.raw_string.startswith("+") else 0.6
         yield Finding(match.start, match.end, "PHONE_NUMBER", score)

@@ -110,7 +110,8 @@ def say(token):
 
 
 def used(tokens_in, tokens_out):
-    payload = {"type": "FinishPromptEvent", "input_token_count": tokens_in, "output_token_count": tokens_out}
+    counts = {"input_token_count": tokens_in, "output_token_count": tokens_out}
+    payload = {"type": "FinishPromptEvent", "model": "m", **counts}
     return ExecutorEvent("FinishPromptEvent", payload)
 
 
@@ -127,7 +128,8 @@ def test_a_run_succeeds_with_its_events_in_order(start, reload, events_of):
     assert join() is Ending.SUCCEEDED
     after = reload(run)
     assert (after.status, after.output) == (RunStatus.SUCCEEDED, ANSWER)
-    assert after.usage == {"input_tokens": 4, "output_tokens": 5, "total_tokens": 9, "model_calls": 2}
+    tokens = {"input_tokens": 4, "output_tokens": 5}
+    assert after.usage == {**tokens, "total_tokens": 9, "model_calls": 2, "models": {"m": tokens}}
     events = events_of(run)
     types = [event.type for event in events]
     assert types[:3] == ["AssistantRunQueued", "AssistantRunStarting", "AssistantRunRunning"]

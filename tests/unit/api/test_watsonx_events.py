@@ -91,8 +91,8 @@ def translated():
     return translated
 
 
-def queued(name="Parrot"):
-    return (Origin.SYSTEM, "AssistantRunQueued", {"status": "QUEUED", "name": name})
+def queued(**more):
+    return (Origin.SYSTEM, "AssistantRunQueued", {"status": "QUEUED", "name": "Parrot", **more})
 
 
 RUNNING = (Origin.SYSTEM, "AssistantRunRunning", {"status": "RUNNING"})
@@ -184,6 +184,21 @@ def test_every_other_end_is_told_with_its_message(translated, status, reason, na
     end = (Origin.SYSTEM, "AssistantRunCompleted", {"status": status, "status_detail": detail})
     (said, data), (last, _) = translated([queued(), end])
     assert (said, data["error"], last) == (name, "That is why.", "done")
+
+
+def test_the_thread_is_the_one_that_there_was(details):
+    run = Run(id=uuid.uuid4(), thread_id=None, assistant_id=uuid.uuid4(), organization_id=uuid.uuid4())
+    run.created_by = uuid.uuid4()
+    translator, now, thread_id = Translator(run), datetime.now(UTC), str(uuid.uuid4())
+    told = [
+        event["data"]
+        for seq, (origin, kind, payload) in enumerate([queued(thread_id=thread_id), RUNNING, *FINISHED])
+        for event in translator.events(
+            StoredEvent(run.id, seq, uuid.uuid4(), origin, kind, payload, now.timestamp(), now)
+        )
+    ]
+    assert {data["thread_id"] for data in told} == {thread_id}
+    assert {data["message"]["thread_id"] for data in told if "message" in data} == {thread_id}
 
 
 def test_events_that_this_dialect_has_no_word_for_are_left_out(translated):

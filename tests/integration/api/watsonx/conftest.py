@@ -49,7 +49,8 @@ def move(sessions, dispatcher):
                         session, run.id, attempt=run.attempt + 1, worker=WORKER, lease_ttl=LEASE
                     )
                 elif trigger is Trigger.SUCCEED:
-                    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, "model_calls": 1}
+                    models = {"words-2": {"input_tokens": 3, "output_tokens": 4}}
+                    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, "models": models}
                     done = Success("Listen", ANSWER, usage)
                     service.succeed(session, dispatcher, run.id, done, attempt=run.attempt)
                 elif trigger is Trigger.CANCEL:

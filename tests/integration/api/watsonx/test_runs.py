@@ -72,7 +72,7 @@ def test_a_success_has_its_result_in_the_message_form_and_its_exchange_on_the_th
     tokens = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
     assert run["usage"] == {
         "token_usage": tokens,
-        "model_usage": [{"model_name": None, "provider": None, "token_usage": tokens}],
+        "model_usage": [{"model_name": "words-2", "provider": None, "token_usage": tokens}],
     }
     result = run["result"]
     assert result["type"] == "message_created"
@@ -138,12 +138,30 @@ def test_an_enabled_guardrail_without_a_detector_is_refused_rather_than_left_out
 
 
 @pytest.mark.parametrize(
+    ("wrong", "loc"),
+    [
+        ({"profanity": {"output": {"enabled": True}}}, ["profanity"]),
+        ({"pii": {"ouput": {"enabled": True}}}, ["pii", "ouput"]),
+        ({"pii": {"input": {"enable": True}}}, ["pii", "input", "enable"]),
+        ({"pii": {"input": {"enabled": True, "threshold": 2}}}, ["pii", "input", "threshold"]),
+        ({"pii": {"mask": {"remove": True}}}, ["pii", "mask", "remove"]),
+    ],
+    ids=str,
+)
+def test_a_guardrail_that_nobody_would_keep_as_it_is_written_is_refused(client, agent, wrong, loc):
+    answer = client.post("/v1/orchestrate/runs", json={"agent_id": agent, "guardrails": wrong})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "guardrails", *loc]
+
+
+@pytest.mark.parametrize(
     "guardrails",
     [
+        {"prompt_safety_risk": {"input": {"enabled": False}}, "pii": None},
         {"hap": {"input": {"enabled": False, "threshold": 0.5}}},
         {"pii": {"input": {"enabled": True}, "mask": {"remove_entity_value": True}}},
     ],
-    ids=["none is enabled", "a detector is there"],
+    ids=["others", "none is enabled", "a detector is there"],
 )
 def test_other_guardrails_are_kept_as_they_were_given(client, create, guardrails):
     made = create(guardrails=guardrails)

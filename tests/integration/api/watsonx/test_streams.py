@@ -1,8 +1,11 @@
 """A run's events in the watsonx Orchestrate dialect: as lines while they come, and as an array."""
 
 import threading
+import uuid
+from contextlib import closing
 
 import pytest
+import redis
 from sqlalchemy import select
 
 from shared.db import unit_of_work
@@ -10,7 +13,7 @@ from shared.events import log
 from shared.events.log import NewEvent
 from shared.models import Origin, Run
 from shared.runs.effects import cancel_by
-from shared.runs.lifecycle import RunStatus
+from shared.runs.lifecycle import RunStatus, Trigger
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.waiting import wait_until
 
@@ -29,6 +32,29 @@ def test_a_stream_is_lines_of_json_and_ends_in_time(served, committed_sessions, 
     body["thread_id"] = str(run.thread_id)
     events = served.client.get(f"/v1/orchestrate/runs/{run.id}/events").json()
     assert [event["event"] for event in events] == ["run.cancelled", "done"]
+
+
+@pytest.mark.parametrize("path", ["runs?stream=true", "runs/stream?"])
+def test_a_streamed_run_is_on_its_way_before_its_first_line(served, committed_settings, path):
+    """Nobody else sends it: there is no reconciler here."""
+    body = {"message": {"role": "user", "content": "Listen"}}
+    broker = redis.Redis.from_url(committed_settings.redis_url.get_secret_value())
+    with (
+        closing(broker),
+        served.client.stream("POST", f"/v1/orchestrate/{path}&stream_timeout=5000", json=body) as answer,
+    ):
+        wait_until(lambda: broker.llen("runs") == 1, timeout=4, what="the message to the workers")
+        run_id = uuid.UUID(answer.headers["x-run-id"])
+    assert served.client.get(f"/v1/orchestrate/runs/{run_id}").json()["status"] == "pending"
+
+
+def test_its_readers_are_told_the_same_after_its_thread_was_deleted(client, create, move):
+    made = create()
+    move(made["run_id"], Trigger.CLAIM, Trigger.START, Trigger.SUCCEED)
+    url = f"/v1/orchestrate/runs/{made['run_id']}/events"
+    before = client.get(url).content
+    assert client.delete(f"/v1/threads/{made['thread_id']}").status_code == 204
+    assert client.get(url).content == before
 
 
 def chunks(count, text="word "):

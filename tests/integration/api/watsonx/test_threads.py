@@ -43,6 +43,12 @@ def test_a_thread_that_was_made_for_no_agent_is_that_of_its_first_run(
     assert client.patch(f"/v1/threads/{thread_id}", json={"title": "Dresden"}).json()["agent_id"] == agent
 
 
+@pytest.mark.parametrize("agent_id", ["x", "%00", "a" * 300])
+def test_an_agent_that_is_no_id_is_refused(client, agent_id):
+    assert client.get(f"/v1/threads?agent_id={agent_id}").status_code == 422
+    assert client.get("/v1/threads?agent_id=").status_code == 200
+
+
 @pytest.fixture
 def thread(client):
     """The URL of a new thread's messages."""

@@ -5,7 +5,7 @@ import pytest
 from shared import guardrails as installed_guardrails
 from worker.executors.base import InvalidConfigurationError
 from worker.guardrails.base import Finding
-from worker.guardrails.guard import Guard, GuardrailError, Side, Watch, make_guard, mask
+from worker.guardrails.guard import Direction, Guard, GuardrailError, Watch, make_guard, mask
 
 
 def finds(word, score=1.0):
@@ -17,7 +17,7 @@ def finds(word, score=1.0):
 
 
 def guard(*watches):
-    return Guard(Side.INPUT, watches)
+    return Guard(Direction.INPUT, watches)
 
 
 def test_what_is_found_is_refused_by_its_kind_and_never_quoted():
@@ -33,6 +33,20 @@ def test_what_is_masked_is_told():
 
 def test_what_is_below_the_threshold_passes():
     assert guard(Watch("pii", finds("ada", score=0.4), 0.5, masks=False)).screen("ada") == "ada"
+
+
+def test_a_score_that_is_no_number_is_as_good_as_any():
+    assert guard(Watch("pii", finds("ada", score=float("nan")), 0.5, masks=True)).screen("ada") == "[ADA]"
+
+
+def test_a_detector_that_fails_lets_nothing_pass_and_quotes_nothing():
+    def broken(text):
+        raise ValueError(text)
+
+    with pytest.raises(GuardrailError) as failure:
+        guard(Watch("pii", broken, 0.5, masks=True)).screen("ada")
+    assert str(failure.value) == "The detector of the guardrail 'pii' failed: ValueError."
+    assert failure.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -54,18 +68,18 @@ def test_of_findings_that_overlap_nothing_is_left(findings, masked):
 
 def test_a_guard_watches_what_is_enabled_on_its_side():
     options = {"pii": {"input": {"enabled": True, "threshold": 0.95}, "output": {"enabled": False}}}
-    assert make_guard(options, Side.INPUT)
-    assert not make_guard(options, Side.OUTPUT)
-    assert not make_guard({}, Side.INPUT)
-    assert not make_guard({"pii": None, "hap": {"input": None}}, Side.INPUT)
-    assert make_guard(options, Side.INPUT).screen("(212) 555-2368") == "(212) 555-2368"  # not that sure
+    assert make_guard(options, Direction.INPUT)
+    assert not make_guard(options, Direction.OUTPUT)
+    assert not make_guard({}, Direction.INPUT)
+    assert not make_guard({"pii": None, "hap": {"input": None}}, Direction.INPUT)
+    assert make_guard(options, Direction.INPUT).screen("(212) 555-2368") == "(212) 555-2368"  # not that sure
     with pytest.raises(GuardrailError):
-        make_guard(options, Side.INPUT).screen("ada@example.com")
+        make_guard(options, Direction.INPUT).screen("ada@example.com")
 
 
 def test_a_worker_without_the_detector_does_not_go_on_without_it():
     with pytest.raises(InvalidConfigurationError, match="no detector for the guardrail 'hap'"):
-        make_guard({"hap": {"output": {"enabled": True}}}, Side.OUTPUT)
+        make_guard({"hap": {"output": {"enabled": True}}}, Direction.OUTPUT)
 
 
 @pytest.fixture
@@ -89,7 +103,7 @@ def distribution(tmp_path, monkeypatch):
 def test_a_detector_of_another_distribution_is_found(distribution):
     distribution("acme_guards:detect")
     assert installed_guardrails.missing(["pii", "hap"]) == []
-    assert make_guard({"hap": {"input": {"enabled": True}}}, Side.INPUT).screen("x") == "x"
+    assert make_guard({"hap": {"input": {"enabled": True}}}, Direction.INPUT).screen("x") == "x"
 
 
 @pytest.mark.parametrize(
@@ -109,4 +123,4 @@ def test_a_detector_whose_extra_is_not_installed_is_none(distribution, requireme
 def test_one_that_cannot_be_loaded_is_a_matter_of_configuration(distribution):
     distribution("acme_guards:no_such_thing")
     with pytest.raises(InvalidConfigurationError, match="cannot be loaded"):
-        make_guard({"hap": {"input": {"enabled": True}}}, Side.INPUT)
+        make_guard({"hap": {"input": {"enabled": True}}}, Direction.INPUT)

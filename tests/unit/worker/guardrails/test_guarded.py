@@ -8,7 +8,15 @@ import pytest
 
 from shared.runs.lifecycle import Reason
 from worker.cancellation import CancelToken, RunStopped
-from worker.executors.base import Exchange, ExecutorEvent, Failed, RunContext, Succeeded
+from worker.executors.base import (
+    CallableStructure,
+    Exchange,
+    ExecutorEvent,
+    Failed,
+    InvalidConfigurationError,
+    RunContext,
+    Succeeded,
+)
 from worker.guardrails.guarded import guarded
 
 ADA = "ada@example.com"
@@ -106,25 +114,74 @@ def emits(payload):
     return execute
 
 
-def test_every_event_is_looked_at_but_for_what_went_in_and_names(context):
+def test_every_event_is_looked_at_but_for_what_went_in_and_plain_names(context):
     events = []
+    run_id = uuid.uuid4().hex
     payload = {
         "type": "FinishTaskEvent",
-        "id": "212-555-2368",
-        "task_id": "212-555-2368",
+        "id": run_id,
+        "task_id": run_id,
+        "task_child_ids": [run_id],
         "task_input": {"value": ADA},
-        "task_output": {"type": "TextArtifact", "value": [f"<{ADA}>", 5, None]},
+        "task_output": {"type": "TextArtifact", "value": [f"<{ADA}>", 5, None, True]},
         "prompt_stack": {"messages": [{"content": ADA}]},
-        "more": {"deep": [{"name": "tool", "input": {"to": ADA}}]},
+        "more": {"deep": [{"name": ADA, "user_id": ADA, "input": {"id": ADA}}], ADA: 4111111111111111},
     }
     guarded(emits(payload), rails(out_of=True, masks=True))(context, events.append)
     (event,) = events
+    masked = "[EMAIL_ADDRESS]"
     assert event.payload == {
         **payload,
-        "task_output": {"type": "TextArtifact", "value": ["<[EMAIL_ADDRESS]>", 5, None]},
+        "task_output": {"type": "TextArtifact", "value": [f"<{masked}>", 5, None, True]},
         "prompt_stack": {"messages": []},
-        "more": {"deep": [{"name": "tool", "input": {"to": "[EMAIL_ADDRESS]"}}]},
+        "more": {
+            "deep": [{"name": masked, "user_id": masked, "input": {"id": masked}}],
+            masked: "[CREDIT_CARD]",
+        },
     }
+
+
+@pytest.mark.parametrize("kind", ["StartActionsSubtaskEvent", "FinishActionsSubtaskEvent"])
+def test_the_input_of_a_step_is_what_the_model_has_said(context, kind):
+    events = []
+    guarded(emits({"type": kind, "task_input": {"value": ADA}}), rails(out_of=True, masks=True))(
+        context, events.append
+    )
+    assert ADA not in str(events)
+
+
+def calls(structure_args):
+    def execute(context, _emit):
+        answer = context.structures[0].call(structure_args)
+        return Succeeded({"type": "TextArtifact", "value": "done", "seen": answer["value"]})
+
+    return execute
+
+
+@pytest.fixture
+def calling(context):
+    """The context with a structure that says back what it is called with, and what it was called with."""
+    heard = []
+
+    def call(args):
+        heard.extend(args)
+        return {"type": "TextArtifact", "value": f"{args[0]} or {ADA}"}
+
+    structures = (CallableStructure("Back", "", call),)
+    return dataclasses.replace(context, structures=structures), heard
+
+
+def test_what_a_structure_is_called_with_comes_out_and_what_it_answers_goes_in(calling):
+    context, heard = calling
+    outcome = guarded(calls([ADA]), rails(into=True, out_of=True, masks=True))(context, lambda _: None)
+    assert heard == ["[EMAIL_ADDRESS]"]
+    assert outcome.output["seen"] == "[EMAIL_ADDRESS] or [EMAIL_ADDRESS]"
+
+
+def test_a_call_that_may_not_be_made_is_not(calling):
+    context, heard = calling
+    outcome = guarded(calls([ADA]), rails(out_of=True))(context, lambda _: None)
+    assert (outcome.reason, heard) == (Reason.GUARDRAIL_BLOCKED, [])
 
 
 def test_a_refusal_that_the_executor_swallows_is_one_all_the_same(context):
@@ -141,16 +198,36 @@ def test_a_refusal_that_the_executor_swallows_is_one_all_the_same(context):
 
 def test_why_a_run_failed_is_looked_at_too(context):
     def fails(_context, _emit):
-        return Failed(f"No such mailbox: {ADA}")
+        return Failed(f"No such mailbox: {ADA}", detail={"more": [ADA]})
 
     outcome = guarded(fails, rails(out_of=True, masks=True))(context, lambda _: None)
     assert outcome.message == "No such mailbox: [EMAIL_ADDRESS]"
+    assert outcome.detail["more"] == ["[EMAIL_ADDRESS]"]
+
+
+def raises(error):
+    def execute(_context, _emit):
+        raise error
+
+    return execute
+
+
+def test_so_is_what_an_executor_raises(context):
+    outcome = guarded(raises(ValueError(f"said {ADA}")), rails(out_of=True, masks=True))(context, None)
+    assert outcome.message == "ValueError: said [EMAIL_ADDRESS]"
+    outcome = guarded(raises(ValueError(f"said {ADA}")), rails(out_of=True))(context, None)
+    assert outcome.reason is Reason.GUARDRAIL_BLOCKED
+    with pytest.raises(InvalidConfigurationError, match=r"^no \[EMAIL_ADDRESS\]$") as broken:
+        guarded(raises(InvalidConfigurationError(f"no {ADA}")), rails(out_of=True, masks=True))(context, None)
+    assert broken.value.__context__ is None
 
 
 @pytest.mark.parametrize("error", [RunStopped(), ValueError("broken")])
-def test_what_an_executor_raises_goes_on(context, error):
-    def raises(_context, _emit):
-        raise error
-
+def test_what_nobody_is_to_look_at_is_raised_as_it_is(context, error):
     with pytest.raises(type(error)):
-        guarded(raises, rails(out_of=True))(context, lambda _: None)
+        guarded(raises(error), rails(into=True, masks=True))(context, lambda _: None)
+
+
+def test_a_run_that_is_to_stop_stops(context):
+    with pytest.raises(RunStopped):
+        guarded(raises(RunStopped()), rails(out_of=True))(context, lambda _: None)
