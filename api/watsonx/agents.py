@@ -12,6 +12,7 @@ from shared.assistants import queries as assistants
 from shared.instants import rfc3339
 from shared.models import Assistant, JsonObject, Structure
 from shared.structures import queries as structures
+from shared.structures.naming import tool_name
 
 router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
 
@@ -60,7 +61,7 @@ def _agent(assistant: Assistant) -> JsonObject:
 def _tool(structure: Structure) -> JsonObject:
     return {
         "id": structure.id,
-        "name": structure.name,
+        "name": tool_name(structure.name),
         "display_name": structure.name,
         "description": structure.description,
         "tenant_id": str(structure.organization_id),

@@ -75,10 +75,13 @@ def test_a_conversation_is_streamed_to_its_end_and_found_again(evaluate, unique)
 
 def test_a_tool_call_its_response_and_the_answer_are_told_apart(stack, evaluate):
     sample = stack.client.post("/api/structures", json={"name": "The sample", "description": "Says it back"})
-    (call, response, answer), (interaction,) = evaluate(
+    (call, response, answer), (interaction,), stored, takes_files = evaluate(
         """
-        messages = say("Use the tool.").messages
-        print(json.dumps([dump(messages), record_chat.extract_tool_interactions(messages)]))
+        said = say("Use the tool.")
+        interactions = record_chat.extract_tool_interactions(said.messages)
+        stored = adapter.get_messages(said.thread_id)
+        takes_files = adapter.tool_has_binary_input(interactions[0]["tool_name"])
+        print(json.dumps([dump(said.messages), interactions, dump(stored), takes_files]))
         """,
         model="openai/tool",
         structure_ids=[sample.json()["structure_id"]],
@@ -86,6 +89,14 @@ def test_a_tool_call_its_response_and_the_answer_are_told_apart(stack, evaluate)
     assert [one["type"] for one in (call, response, answer)] == ["tool_call", "tool_response", "text"]
     assert json.loads(response["content"])["tool_call_id"] == call["tool_call_id"] != ""
     assert answer["content"] == "word0 word1 word2 word3 word4 "
+    assert [(one["role"], one["type"]) for one in stored] == [
+        ("user", "text"),
+        ("assistant", "tool_call"),
+        ("assistant", "tool_response"),
+        ("assistant", "text"),
+    ]
+    assert (stored[1]["content"], stored[2]["content"]) == (call["content"], response["content"])
+    assert takes_files is False
     assert interaction == {
         "tool_call_id": call["tool_call_id"],
         "tool_name": "TheSample",

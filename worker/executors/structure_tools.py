@@ -1,17 +1,15 @@
 """The structures of an assistant, as tools of the framework."""
 
-import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from attrs import define, field
 from griptape.artifacts import BaseArtifact, ErrorArtifact, TextArtifact
 from griptape.drivers.structure_run.base_structure_run_driver import BaseStructureRunDriver
 from griptape.tools import StructureRunTool
 
+from shared.structures.naming import LONGEST_NAME, tool_name
 from worker.executors.base import CallableStructure
-
-LONGEST_NAME: Final = 40  # characters; providers allow 64 for a tool and its activity together
 
 
 @define
@@ -44,8 +42,7 @@ def structure_tools(structures: Sequence[CallableStructure]) -> list[Any]:
 
 def _free_name(wanted: str, taken: Sequence[str]) -> str:
     """A name for a tool that none has yet: what is wanted, as far as that goes, counted from 2 on."""
-    base = re.sub(r"[^A-Za-z0-9]", "", wanted.title())
-    base = base if base[:1].isalpha() else f"Structure{base}"
+    base = tool_name(wanted)
     suffixes = ("", *map(str, range(2, len(taken) + 2)))
     candidates = (base[: LONGEST_NAME - len(suffix)] + suffix for suffix in suffixes)
     return next(name for name in candidates if name not in taken)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from shared.structures.naming import LONGEST_NAME
 from worker.executors.base import CallableStructure
-from worker.executors.structure_tools import LONGEST_NAME, structure_tools
+from worker.executors.structure_tools import structure_tools
 
 
 def names(*structures):
