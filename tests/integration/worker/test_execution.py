@@ -11,27 +11,15 @@ from shared.db import unit_of_work
 from shared.events import log
 from shared.models import Run
 from shared.runs.effects import cancel_by
-from shared.runs.lifecycle import Reason, RunStatus, StoppedHow
+from shared.runs.lifecycle import Reason, RunStatus
+from tests.support.seats import FakeSeat
 from worker import resources as worker_resources
-from worker.cancellation import CancelToken, StopReason
+from worker.cancellation import StopReason
 from worker.execution import Ending, execute
 from worker.executors.base import ExecutorEvent, Failed, InvalidConfigurationError, Succeeded
 
 PATIENCE = 15
 ANSWER = {"type": "TextArtifact", "id": "a", "name": "a", "meta": {}, "reference": None, "value": "hello"}
-
-
-class FakeSeat:
-    """A seat in no pool."""
-
-    last_resort = StoppedHow.ABANDONED
-
-    def __init__(self):
-        self.token = CancelToken()
-        self.abandoned = threading.Event()
-
-    def abandon(self):
-        self.abandoned.set()
 
 
 @pytest.fixture

@@ -10,28 +10,16 @@ from sqlalchemy import select
 from shared.db import unit_of_work
 from shared.models import Run
 from shared.runs.effects import cancel_by
-from shared.runs.lifecycle import RunStatus, StoppedHow
+from shared.runs.lifecycle import RunStatus
 from shared.structures.reports import read_lines
+from tests.support.seats import FakeSeat
 from tests.support.waiting import wait_until
 from worker import calls
 from worker import resources as worker_resources
-from worker.cancellation import CancelToken
 from worker.execution import Ending, execute
 from worker.executors.base import Succeeded
 
 STRUCTURES = Path(__file__).parents[2] / "support" / "structures"
-
-
-class FakeSeat:
-    """A seat in no pool."""
-
-    last_resort = StoppedHow.ABANDONED
-
-    def __init__(self):
-        self.token = CancelToken()
-
-    def abandon(self):
-        raise AssertionError
 
 
 @pytest.fixture

@@ -14,26 +14,15 @@ from shared.models import ApiKey, Run
 from shared.organizations.administration import remove_member
 from shared.runs import transitions
 from shared.runs.effects import cancel_by
-from shared.runs.lifecycle import RunStatus, StoppedHow, Trigger
+from shared.runs.lifecycle import RunStatus, Trigger
 from shared.structures.reports import Report, post_events, post_spans, read_lines
+from tests.support.seats import FakeSeat
 from tests.support.waiting import wait_until
 from worker import resources as worker_resources
-from worker.cancellation import CancelToken, StopReason
+from worker.cancellation import StopReason
 from worker.execution import Ending, execute
 
 FINISH = "FinishStructureRunEvent"
-
-
-class FakeSeat:
-    """A seat in no pool."""
-
-    last_resort = StoppedHow.ABANDONED
-
-    def __init__(self):
-        self.token = CancelToken()
-
-    def abandon(self):
-        raise AssertionError
 
 
 @pytest.fixture

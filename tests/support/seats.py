@@ -1,0 +1,19 @@
+"""A seat for a run that a test executes itself."""
+
+import threading
+
+from shared.runs.lifecycle import StoppedHow
+from worker.cancellation import CancelToken
+
+
+class FakeSeat:
+    """A seat in no pool."""
+
+    last_resort = StoppedHow.ABANDONED
+
+    def __init__(self):
+        self.token = CancelToken()
+        self.abandoned = threading.Event()
+
+    def abandon(self):
+        self.abandoned.set()
