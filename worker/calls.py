@@ -109,14 +109,19 @@ class StructureCalls:
                 return session.get_one(Run, run_id)
 
         pause, step_in_at = FIRST_LOOK, self._step_in_at()
+        seat = ExtraSeat()
         while True:
             run = persistently(read, grace=self._resources.settings.database_outage_grace)
+            if run.status is RunStatus.CANCELLED:
+                seat.token.cancel(StopReason.CANCELLED)  # no revoke reaches what is in no pool
             if run.status in TERMINAL:
                 return run
             if run.status is RunStatus.QUEUED and time.monotonic() >= step_in_at:
                 step_in_at = float("inf")
-                self._step_in(run)
+                self._step_in(run, seat)
             self._token.wait(pause)
+            if self._token.reason is StopReason.CANCELLED:
+                seat.token.cancel(StopReason.CANCELLED)  # it was cancelled with its caller
             self._token.raise_if_cancelled()
             pause = min(LAST_LOOK, pause * 1.5)
 
@@ -125,14 +130,14 @@ class StructureCalls:
         has_own_workers = settings.structure_queue != settings.queue
         return float("inf") if has_own_workers else time.monotonic() + STEP_IN
 
-    def _step_in(self, run: Run) -> None:
+    def _step_in(self, run: Run, seat: ExtraSeat) -> None:
         """Execute a call here, beside the pool."""
         log.info("call executed by its caller's worker: nobody took it", called_run_id=str(run.id))
         attempt = run.attempt + 1
 
         def execute() -> None:
             with structlog.contextvars.bound_contextvars(run_id=str(run.id), attempt=attempt):
-                self._execute(run.id, attempt, ExtraSeat())
+                self._execute(run.id, attempt, seat)
 
         threading.Thread(target=execute, name="call", daemon=True).start()
 

@@ -16,6 +16,7 @@ from tests.support.seats import FakeSeat
 from tests.support.waiting import wait_until
 from worker import calls
 from worker import resources as worker_resources
+from worker.cancellation import StopReason
 from worker.execution import Ending, execute
 from worker.executors.base import Succeeded
 
@@ -112,6 +113,33 @@ def test_one_that_is_executed_so_is_cancelled_with_its_caller(
         lambda: read_run(child).status_detail["stopped_how"], timeout=20, what="the program to be gone"
     )
     assert stopped == "cooperative"
+
+
+@pytest.mark.parametrize("who", ["the call alone", "its caller"])
+def test_a_cancel_of_such_a_call_does_not_wait_for_a_heartbeat(
+    call, called, resources, committed_sessions, dispatcher, read_run, who
+):
+    settings = resources.settings.model_copy(
+        update={"heartbeat": timedelta(minutes=5), "lease_ttl": timedelta(minutes=20)}
+    )
+    patient = worker_resources.make(settings)
+    try:
+        run, seat, join = call("import time; time.sleep(60)", resources=patient)
+
+        def running():
+            return [child for child in called(run) if child.status is RunStatus.RUNNING]
+
+        (child,) = wait_until(running, timeout=20, what="the program to run")
+        with unit_of_work(committed_sessions) as session:
+            cancel_by(session, dispatcher, child.id if who == "the call alone" else run.id, requested_by="me")
+        if who == "its caller":
+            seat.token.cancel(StopReason.CANCELLED)  # what a revoke does
+        how = wait_until(lambda: read_run(child).status_detail["stopped_how"], timeout=8, what="its end")
+        assert how == "cooperative"
+        # One goes on with an error for an answer, as its tool gave it.
+        assert join() is (Ending.SUCCEEDED if who == "the call alone" else Ending.CANCELLED)
+    finally:
+        patient.close()
 
 
 def test_structures_with_a_queue_of_their_own_are_left_to_its_workers(
