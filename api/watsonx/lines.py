@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Final
 
 from api.mailbox import Batch
 from api.responses import LiveStream
@@ -12,7 +13,7 @@ from shared.db import Sessions, unit_of_work
 from shared.events import log
 from shared.models import Run
 
-PAGE = 100  # stored events of one step
+PAGE: Final = 100  # stored events of one step
 
 
 class EventLines(LiveStream):
