@@ -16,6 +16,7 @@ from shared.db import unit_of_work
 from shared.dispatch import EXECUTE_RUN, Outbox, parse_task_id
 from shared.logs import configure_logging
 from shared.settings import get_settings
+from shared.structures import sandbox
 from worker import resources
 from worker.drain import ConsumerPost, Drain
 from worker.executors.registry import warm_up
@@ -59,6 +60,8 @@ def on_setup_logging(**_: Any) -> None:
 def on_worker_init(**_: Any) -> None:
     """Load what the first run would otherwise wait for; before any fork, so that children share it."""
     warm_up(get_settings().model)
+    choice = sandbox.choose(get_settings())
+    log.info("sandbox chosen", sandbox=choice.sandbox and choice.sandbox.mode, what=choice.description)
 
 
 def on_worker_ready(sender: Any, **_: Any) -> None:

@@ -17,6 +17,7 @@ import structlog
 from shared.settings import Settings
 from worker.lifeline import EX_RECYCLE, SUCCESSOR_WANTED
 from worker.options import ProcessOptions, SupervisorOptions
+from worker.structures.remains import adopt_orphans, end_orphans
 
 EX_DRAINED: Final = 0
 """The exit code of a process that was drained; if we have not told it to, an operator has."""
@@ -105,6 +106,7 @@ class Supervisor:
             The exit code: 0 if every process ended by itself, 1 if one had to be killed.
         """
         self._listen_to_signals()
+        adopt_orphans()
         log.info("worker started", processes=len(self._places), pool=self._options.pool)
         while True:
             self._pass_stops_on()
@@ -227,6 +229,8 @@ class Supervisor:
                     self._stops_asked = 1
                 else:
                     note.warning("process ended", restart_in_seconds=pause)
+
+        end_orphans(known=[child.process.pid for child in self._children()])
 
     def _has_ended(self, child: Child) -> bool:
         if child.process.poll() is None:

@@ -16,6 +16,7 @@ from shared.db import OUTAGE_ERRORS, make_engine
 from shared.doctor.broker import examine_broker
 from shared.doctor.findings import Finding, Severity, first_line
 from shared.doctor.invariants import RULES, Violation, check
+from shared.doctor.sandbox import examine_sandbox
 from shared.doctor.server import Clock, examine_schema, examine_server
 from shared.doctor.stuck import examine_runs
 from shared.settings import Settings
@@ -44,7 +45,8 @@ def diagnose(settings: Settings, *, clock: Clock = time.time) -> Diagnosis:
     """Look at everything in reach. Nothing is raised: what does not answer is a finding."""
     broker = examine_broker(settings)
     database = _examine_database(settings, clock, queue_length=broker.queue_length)
-    return Diagnosis([_versions(), *broker.findings, *database.findings], database.violations)
+    findings = [_versions(), *broker.findings, *database.findings, examine_sandbox(settings)]
+    return Diagnosis(findings, database.violations)
 
 
 def _versions() -> Finding:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.cancels import GRACE, MARGIN, STUBBORN, cancel, check_slots, start_stubborn
-from tests.support.faults import lives, with_argument
+from tests.support.faults import lives, of_program
 from tests.support.invariants import check_runs, holder_of, read_events, read_row
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
@@ -64,8 +64,8 @@ def test_a_program_is_killed_with_all_it_has_started(broken_stack: Stack, databa
     )
     run_id = answer.json()["structure_run_id"]
     child = holder_of(database_url, run_id)
-    wait_until(lambda: with_argument(mark), timeout=20, what="the program")
+    wait_until(lambda: of_program(run_id), timeout=20, what="the program")
     assert client.post(f"/api/structure-runs/{run_id}/cancel").json()["status"] == "CANCELLED"
-    wait_until(lambda: not with_argument(mark), timeout=GRACE + MARGIN, what="the program to be gone")
+    wait_until(lambda: not of_program(run_id), timeout=GRACE + MARGIN, what="the program to be gone")
     assert lives(child)
     check_runs(database_url, [run_id])

@@ -8,7 +8,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.support.faults import with_argument
+from tests.support.faults import of_program
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
@@ -99,10 +99,10 @@ def test_promise_5_nothing_of_a_cancelled_program_is_left(stack, begin, read, lo
         mark,
     )
     wait_until(lambda: logs(run_id) == ["ready"], timeout=30, what="the program to be ready")
-    assert len(with_argument(mark)) >= 4
+    assert len(of_program(run_id)) >= 4
     cancelled = time.monotonic()
     assert stack.client.post(f"/api/structure-runs/{run_id}/cancel").json()["status"] == "CANCELLED"
-    wait_until(lambda: not with_argument(mark), timeout=GRACE + 3, what="every process to be gone")
+    wait_until(lambda: not of_program(run_id), timeout=GRACE + 3, what="every process to be gone")
     assert time.monotonic() - cancelled < GRACE + 1
     receipt = wait_until(
         lambda: (detail := read(run_id)["status_detail"])["stopped_at"] and detail,

@@ -35,6 +35,17 @@ def with_argument(mark: str) -> list[psutil.Process]:
     ]
 
 
+def of_program(mark: str) -> list[psutil.Process]:
+    """The living processes of a program, its warden among them, by the run's id or its whole mark."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with suppress(psutil.Error):
+            has_mark = process.environ().get("RUNYARD_PROGRAM", "").startswith(mark)
+            if has_mark and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
 def family(pid: int) -> list[psutil.Process]:
     """A process and all below it."""
     parent = psutil.Process(pid)

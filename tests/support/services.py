@@ -13,6 +13,7 @@ from psycopg import sql
 from shared.embedded.services import Services, embedded_services
 from shared.migrations.upgrade import upgrade
 from shared.settings import Settings
+from tests.support.sandboxes import strongest
 
 TEMPLATE: Final = "runyard_template"
 REDIS_DATABASES: Final = 16  # as Redis has them by default; 0 is everybody's
@@ -31,7 +32,7 @@ class TestServices:
     def settings(self, **values: object) -> Settings:
         """Settings for these servers; a test names what it is about, durations as timedelta or seconds."""
         urls = {"database_url": self.postgres.url, "redis_url": self.redis.url}
-        return Settings.model_validate({**urls, **values})
+        return Settings.model_validate({**urls, "structure_sandbox": strongest(), **values})
 
     def migrate_template(self) -> str:
         """Make the database that others are cloned from, by the migrations."""

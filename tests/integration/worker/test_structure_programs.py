@@ -1,5 +1,6 @@
 """Programs under a warden: real processes, their ends, their limits, and that nothing of them is left."""
 
+import itertools
 import os
 import resource
 import signal
@@ -18,11 +19,12 @@ import psutil
 import pytest
 
 from shared.runs.lifecycle import StoppedHow
-from tests.support.faults import with_argument
+from tests.support.faults import of_program, with_argument
+from tests.support.sandboxes import holder
 from tests.support.waiting import wait_until
 from worker.cancellation import CancelToken, RunStopped, StopReason
 from worker.executors.base import InvalidConfigurationError, PlatformError
-from worker.structures.process import Limits, run_program
+from worker.structures.process import Job, Limits, run_program
 
 GRACE = 1.0
 LIMITS = Limits(
@@ -37,24 +39,36 @@ LIMITS = Limits(
 pytestmark = pytest.mark.timeout(60)
 
 
+@pytest.fixture(params=["bubblewrap", "user", "none"])
+def mode(request):
+    """What holds the programs: all that works on this machine."""
+    return request.param
+
+
 @pytest.fixture
 def mark():
-    """An argument that all processes of a test have; none of them may be left."""
+    """The mark of all processes of a test; none of them may be left."""
     mark = uuid.uuid4().hex
     yield mark
-    assert with_argument(mark) == []
+    assert of_program(mark) == []
 
 
 @pytest.fixture
-def run(tmp_path, mark):
+def run(tmp_path, mark, mode):
+    held = holder(mode)
+    numbers = itertools.count()
+
     def run(source, *args, token=None, write_lines=None, env=None, **limits):
         lines = []
+        place = tmp_path / f"place-{next(numbers)}"
+        place.mkdir()
+        (place / "main.py").write_text(textwrap.dedent(source))
         ended = run_program(
-            [sys.executable, "-c", textwrap.dedent(source), mark, *args],
-            env={"PATH": os.environ["PATH"], **(env or {})},
+            Job(["main.py", *args], place, env or {}, {"PATH": os.environ["PATH"]}),
+            mark=mark,
+            holder=held,
             secrets={},
-            place=tmp_path,
-            cwd=tmp_path,
+            place=place,
             limits=replace(LIMITS, **limits),
             token=token or CancelToken(),
             write_lines=write_lines or lines.extend,
@@ -80,17 +94,39 @@ def test_an_end_is_told_as_it_was(run, source, exit_code, message):
     assert (ended.exit_code, ended.message) == (exit_code, message)
 
 
-def test_it_gets_its_arguments_its_environment_its_directory_and_nothing_else(run, tmp_path, mark):
+def test_it_gets_its_arguments_its_environment_its_directory_and_nothing_else(run, tmp_path):
     source = """
         import os, sys
-        print(sys.argv[1:], sorted(os.environ), os.environ["MINE"], os.getcwd())
+        print(sys.argv, sorted(os.environ), os.environ["MINE"], os.getcwd())
         print(sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:3], sys.stdin.read() == "")
-        print(os.getpid() == os.getsid(0))
+        print(os.getpid() == os.getsid(0), __name__, os.path.basename(__file__), sys.path[0] != "")
     """
-    _, lines = run(source, "two words", env={"MINE": "1", "LC_CTYPE": "C.UTF-8"})
-    names = ["LC_CTYPE", "MINE", "PATH", "RUNYARD_PROGRAM"]
-    assert lines[0] == f"{[mark, 'two words']} {names} 1 {tmp_path}"
-    assert lines[1:] == ["[0, 1, 2] True", "True"]
+    _, lines = run(source, "two words", env={"MINE": "1"})
+    names = {"LC_CTYPE", "MINE", "PATH", "RUNYARD_PROGRAM"}
+    arguments, _, rest = lines[0].partition("] [")
+    assert arguments == "['main.py', 'two words'"
+    assert {name.strip("' ") for name in rest.partition("]")[0].split(",")} - {"PWD"} == names
+    assert rest.endswith(f" 1 {tmp_path / 'place-0'}")
+    assert lines[1:] == ["[0, 1, 2] True", "True __main__ main.py True"]
+
+
+def test_neither_arguments_nor_variables_are_in_the_table_of_processes(run, mark):
+    """Of none of its processes, its warden and its sandbox among them; not while it starts, nor later."""
+    seen = []
+
+    def look(_lines):
+        for process in of_program(mark):
+            seen.append((Path("/proc") / str(process.pid) / "cmdline").read_bytes())
+            seen.append((Path("/proc") / str(process.pid) / "environ").read_bytes())
+
+    run(
+        "print('on', flush=True)\nimport time; time.sleep(0.3)",
+        "s3cret",
+        write_lines=look,
+        env={"K": "s3cret"},
+    )
+    assert len(seen) >= 4
+    assert not [one for one in seen if b"s3cret" in one]
 
 
 def test_it_cannot_reach_its_warden(run):
@@ -99,11 +135,20 @@ def test_it_cannot_reach_its_warden(run):
     assert lines == ["4"]  # three, and the one that lists
 
 
+def test_an_error_is_shown_as_of_a_program_that_was_started_alone(run):
+    ended, lines = run("def f():\n    raise LookupError('no')\nf()")
+    assert ended.exit_code == 1
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "main.py" in lines[1]
+    assert lines[-1] == "LookupError: no"
+    assert not [line for line in lines if "launch.py" in line]
+
+
 def test_a_line_is_handed_on_while_it_runs(run, mark):
     alive_at_line = []
     run(
         "import time; print('a', flush=True); time.sleep(0.5)",
-        write_lines=lambda _: alive_at_line.append(with_argument(mark)),
+        write_lines=lambda _: alive_at_line.append(of_program(mark)),
     )
     assert alive_at_line[0]
 
@@ -142,13 +187,13 @@ def test_promise_5_one_that_ignores_the_request_is_killed_with_all_it_has_starte
         run(STUBBORN, token=token, write_lines=cancel)
     assert stopped.value.how is StoppedHow.KILLED
     assert GRACE <= time.monotonic() - asked[0] < GRACE + 1
-    assert with_argument(mark) == []
+    assert of_program(mark) == []
 
 
 def test_what_it_leaves_behind_goes_with_it(run, mark):
     ended, _ = run("import os, time\nif not os.fork():\n    os.setsid()\n    time.sleep(60)")
     assert ended.exit_code == 0
-    assert with_argument(mark) == []
+    assert of_program(mark) == []
 
 
 def test_a_fork_bomb_is_ended(run):
@@ -232,14 +277,7 @@ def test_five_hundred_threads_have_room_in_a_gibibyte(run):
 
 def test_the_main_thread_has_its_usual_stack(run):
     usual = resource.getrlimit(resource.RLIMIT_STACK)
-    source = f"""
-        import resource, time
-        end = time.monotonic() + 10
-        while resource.getrlimit(resource.RLIMIT_STACK) != {usual} and time.monotonic() < end:
-            time.sleep(0.05)
-        print(resource.getrlimit(resource.RLIMIT_STACK))
-        """
-    _, lines = run(source)
+    _, lines = run("import resource; print(resource.getrlimit(resource.RLIMIT_STACK))")
     assert lines == [str(usual)]
 
 
@@ -284,42 +322,49 @@ def test_two_hundred_megabytes_of_output_take_no_memory(run):
     assert left_out + len(lines) - 1 == 2_000_000
 
 
-def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path):
+WORKER = """
+    import ctypes, sys
+    from datetime import timedelta
+    from pathlib import Path
+    from tests.support.sandboxes import holder
+    from worker.cancellation import CancelToken
+    from worker.structures.process import Job, Limits, run_program
+    ctypes.CDLL(None).prctl(4, 0)  # not dumpable, as workers are
+    place = Path({place!r})
+    run_program(
+        Job(["main.py"], place),
+        mark={mark!r},
+        holder=holder({mode!r}),
+        secrets={{}},
+        place=place,
+        limits=Limits(10**9, timedelta(9), 10**6, 20, 1000, timedelta(seconds=5)),
+        token=CancelToken(),
+        write_lines=lambda lines: print(lines, flush=True),
+    )
+"""
+
+
+def test_when_its_worker_dies_everything_of_it_does(mark, tmp_path, mode):
     """Its directory, too; what links in there point to stays."""
+    holder(mode)
     place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
     for directory in (place, elsewhere):
         directory.mkdir()
         (directory / "file").touch()
     (place / "link").symlink_to(elsewhere)
-    worker = f"""
-        import sys
-        from datetime import timedelta
-        from pathlib import Path
-        from worker.cancellation import CancelToken
-        from worker.structures.process import Limits, run_program
-        run_program(
-            [sys.executable, "-c", {textwrap.dedent(STUBBORN)!r}, {mark!r}],
-            env={{}},
-            secrets={{}},
-            place=Path({str(place)!r}),
-            cwd=Path({str(place)!r}),
-            limits=Limits(10**9, timedelta(9), 10**6, 20, 1000, timedelta(seconds=5)),
-            token=CancelToken(),
-            write_lines=lambda lines: print(lines, flush=True),
-        )
-    """
+    (place / "main.py").write_text(textwrap.dedent(STUBBORN))
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(worker)],
+        [sys.executable, "-c", textwrap.dedent(WORKER.format(place=str(place), mark=mark, mode=mode))],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
     ) as process:
         try:
             assert process.stdout
             assert b"ready" in process.stdout.readline()
-            wait_until(lambda: len(with_argument(mark)) >= 6, timeout=10, what="the whole tree")
+            wait_until(lambda: len(of_program(mark)) >= 5, timeout=10, what="the whole tree")
         finally:
             process.send_signal(signal.SIGKILL)
-        wait_until(lambda: not with_argument(mark), timeout=3, what="all of it to be gone")
+        wait_until(lambda: not of_program(mark), timeout=3, what="all of it to be gone")
     wait_until(lambda: not place.exists(), timeout=3, what="its directory to be gone")
     assert (elsewhere / "file").exists()
 
@@ -328,12 +373,42 @@ def test_when_its_warden_dies_everything_of_it_does(run, mark):
     """That is the platform's fault; detached grandchildren go, too."""
 
     def kill_the_warden(_lines):
-        (warden,) = [one for one in with_argument(mark) if one.ppid() == os.getpid()]
+        (warden,) = [one for one in of_program(mark) if one.ppid() == os.getpid()]
         warden.kill()
 
     with pytest.raises(PlatformError, match="the program was ended"):
         run(STUBBORN, write_lines=kill_the_warden)
-    assert with_argument(mark) == []
+    assert of_program(mark) == []
+
+
+NAMELESS = """
+    import os, sys, time
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            os.execve("/bin/sleep", ["sleep", sys.argv[1]], {})
+        os._exit(0)
+    os.wait()
+    print("ready", flush=True)
+    try:
+        os.kill(os.getppid(), 9)
+        time.sleep(20)
+    finally:
+        print("survived", flush=True)
+"""
+
+
+def test_one_that_kills_what_watches_it_leaves_no_detached_child_without_a_mark(run, mode):
+    """In a sandbox it has nobody above to kill; without one, its orphans come back to the worker."""
+    seconds = f"77.{uuid.uuid4().int % 10**9}"
+    if mode == "none":
+        with pytest.raises(PlatformError, match="the program was ended"):
+            run(NAMELESS, seconds)
+    else:
+        Timer(1, (token := CancelToken()).cancel, [StopReason.CANCELLED]).start()
+        with pytest.raises(RunStopped):
+            run(NAMELESS, seconds, token=token)
+    assert with_argument(seconds) == []
 
 
 def test_one_whose_output_cannot_be_kept_is_ended(run, mark):
@@ -342,17 +417,17 @@ def test_one_whose_output_cannot_be_kept_is_ended(run, mark):
 
     with pytest.raises(LookupError):
         run("import time; print('a', flush=True); time.sleep(60)", write_lines=refuse)
-    wait_until(lambda: not with_argument(mark), timeout=3, what="all of it to be gone")
+    wait_until(lambda: not of_program(mark), timeout=3, what="all of it to be gone")
 
 
-def test_a_command_that_is_not_there_is_a_matter_of_configuration(tmp_path):
+def test_a_main_file_that_is_not_there_is_a_matter_of_configuration(tmp_path, mode):
     with pytest.raises(InvalidConfigurationError, match="cannot be started"):
         run_program(
-            ["no-such-command"],
-            env={"PATH": "/bin"},
+            Job(["no-such-file"], tmp_path),
+            mark=uuid.uuid4().hex,
+            holder=holder(mode),
             secrets={},
             place=tmp_path,
-            cwd=tmp_path,
             limits=LIMITS,
             token=CancelToken(),
             write_lines=list,
