@@ -30,4 +30,4 @@ def holder(mode: str, *, memory: int = 1 << 28, paths: tuple[Path, ...] = ()) ->
     choice = chosen(mode)
     if choice.sandbox is None:
         pytest.skip(choice.why_not)
-    return Holder(choice.sandbox, first_uid=61_000, uids=UIDS, memory=memory, paths=paths)
+    return Holder(choice.sandbox, first_uid=60_700, uids=UIDS, memory=memory, paths=paths)

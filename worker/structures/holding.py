@@ -79,6 +79,7 @@ class Hold:
         covers, shown = self._revealed()
         return {
             "account": None if account is None else [account.uid, account.uid],
+            "private": [] if account is None else [account.descriptor],  # of the warden, not of the program
             "covers": covers,
             "shown": shown,
             "layers": BUBBLEWRAP_LAYERS if self.holder.sandbox.mode is Mode.BUBBLEWRAP else 0,

@@ -479,6 +479,8 @@ def main() -> None:
     with open(order, "rb") as told:  # noqa: PTH123  # a descriptor
         options = json.load(told)
     options["line"] = line
+    for descriptor in options["private"]:
+        os.set_inheritable(descriptor, False)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     report = json.dumps(Warden(options).run())
     try:

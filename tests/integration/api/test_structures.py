@@ -81,6 +81,38 @@ def test_a_variable_that_no_program_could_have_is_refused(client, variable):
     assert client.post("/api/structures", json={"name": "x", "env_vars": [variable]}).status_code == 400
 
 
+STEERING = {"name": "PYTHONWARNINGS", "value": "all:0:antigravity.x:0:0"}
+
+
+def refused_by_name(answer, path="body.env_vars.0.name"):
+    assert answer.status_code == 400, answer.text
+    (error,) = answer.json()["errors"]
+    assert "PYTHONWARNINGS" in error["message"]
+    assert error.get("path") == path
+    return True
+
+
+def test_a_variable_that_steers_an_interpreter_is_refused_wherever_it_is_given(client, create):
+    structure = create()
+    url = f"/api/structures/{structure['structure_id']}"
+    named = {"name": "x", "env_vars": [STEERING]}
+    assert refused_by_name(client.post("/api/structures", json=named))
+    assert refused_by_name(client.patch(url, json={"env_vars": [STEERING]}))
+    assert refused_by_name(client.post(f"{url}/runs", json={"env_vars": [STEERING]}))
+    assert refused_by_name(client.post(f"{url}/runs", json={"env": {STEERING["name"]: STEERING["value"]}}))
+    assert refused_by_name(client.post(f"{url}/runs", json={"execution": "external", "env_vars": [STEERING]}))
+    assert client.get(f"{url}/runs").json()["structure_runs"] == []
+
+
+def test_a_structure_that_has_one_from_before_the_rule_is_not_run(client, factories):
+    structure = factories.structure(env_vars=[{**STEERING, "source": "manual"}], webhook_enabled=True)
+    url = f"/api/structures/{structure.id}"
+    assert refused_by_name(client.post(f"{url}/runs", json={}), path=None)
+    assert refused_by_name(client.post(f"{url}/webhook"), path=None)
+    assert client.patch(url, json={"env_vars": []}).status_code == 200
+    assert client.post(f"{url}/runs", json={}).status_code == 201
+
+
 def test_a_change_leaves_the_rest(client, create):
     structure = create(description="first", env_vars=[{"name": "A", "value": "1"}])
     url = f"/api/structures/{structure['structure_id']}"

@@ -1,7 +1,10 @@
 """One attempt of a structure run, on the real database, with real programs."""
 
+import dataclasses
+import os
 import tempfile
 import threading
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -16,11 +19,14 @@ from shared.runs import transitions
 from shared.runs.effects import cancel_by
 from shared.runs.lifecycle import RunStatus, Trigger
 from shared.structures.reports import Report, post_events, post_spans, read_lines
+from shared.structures.sandbox import Choice
+from tests.support.faults import of_program
 from tests.support.seats import FakeSeat
 from tests.support.waiting import wait_until
 from worker import resources as worker_resources
 from worker.cancellation import StopReason
 from worker.execution import Ending, execute
+from worker.executors import structure as structure_executor
 
 FINISH = "FinishStructureRunEvent"
 
@@ -144,6 +150,95 @@ def test_code_of_elsewhere_and_secrets_of_elsewhere_are_errors_that_say_so(make,
         assert said in read(run).status_detail["message"]
 
 
+@pytest.mark.parametrize("default", [{}, {"folder": "source"}], ids=["sample", "folder"])
+@pytest.mark.parametrize("of", ["run", "structure"])
+def test_a_variable_from_before_the_rule_that_steers_an_interpreter_is_an_error_that_names_it(
+    make, attempt, read, tmp_path, default, of
+):
+    """The attack of old, on rows that no API has checked: a command in BROWSER, started by a warning."""
+    flag = tmp_path / "flag"
+    variables = [
+        {"name": "PYTHONWARNINGS", "value": "all:0:antigravity.x:0:0"},
+        {"name": "BROWSER", "value": f"/bin/sh -c 'touch {flag}' %s"},
+    ]
+    given = {"env_vars": variables} if of == "run" else {"structure": {"env_vars": variables}}
+    run = make("", default=default, **given)
+    assert attempt(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
+    assert "PYTHONWARNINGS" in after.status_detail["message"]
+    assert not flag.exists()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module that an operator allows, which defines some functions and imports others."""
+    (tmp_path / "operators_module.py").write_text(
+        "import os, subprocess\n"
+        "from json import loads\n"
+        "from os import system\n"
+        "def own(*args): print(*args)\n"
+        "def _private(): return 'private'\n"
+        "class Thing: pass\n"
+    )
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "operators_module"
+
+
+@pytest.fixture
+def with_settings(resources, attempt):
+    """Attempt a run by other settings."""
+
+    def with_settings(run, **values):
+        changed = dataclasses.replace(resources, settings=resources.settings.model_copy(update=values))
+        return execute(changed, run.id, 1, FakeSeat())
+
+    return with_settings
+
+
+@pytest.mark.parametrize(
+    "name", ["system", "loads", "os", "subprocess", "_private", "Thing", "missing", "__import__"]
+)
+def test_a_module_allows_what_it_defines_and_not_what_it_imports(make, with_settings, read, module, name):
+    run = make("true", default={"callable": f"{module}:{name}"})
+    assert with_settings(run, structure_callables=module) in {Ending.BROKEN, Ending.FAILED}
+    assert read(run).output is None
+
+
+def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, read, module):
+    """What it returns is nothing, for there is no API about to take it."""
+    run = make("a", "b", default={"callable": f"{module}:own"})
+    assert with_settings(run, structure_callables=module) is Ending.SUCCEEDED
+    assert lines(run) == ["a b"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "callable"])
+def test_what_is_for_some_organizations_is_not_there_for_others(make, with_settings, read, kind):
+    default = {"folder": "source"} if kind == "folder" else {"callable": "json:dumps"}
+    run = make("print('on')", default=default)
+    name = "source" if kind == "folder" else "json:dumps"
+    setting = f"structure_{kind}s"
+    assert with_settings(run, **{setting: f"{name}@{uuid.uuid4()}"}) is Ending.BROKEN
+    assert read(run).status_detail["reason"] == "InvalidConfiguration"
+    again = make("print('on')", default={"folder": "source"})
+    given = f"source@{uuid.uuid4()}+{again.organization_id}"
+    assert with_settings(again, structure_folders=given) is Ending.SUCCEEDED
+
+
+def test_without_a_sandbox_a_folder_is_not_executed_and_the_error_says_what_to_do(
+    make, with_settings, read, monkeypatch
+):
+    monkeypatch.setattr(
+        structure_executor, "choose", lambda _: Choice(None, "No sandbox: install bubblewrap.")
+    )
+    run = make("print('on')")
+    assert with_settings(run) is Ending.BROKEN
+    after = read(run)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
+    assert "install bubblewrap" in after.status_detail["message"]
+
+
 def test_a_run_whose_creator_has_left_is_an_error_that_says_so(make, attempt, read, committed_sessions):
     run = make("")
     with unit_of_work(committed_sessions) as session:
@@ -154,9 +249,18 @@ def test_a_run_whose_creator_has_left_is_an_error_that_says_so(make, attempt, re
     assert "no longer belongs to its organization" in after.status_detail["message"]
 
 
-def test_a_dead_warden_is_not_the_programs_failure(make, attempt, read):
-    run = make("import os, time; os.kill(os.getppid(), 9); time.sleep(60)")
+def test_a_dead_warden_is_not_the_programs_failure(make, attempt, read, lines):
+    run = make("print('on', flush=True); import time; time.sleep(60)")
+
+    def kill_the_warden():
+        wait_until(lambda: lines(run), timeout=15, what="the program to be on")
+        (warden,) = [one for one in of_program(str(run.id)) if one.ppid() == os.getpid()]
+        warden.kill()
+
+    killer = threading.Thread(target=kill_the_warden)
+    killer.start()
     assert attempt(run) is Ending.BROKEN
+    killer.join()
     after = read(run)
     assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
     assert "the program was ended" in after.status_detail["message"]

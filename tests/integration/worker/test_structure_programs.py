@@ -99,7 +99,7 @@ def test_it_gets_its_arguments_its_environment_its_directory_and_nothing_else(ru
         import os, sys
         print(sys.argv, sorted(os.environ), os.environ["MINE"], os.getcwd())
         print(sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:3], sys.stdin.read() == "")
-        print(os.getpid() == os.getsid(0), __name__, os.path.basename(__file__), sys.path[0] != "")
+        print(os.getsid(0) in {1, os.getpid()}, __name__, os.path.basename(__file__), sys.path[0] != "")
     """
     _, lines = run(source, "two words", env={"MINE": "1"})
     names = {"LC_CTYPE", "MINE", "PATH", "RUNYARD_PROGRAM"}
@@ -392,9 +392,9 @@ NAMELESS = """
     print("ready", flush=True)
     try:
         os.kill(os.getppid(), 9)
-        time.sleep(20)
-    finally:
-        print("survived", flush=True)
+    except PermissionError:
+        pass
+    time.sleep(20)
 """
 
 
