@@ -12,7 +12,7 @@ from shared.cli.main import COMMANDS
 from shared.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-PROCESSES = {"api", "worker", "reconciler", "flower", "migrate"}
+PROCESSES = {"api", "worker", "structures", "reconciler", "flower", "migrate"}
 SERVED = {"api", "flower"}
 SET_BY_COMPOSE = {  # the image says where to listen; compose.yaml says where to publish it
     "RUNYARD_API_HOST",
@@ -69,8 +69,9 @@ def test_compose_starts_the_two_servers_and_every_process(compose: dict[str, Any
 
 def test_every_process_is_a_command_of_the_image(compose: dict[str, Any]):
     for name in PROCESSES:
-        assert compose["services"][name]["command"] == [name]
-        assert name in COMMANDS
+        command = "worker" if name == "structures" else name
+        assert compose["services"][name]["command"] == [command]
+        assert command in COMMANDS
 
 
 def test_no_secret_has_a_default(compose: dict[str, Any]):
@@ -101,6 +102,20 @@ def test_only_workers_get_the_keys_of_model_providers(compose: dict[str, Any]):
     for name in PROCESSES - {"worker"}:
         environment = compose["services"][name]["environment"]
         assert [key for key in environment if not key.startswith("RUNYARD_")] == []
+
+
+def test_programs_have_a_service_of_their_own_that_gives_them_users(compose: dict[str, Any]):
+    services = compose["services"]
+    structures = services["structures"]
+    assert structures["environment"]["RUNYARD_QUEUES"] == "structures"
+    assert structures["environment"]["RUNYARD_STRUCTURE_SANDBOX"] == "user"
+    assert {"SETUID", "SETGID", "CHOWN"} <= set(structures["cap_add"])
+    assert structures["cap_drop"] == ["ALL"]
+    assert structures["mem_limit"]
+    assert structures["pids_limit"]
+    for name in PROCESSES:
+        assert services[name]["environment"]["RUNYARD_STRUCTURE_QUEUE"] == "structures"
+    assert services["worker"]["environment"]["RUNYARD_QUEUES"] is None
 
 
 def test_only_the_api_and_flower_are_published_and_on_loopback_only(compose: dict[str, Any]):

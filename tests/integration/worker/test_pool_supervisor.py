@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support.faults import with_argument
 from tests.support.pool_bench import WORKER, PoolBench, eventually
 from tests.support.services import TestServices
 
@@ -117,3 +119,59 @@ def test_process_that_dies_at_once_is_not_started_like_mad(bench: PoolBench, tmp
         assert bench.log.count("short-lived started") == 2
         supervisor.send_signal(signal.SIGTERM)
         assert supervisor.wait(5) == 0
+
+
+KILLS_ALL_ABOVE = """
+import os, signal, sys
+warden = os.getppid()
+worker = int(open(f"/proc/{warden}/stat").read().rpartition(")")[2].split()[1])
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        os.execve("/bin/sleep", ["sleep", sys.argv[1]], {})
+    os._exit(0)
+os.wait()
+os.kill(warden, signal.SIGSTOP)
+os.kill(worker, signal.SIGKILL)
+os.kill(warden, signal.SIGKILL)
+"""
+EXECUTES_IT_ONCE = """
+import os, sys
+from datetime import timedelta
+from pathlib import Path
+from tests.support.sandboxes import holder
+from worker.cancellation import CancelToken
+from worker.structures.process import Job, Limits, run_program
+place = Path({place!r})
+if (place / "begun").exists():
+    print("begun again", flush=True)
+    sys.exit(0)
+(place / "begun").touch()
+run_program(
+    Job(["main.py", {mark!r}], place),
+    mark={mark!r},
+    holder=holder("none"),
+    secrets={{}},
+    place=place,
+    limits=Limits(10**9, timedelta(9), 10**6, 20, 1000, timedelta(seconds=5)),
+    token=CancelToken(),
+    write_lines=list,
+)
+"""
+
+
+def test_an_unheld_program_that_kills_warden_and_worker_leaves_nothing(
+    bench: PoolBench, tmp_path: Path
+) -> None:
+    """Its detached child, without a mark, comes back to the supervisor."""
+    mark = f"88.{uuid.uuid4().int % 10**9}"
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "main.py").write_text(KILLS_ALL_ABOVE)
+    source = EXECUTES_IT_ONCE.format(place=str(place), mark=mark)
+    bench.env["PYTHONPATH"] = str(Path(__file__).parents[3])
+    with bench.supervisor(program(tmp_path, source)) as supervisor:
+        eventually(lambda: "orphan of a program killed" in bench.log, "the orphan to be found")
+        eventually(lambda: with_argument(mark) == [], "nothing to be left")
+        supervisor.send_signal(signal.SIGTERM)
+        supervisor.wait(15)
