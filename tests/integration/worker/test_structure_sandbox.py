@@ -101,7 +101,7 @@ def test_it_reads_no_files_of_the_workers(attack, tmp_path):
     private.mkdir(mode=0o700)
     (private / "dev.json").write_text(SECRET)
     (private / "dev.json").chmod(0o600)
-    _, lines = attack(READ, private, private / "dev.json", "/root/.bashrc", "/etc/shadow")
+    _, lines = attack(READ, private, private / "dev.json", Path.home() / ".profile", "/etc/shadow")
     assert set(lines) == {"closed"}
 
 
