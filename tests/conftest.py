@@ -18,11 +18,17 @@ from shared.settings import Settings
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
 from tests.support.llm_stub import LlmStub
+from tests.support.scheduling import StackLaneScheduling
 from tests.support.services import TestServices, running_services
 from tests.support.stack import Stack, environment, running_stack
 
 STRUCTURES = Path(__file__).parent / "support" / "structures"
 """The folders that the stack may execute."""
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackLaneScheduling:
+    """Spread the tests over the processes of `pytest -n`."""
+    return StackLaneScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -155,7 +161,7 @@ def llm() -> Generator[LlmStub]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) -> Generator[Stack]:
-    """One `runyard dev` for all tests that ask for it; they are one xdist group."""
+    """One `runyard dev` for all tests that ask for it; they share a test process."""
     env = environment(
         OPENAI_BASE_URL=llm.openai_url,
         OPENAI_API_KEY="sk-stub",

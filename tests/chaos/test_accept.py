@@ -16,7 +16,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 REFUSAL = "Cannot connect to"
 EXTRA = 0.5  # seconds an answer may take longer than it does with Redis

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.stack import RUNYARD, environment
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 BROKEN = 3  # the exit code for a broken promise
 

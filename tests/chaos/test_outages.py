@@ -21,7 +21,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 LONG = 8.0  # seconds of an outage: beyond two leases, and beyond every timeout of a socket
 SOON = 10.0  # seconds in which a worker is back at work

@@ -11,7 +11,7 @@ import pytest
 from tests.support.stack import RUNYARD, STOP_PATIENCE, environment, running_stack
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
 def runyard(stack, *arguments, timeout=60, **env):

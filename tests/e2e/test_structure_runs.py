@@ -11,7 +11,7 @@ import pytest
 from tests.support.faults import with_argument
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 GRACE = 2.0  # seconds: RUNYARD_CANCEL_GRACE of the stack
 

@@ -1,8 +1,5 @@
 """`runyard doctor`: what it prints and how it ends."""
 
-import json
-import subprocess
-
 import orjson
 import pytest
 from sqlalchemy import text
@@ -10,7 +7,6 @@ from typer.testing import CliRunner
 
 from shared.cli import listing, main
 from shared.errors import RunyardError
-from tests.support.stack import RUNYARD, environment
 
 NOWHERE = "127.0.0.1:1"
 
@@ -101,25 +97,3 @@ def test_without_an_address_there_is_nothing_to_look_at(tmp_path):
     result = CliRunner().invoke(main.app, ["doctor", "--data-dir", str(tmp_path)])
     assert isinstance(result.exception, RunyardError)
     assert "RUNYARD_DATABASE_URL" in str(result.exception)
-
-
-@pytest.mark.xdist_group("stack")
-def test_a_running_development_is_found_and_well(stack):
-    def look(**env):
-        command = [str(RUNYARD), "doctor", "--json", "--data-dir", str(stack.data_dir)]
-        done = subprocess.run(
-            command, env=environment(**env), check=False, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
-
-    stack.wait_for(stack.create_run(args=["Hi"]))
-    found = look()
-    for name in ("PostgreSQL", "Schema", "Clock", "Redis", "Redis writes", "Workers", "Invariants"):
-        assert found[name]["severity"] == "ok"
-    assert "1 take from 'runs': runyard-" in found["Workers"]["seen"]
-    elsewhere = look(RUNYARD_QUEUE="elsewhere")["Workers"]
-    assert elsewhere["severity"] == "warning"
-    assert "RUNYARD_QUEUES" in elsewhere["advice"]
-    nowhere = look(RUNYARD_STRUCTURE_QUEUE="nowhere")
-    assert (nowhere["Workers"]["severity"], nowhere["Structure workers"]["severity"]) == ("ok", "warning")
