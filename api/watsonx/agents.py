@@ -1,8 +1,12 @@
 """Agents and their tools, which are our assistants and structures (contract: watsonx §6.4)."""
 
-from typing import Any, Final
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
 
 from api.dependencies import PrincipalDep, SessionDep
 from api.routing import KeyedRoute
@@ -24,24 +28,72 @@ ARGUMENTS: Final[JsonObject] = {
 """What a structure is called with, as a JSON schema."""
 
 
+Chosen = Annotated[
+    Sequence[str],
+    Query(max_length=MAX_LIMIT, description="Repeat it; without `names` and `ids` all are listed."),
+]
+
+
 @router.get("/agents", tags=["Agents"])
 @router.get("/orchestrate/agents", tags=["Agents"])
 def list_agents(
-    session: SessionDep, principal: PrincipalDep, limit: Limit = MAX_LIMIT, offset: Offset = 0
+    session: SessionDep,
+    principal: PrincipalDep,
+    *,
+    names: Chosen = (),
+    ids: Chosen = (),
+    limit: Limit = MAX_LIMIT,
+    offset: Offset = 0,
 ) -> list[dict[str, Any]]:
-    """List agents, which are our assistants."""
-    page = assistants.page(session, organization_id=principal.organization_id, offset=offset, limit=limit)
+    """List agents, which are our assistants; with `names` or `ids` only those that have one of them."""
+    page = assistants.page(
+        session,
+        organization_id=principal.organization_id,
+        names=[name for name in names if name.isprintable()],
+        ids=_uuids(ids) if names or ids else None,
+        offset=offset,
+        limit=limit,
+    )
     return [_agent(assistant) for assistant in page.assistants]
 
 
 @router.get("/tools", tags=["Tools"])
 @router.get("/orchestrate/tools", tags=["Tools"])
 def list_tools(
-    session: SessionDep, principal: PrincipalDep, limit: Limit = MAX_LIMIT, offset: Offset = 0
+    session: SessionDep,
+    principal: PrincipalDep,
+    *,
+    names: Chosen = (),
+    ids: Chosen = (),
+    limit: Limit = MAX_LIMIT,
+    offset: Offset = 0,
 ) -> list[dict[str, Any]]:
-    """List tools, which are our structures."""
-    page = structures.page(session, organization_id=principal.organization_id, offset=offset, limit=limit)
+    """List tools, which are our structures; with `names` or `ids` only those that have one of them."""
+    page = structures.page(
+        session,
+        organization_id=principal.organization_id,
+        ids=_tools_among(session, principal.organization_id, names, ids) if names or ids else None,
+        offset=offset,
+        limit=limit,
+    )
     return [_tool(structure) for structure in page.structures]
+
+
+def _uuids(ids: Sequence[str]) -> list[uuid.UUID]:
+    """The ids that are any; what is none names nothing."""
+    found = []
+    for identifier in ids:
+        with suppress(ValueError):
+            found.append(uuid.UUID(identifier))
+    return found
+
+
+def _tools_among(
+    session: Session, organization_id: uuid.UUID, wanted: Sequence[str], ids: Sequence[str]
+) -> list[uuid.UUID]:
+    """The structures that have one of these ids, or whose tool has one of these names."""
+    named = structures.names(session, organization_id=organization_id) if wanted else ()
+    return [*_uuids(ids), *(row.id for row in named if {row.name, tool_name(row.name)} & set(wanted))]
 
 
 def _agent(assistant: Assistant) -> JsonObject:

@@ -1,10 +1,10 @@
 """Named reads of assistants."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.errors import AssistantNotFoundError
@@ -37,9 +37,19 @@ def get_assistant(session: Session, assistant_id: uuid.UUID, *, organization_id:
     return assistant
 
 
-def page(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> AssistantPage:
-    """Return an organization's assistants, newest first."""
-    conditions = (Assistant.organization_id == organization_id, Assistant.deleted_at.is_(None))
+def page(
+    session: Session,
+    *,
+    organization_id: uuid.UUID,
+    names: Collection[str] = (),
+    ids: Collection[uuid.UUID] | None = None,
+    offset: int,
+    limit: int,
+) -> AssistantPage:
+    """Return an organization's assistants, newest first; or those with given names or ids."""
+    conditions = [Assistant.organization_id == organization_id, Assistant.deleted_at.is_(None)]
+    if names or ids is not None:
+        conditions.append(or_(Assistant.name.in_(names), Assistant.id.in_(ids or ())))
     total = session.scalar(select(func.count()).select_from(Assistant).where(*conditions)) or 0
     query = (
         select(Assistant)

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from shared.errors import DeploymentNotFoundError, StructureNotFoundError
@@ -59,9 +59,18 @@ def structures_among(
     return {structure.id: structure for structure in session.scalars(query)}
 
 
-def page(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> StructurePage:
-    """Return an organization's structures, newest first."""
-    conditions = (Structure.organization_id == organization_id, Structure.deleted_at.is_(None))
+def page(
+    session: Session,
+    *,
+    organization_id: uuid.UUID,
+    ids: Collection[uuid.UUID] | None = None,
+    offset: int,
+    limit: int,
+) -> StructurePage:
+    """Return an organization's structures, newest first; if ids are given, only those with one of them."""
+    conditions = [Structure.organization_id == organization_id, Structure.deleted_at.is_(None)]
+    if ids is not None:
+        conditions.append(Structure.id.in_(ids))
     total = session.scalar(select(func.count()).select_from(Structure).where(*conditions)) or 0
     query = (
         select(Structure)
@@ -71,6 +80,15 @@ def page(session: Session, *, organization_id: uuid.UUID, offset: int, limit: in
         .limit(limit)
     )
     return StructurePage(session.scalars(query).all(), total)
+
+
+def names(session: Session, *, organization_id: uuid.UUID) -> Sequence[Row[uuid.UUID, str]]:
+    """Return the ids and names of all structures of an organization."""
+    return session.execute(
+        select(Structure.id, Structure.name).where(
+            Structure.organization_id == organization_id, Structure.deleted_at.is_(None)
+        )
+    ).all()
 
 
 def get_deployment(session: Session, deployment_id: uuid.UUID, *, organization_id: uuid.UUID) -> Deployment:

@@ -25,7 +25,8 @@ class World:
         rule = post("rules", rule="x")["rule_id"]
         ruleset = post("rulesets", alias=self.alias, rule_ids=[rule])["ruleset_id"]
         events = client.get(f"/api/assistant-runs/{run.id}/events", headers=headers).json()["events"]
-        structure = post("structures", webhook_enabled=True)
+        post("assistants", name=self.alias)
+        structure = post("structures", name=self.alias, webhook_enabled=True)
         structure_run = post(f"structures/{structure['structure_id']}/runs", execution="external")
         self.ids = {
             "structure_id": structure["structure_id"],
@@ -49,6 +50,8 @@ class World:
             "alias": self.alias,
             "starts_with": self.alias,
             "agent_id": str(run.assistant_id),
+            "names": self.alias,
+            "ids": str(run.assistant_id),
         }
 
     def ids_in(self, prefix):
