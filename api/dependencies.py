@@ -14,8 +14,8 @@ from api.streams import StreamHub
 from api.waiting import Waiting
 from shared.db import Sessions, run_after_commit
 from shared.dispatch import Dispatcher
-from shared.errors import ForbiddenError
 from shared.keys.principal import Principal
+from shared.quotas import Quotas
 
 
 def _resources(request: Request) -> Resources:
@@ -74,12 +74,6 @@ async def _principal(request: Request, _credentials: Annotated[Any, Depends(bear
 PrincipalDep = Annotated[Principal, Depends(_principal)]
 
 
-async def _member(principal: PrincipalDep) -> Principal:
-    if principal.run is not None:
-        raise ForbiddenError("The key of a run manages no keys, users or organizations.")
-    return principal
-
-
 async def _dispatcher(request: Request) -> Dispatcher:
     return _resources(request).dispatcher
 
@@ -96,11 +90,13 @@ async def _waiting(request: Request) -> Waiting:
     return _resources(request).waiting
 
 
+async def _quotas(request: Request) -> Quotas:
+    return _resources(request).quotas
+
+
 # scope="function": commit, then answer; FastAPI's default answers first.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
-MemberDep = Annotated[Principal, Depends(_member)]
-"""A user, as opposed to a structure run that acts in a user's name."""
-
+QuotasDep = Annotated[Quotas, Depends(_quotas)]
 DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
 SessionsDep = Annotated[Sessions, Depends(_sessions)]
 """For work of several transactions; with `SessionDep` beside it, a request would hold two connections."""

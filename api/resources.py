@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth import KeyCache
 from api.key_uses import KeyUses
+from api.key_watch import KeyWatch
 from api.readiness import Readiness
 from api.streams import StreamHub
 from api.subscriber import Subscriber
@@ -17,6 +18,7 @@ from api.waiting import Waiting
 from shared.celery_app import make_celery
 from shared.db import Sessions, make_engine, make_sessions
 from shared.dispatch import Dispatcher
+from shared.quotas import Quotas
 from shared.settings import Settings
 
 
@@ -29,10 +31,12 @@ class Resources:
     dispatcher: Dispatcher
     keys: KeyCache
     key_uses: KeyUses
+    key_watch: KeyWatch
     subscriber: Subscriber
     hub: StreamHub
     waiting: Waiting
     readiness: Readiness
+    quotas: Quotas
 
     def let_go(self) -> None:
         """End every stream and every wait; their callers go on elsewhere."""
@@ -48,10 +52,13 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     celery = make_celery(settings)
     dispatcher = Dispatcher.make(settings, celery)
     subscriber = Subscriber.make(settings)
-    hub = StreamHub.make(settings, sessions, subscriber)
-    waiting = Waiting.make(settings, sessions, subscriber)
+    key_watch = KeyWatch.make(settings, sessions)
+    hub = StreamHub.make(settings, sessions, subscriber, key_watch)
+    waiting = Waiting.make(settings, sessions, subscriber, key_watch)
     key_uses = KeyUses.make(settings, sessions)
-    listening = [asyncio.create_task(subscriber.run()), asyncio.create_task(waiting.run())]
+    listening = [
+        asyncio.create_task(endless) for endless in (subscriber.run(), waiting.run(), key_watch.run())
+    ]
     recording = asyncio.create_task(key_uses.run())
     try:
         yield Resources(
@@ -60,10 +67,12 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             dispatcher=dispatcher,
             keys=KeyCache(sessions, ttl=settings.key_cache_ttl),
             key_uses=key_uses,
+            key_watch=key_watch,
             subscriber=subscriber,
             hub=hub,
             waiting=waiting,
             readiness=Readiness(engine),
+            quotas=Quotas.of(settings),
         )
     finally:
         hub.close()

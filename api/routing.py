@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import run_keys
 from api.auth import authenticate, authenticate_webhook
 from api.json_body import read_json
 
@@ -42,7 +43,8 @@ class KeyedRoute(APIRoute):
         has_body = self.body_field is not None
 
         async def keyed(request: Request) -> Response:
-            request.state.principal = await self.authenticate(request)
+            principal = request.state.principal = await self.authenticate(request)
+            run_keys.check(principal, self.endpoint, request.path_params)
             return await answer(await _read(request) if has_body else request)
 
         return keyed

@@ -11,10 +11,12 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 
 from api.errors import is_outage
+from api.key_watch import KeyWatch
 from api.mailbox import Batch, Mailbox
 from api.subscriber import Subscriber
 from shared.db import Sessions, unit_of_work
 from shared.events.log import Page, read
+from shared.keys.principal import Principal
 from shared.settings import Settings
 
 PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
@@ -33,30 +35,41 @@ class StreamHub:
     """All event streams of one process."""
 
     def __init__(
-        self, sessions: Sessions, subscriber: Subscriber, *, reread: timedelta, heartbeat: timedelta
+        self,
+        sessions: Sessions,
+        subscriber: Subscriber,
+        keys: KeyWatch,
+        *,
+        reread: timedelta,
+        heartbeat: timedelta,
     ) -> None:
         self._sessions = sessions
         self._subscriber = subscriber
+        self._keys = keys
         self._reread = reread.total_seconds()
         self._heartbeat = heartbeat.total_seconds()
         self._threads = CapacityLimiter(READERS)
         self._is_closed = False
 
     @classmethod
-    def make(cls, settings: Settings, sessions: Sessions, subscriber: Subscriber) -> "StreamHub":
-        return cls(sessions, subscriber, reread=settings.stream_reread, heartbeat=settings.stream_heartbeat)
+    def make(
+        cls, settings: Settings, sessions: Sessions, subscriber: Subscriber, keys: KeyWatch
+    ) -> "StreamHub":
+        return cls(
+            sessions, subscriber, keys, reread=settings.stream_reread, heartbeat=settings.stream_heartbeat
+        )
 
     def close(self) -> None:
         """End every stream where it is; its reader resumes elsewhere."""
         self._is_closed = True
         self._subscriber.close()
 
-    async def follow(self, run_id: uuid.UUID, *, after: int) -> AsyncGenerator[Batch]:
+    async def follow(self, run_id: uuid.UUID, *, after: int, principal: Principal) -> AsyncGenerator[Batch]:
         """Yield a run's events whose `seq` is at least `after`, in order, each once, to the last.
 
         What is stored comes first and what is published follows; on any doubt PostgreSQL is read
-        again. It ends with the run's last event, or at once if that is before `after`; and with
-        the process. No database connection is held between reads.
+        again. It ends with the run's last event, or at once if that is before `after`; with the key of
+        `principal`, who reads it; and with the process. No database connection is held between reads.
 
         Yields:
             Events; an empty batch, whenever there was none for a heartbeat, says "still here".
@@ -64,7 +77,10 @@ class StreamHub:
         clock = asyncio.get_running_loop().time
         is_end = self._is_closed
         beat_at = clock() + self._heartbeat
-        with self._subscriber.listen(run_id) as mailbox:
+        with (
+            self._subscriber.listen(run_id) as mailbox,
+            self._keys.until_bad(principal, mailbox.close),
+        ):
             while not (is_end or mailbox.is_closed):
                 turn = asyncio.create_task(self._next(mailbox, run_id, after))
                 try:

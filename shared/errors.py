@@ -16,6 +16,7 @@ RunyardError
 │   ├── UserNotFoundError
 │   └── ApiKeyNotFoundError
 ├── ConflictError               what is there already forbids it; nothing was done
+│   └── LimitReachedError       there are as many as there may be
 ├── UnauthenticatedError        no key, or one that is not valid
 ├── ForbiddenError              the key is valid, and not meant for this
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
@@ -104,6 +105,10 @@ class ApiKeyNotFoundError(NotFoundError):
 
 class ConflictError(RunyardError):
     """What is there already forbids it."""
+
+
+class LimitReachedError(ConflictError):
+    """There are as many of these as there may be."""
 
 
 class UnauthenticatedError(RunyardError):

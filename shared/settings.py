@@ -57,6 +57,17 @@ class Settings(BaseSettings):
         default=timedelta(seconds=30),
         description="The pause between two records of when keys were last used.",
     )
+    max_keys: int = Field(
+        default=100, gt=0, description="API keys one user may have in one organization; more are a 409."
+    )
+    max_organizations: int = Field(
+        default=100, gt=0, description="Organizations one user may make; more are a 409."
+    )
+    max_external_runs: int = Field(
+        default=1000,
+        gt=0,
+        description="External runs of one organization that may be under way at once; more are a 409.",
+    )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
     )

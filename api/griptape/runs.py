@@ -17,6 +17,7 @@ from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancell
 from api.idempotency import OnceDep
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from api.waiting import LONGEST, Waiting
 from shared.assistants.queries import get_assistant
 from shared.db import Sessions, unit_of_work
@@ -38,6 +39,7 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     response_model=RunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.RUNS)
 def create_assistant_run(
     session: SessionDep,
     principal: PrincipalDep,
@@ -56,6 +58,7 @@ def create_assistant_run(
 
 
 @router.get("/assistants/{assistant_id}/runs", response_model=RunList, responses=documented(_BAD, _UNKNOWN))
+@open_to_runs(RunAccess.RUNS)
 def list_assistant_runs(
     session: SessionDep,
     principal: PrincipalDep,
@@ -79,6 +82,7 @@ def list_assistant_runs(
 @router.get(
     "/assistant-runs/{assistant_run_id}", response_model=RunView, responses=documented(_BAD, _UNKNOWN)
 )
+@open_to_runs(RunAccess.RUNS)
 async def get_assistant_run(
     request: Request,
     sessions: SessionsDep,
@@ -116,7 +120,7 @@ async def read_run(
 
     run = await run_in_threadpool(read)
     if wait and run.status in ACTIVE:
-        await waiting.until_ended(run.id, wait, receive=request.receive)
+        await waiting.until_ended(run.id, wait, principal=principal, receive=request.receive)
         run = await run_in_threadpool(read)
     return run
 

@@ -26,6 +26,7 @@ from api.griptape.pagination import PageDep
 from api.griptape.structure_run_schemas import Log, ReportsBody, SpanList, Spans, reports_of
 from api.path_ids import StructureRunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from shared.keys.principal import Principal
 from shared.models import Run
 from shared.runs.lifecycle import RunKind
@@ -51,6 +52,7 @@ def _run(session: SessionDep, principal: Principal, run_id: StructureRunId) -> R
     response_model=StructureEventPage,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -70,6 +72,7 @@ def list_events(
     response_class=Response,
     responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def create_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -89,6 +92,7 @@ def create_events(
     response_class=StreamingResponse,
     responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def stream_structure_run_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -97,7 +101,7 @@ def stream_structure_run_events(
     start: StartDep,
 ) -> Response:
     """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
-    return stream(hub, _run(session, principal, structure_run_id), start)
+    return stream(hub, _run(session, principal, structure_run_id), start, principal)
 
 
 @router.get(
@@ -107,6 +111,7 @@ def stream_structure_run_events(
     response_model=Log,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_structure_run_logs(
     session: SessionDep,
     principal: PrincipalDep,
@@ -127,6 +132,7 @@ def list_structure_run_logs(
     response_class=Response,
     responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def create_spans(
     session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, body: Spans
 ) -> Response:
@@ -143,6 +149,7 @@ def create_spans(
     response_model=SpanList,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_spans(
     session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, page: PageDep
 ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import DispatcherDep, PrincipalDep, QuotasDep, SessionDep, SessionsDep, WaitingDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
@@ -23,6 +23,7 @@ from api.griptape.structure_run_schemas import (
 from api.idempotency import OnceDep
 from api.path_ids import RunId, StructureId, StructureRunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from shared.models import Run
 from shared.runs import queries, service
 from shared.runs.lifecycle import RunKind
@@ -40,10 +41,12 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.RUNS)
 def create_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
+    quotas: QuotasDep,
     once: OnceDep,
     *,
     structure_id: StructureId,
@@ -57,12 +60,18 @@ def create_structure_run(
             session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE
         )
 
-    return once(lambda: runs.submit(session, dispatcher, principal, structure_id, request), find)
+    def make() -> Run:
+        if request.is_external:
+            quotas.require_room_for_external_run(session, principal.organization_id)
+        return runs.submit(session, dispatcher, principal, structure_id, request)
+
+    return once(make, find)
 
 
 @router.get(
     "/structures/{structure_id}/runs", response_model=StructureRunList, responses=documented(_BAD, _UNKNOWN)
 )
+@open_to_runs(RunAccess.RUNS)
 def list_structure_runs(
     session: SessionDep,
     principal: PrincipalDep,
@@ -88,6 +97,7 @@ def list_structure_runs(
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 async def get_structure_run(
     request: Request,
     sessions: SessionsDep,
@@ -144,6 +154,7 @@ def cancel_structure_runs(
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def complete_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
@@ -162,6 +173,7 @@ def complete_structure_run(
     response_model=CalledRuns,
     responses=documented(_UNKNOWN),
 )
+@open_to_runs(RunAccess.RUNS)
 def list_called_structure_runs(
     session: SessionDep, principal: PrincipalDep, assistant_run_id: RunId
 ) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
 from api.dependencies import PrincipalDep, SessionDep
@@ -29,8 +30,8 @@ ARGUMENTS: Final[JsonObject] = {
 
 
 Chosen = Annotated[
-    Sequence[str],
-    Query(max_length=MAX_LIMIT, description="Repeat it; without `names` and `ids` all are listed."),
+    Sequence[Annotated[str, StringConstraints(max_length=200)]],
+    Query(max_length=50, description="Repeat it; without `names` and `ids` all are listed."),
 ]
 
 

@@ -11,6 +11,7 @@ from api.streams import StreamHub
 from api.watsonx.events import Translator
 from shared.db import Sessions, unit_of_work
 from shared.events import log
+from shared.keys.principal import Principal
 from shared.models import Run
 
 PAGE: Final = 100  # stored events of one step
@@ -66,7 +67,7 @@ async def within(batches: AsyncGenerator[Batch], seconds: float | None) -> Async
 
 
 async def stored_then_live(
-    sessions: Sessions, hub: StreamHub, run: Run, *, seconds: float
+    sessions: Sessions, hub: StreamHub, run: Run, *, principal: Principal, seconds: float
 ) -> AsyncGenerator[Batch]:
     """All that is stored of a run, however long that takes; then what comes within so many seconds."""
 
@@ -85,6 +86,6 @@ async def stored_then_live(
             return
         if after >= page.total:
             break
-    async with aclosing(within(hub.follow(run.id, after=after), seconds)) as live:
+    async with aclosing(within(hub.follow(run.id, after=after, principal=principal), seconds)) as live:
         async for batch in live:
             yield batch

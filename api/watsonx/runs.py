@@ -13,6 +13,7 @@ from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep, Se
 from api.idempotency import OnceDep
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from api.watsonx.errors import ERRORS
 from api.watsonx.lines import EventArray, EventLines, stored_then_live, within
 from api.watsonx.paging import DEFAULT_LIMIT, MAX_LIMIT, Limit, Offset
@@ -50,7 +51,7 @@ class Creation:
         self, session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, once: OnceDep
     ) -> None:
         self._session = session
-        self._principal = principal
+        self.principal = principal
         self._dispatcher = dispatcher
         self._once = once
 
@@ -59,21 +60,21 @@ class Creation:
         request = body.request()
 
         def make() -> Run:
-            chosen = assistant_id or default_assistant(self._session, self._principal).id
-            return service.submit(self._session, self._dispatcher, self._principal, chosen, request)
+            chosen = assistant_id or default_assistant(self._session, self.principal).id
+            return service.submit(self._session, self._dispatcher, self.principal, chosen, request)
 
         return self._once(make, self._find)
 
     def _find(self, run_id: uuid.UUID) -> Run:
-        return queries.get_run(self._session, run_id, organization_id=self._principal.organization_id)
+        return queries.get_run(self._session, run_id, organization_id=self.principal.organization_id)
 
 
 CreationDep = Annotated[Creation, Depends()]
 
 
-def _lines(hub: HubDep, run: Run, timeout: int | None) -> EventLines:
+def _lines(hub: HubDep, run: Run, timeout: int | None, principal: Principal) -> EventLines:
     seconds = None if timeout is None else timeout / 1000
-    lines = EventLines(within(hub.follow(run.id, after=0), seconds), run)
+    lines = EventLines(within(hub.follow(run.id, after=0, principal=principal), seconds), run)
     lines.headers[RUN_ID] = str(run.id)
     return lines
 
@@ -85,6 +86,7 @@ def _shown(session: Session, principal: Principal, runs: Sequence[Run]) -> list[
 
 
 @router.post("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
+@open_to_runs(RunAccess.RUNS)
 def run_assistant(
     creation: CreationDep,
     *,
@@ -101,6 +103,7 @@ def run_assistant(
 
 
 @router.get("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
+@open_to_runs(RunAccess.RUNS)
 def list_assistant_runs(
     session: SessionDep,
     principal: PrincipalDep,
@@ -117,6 +120,7 @@ def list_assistant_runs(
 
 
 @router.get("/assistants/{assistant_id}/runs/{run_id}", tags=["Assistants Runs"])
+@open_to_runs(RunAccess.RUNS)
 def get_assistant_run(
     session: SessionDep, principal: PrincipalDep, assistant_id: AssistantId, run_id: RunId
 ) -> AssistantRun:
@@ -128,6 +132,7 @@ def get_assistant_run(
 
 
 @router.post("/orchestrate/runs", response_model=Created, tags=["Orchestrate Agent"], responses=EVENT_LINES)
+@open_to_runs(RunAccess.RUNS)
 def create_run(
     creation: CreationDep,
     hub: HubDep,
@@ -141,7 +146,7 @@ def create_run(
     del multiple_content  # an answer is one text here
     wanted = body or RunOrchestrate()
     run = creation.submit(wanted, wanted.agent_id)
-    return _lines(hub, run, stream_timeout) if stream else Created.of(run)
+    return _lines(hub, run, stream_timeout, creation.principal) if stream else Created.of(run)
 
 
 @router.post(
@@ -150,6 +155,7 @@ def create_run(
     response_class=StreamingResponse,
     responses=EVENT_LINES,
 )
+@open_to_runs(RunAccess.RUNS)
 def create_run_and_stream(
     creation: CreationDep,
     hub: HubDep,
@@ -162,10 +168,11 @@ def create_run_and_stream(
     del multiple_content
     wanted = body or RunOrchestrate()
     run = creation.submit(wanted, wanted.agent_id)
-    return _lines(hub, run, stream_timeout)
+    return _lines(hub, run, stream_timeout, creation.principal)
 
 
 @router.get("/orchestrate/runs", tags=["Orchestrate Agent"])
+@open_to_runs(RunAccess.RUNS)
 def list_runs(
     session: SessionDep, principal: PrincipalDep, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
 ) -> RunPage:
@@ -186,6 +193,7 @@ def cancel_run(
 
 
 @router.get("/orchestrate/runs/{run_id}", tags=["Orchestrate Agent"])
+@open_to_runs(RunAccess.RUNS)
 def get_run(session: SessionDep, principal: PrincipalDep, run_id: RunId) -> AssistantRun:
     """Read a run."""
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
@@ -193,6 +201,7 @@ def get_run(session: SessionDep, principal: PrincipalDep, run_id: RunId) -> Assi
 
 
 @router.get("/orchestrate/runs/{run_id}/events", response_model=list[RunEvent], tags=["Orchestrate Agent"])
+@open_to_runs(RunAccess.RUNS)
 def get_run_events(
     session: SessionDep,
     sessions: SessionsDep,
@@ -204,4 +213,6 @@ def get_run_events(
 ) -> Response:
     """List a run's events from its first on; of a run that goes on, those of the next milliseconds, too."""
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
-    return EventArray(stored_then_live(sessions, hub, run, seconds=stream_timeout / 1000), run)
+    return EventArray(
+        stored_then_live(sessions, hub, run, principal=principal, seconds=stream_timeout / 1000), run
+    )

@@ -19,9 +19,9 @@ from shared.models.run_event import (
 )
 from shared.models.run_output import RunLogLine, RunSpan
 from shared.models.run_tally import RunTally
-from shared.models.structure import Deployment, DeploymentStatus, Structure
+from shared.models.structure import Deployment, DeploymentStatus, RunScope, Structure
 from shared.models.thread import Message, Thread
-from shared.models.user import Membership, User
+from shared.models.user import Membership, Role, User
 
 __all__ = [
     "FINISH",
@@ -43,12 +43,14 @@ __all__ = [
     "Message",
     "Organization",
     "Origin",
+    "Role",
     "Rule",
     "Ruleset",
     "RulesetRule",
     "Run",
     "RunEvent",
     "RunLogLine",
+    "RunScope",
     "RunSpan",
     "RunTally",
     "Structure",

@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from shared.errors import OrganizationNotFoundError, UserNotFoundError
-from shared.models import Membership, Organization, User
+from shared.models import ApiKey, Membership, Organization, Role, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,20 @@ def get_organization(session: Session, organization_id: uuid.UUID, *, user_id: u
     if organization is None:
         raise OrganizationNotFoundError(organization_id)
     return organization
+
+
+def role_of(session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID) -> Role | None:
+    """Return a user's role in an organization, or None if the user does not belong to it."""
+    return session.scalar(
+        select(Membership.role).where(
+            Membership.organization_id == organization_id, Membership.user_id == user_id
+        )
+    )
+
+
+def has_keys(session: Session, organization_id: uuid.UUID) -> bool:
+    """Whether an organization has a key of its own."""
+    return bool(session.scalar(select(exists().where(ApiKey.organization_id == organization_id))))
 
 
 def users_of(
