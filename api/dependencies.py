@@ -9,6 +9,7 @@ from fastapi import BackgroundTasks, Depends, Request
 from sqlalchemy.orm import Session
 
 from api.auth import bearer
+from api.lists import Lists
 from api.resources import Resources
 from api.streams import StreamHub
 from api.waiting import Waiting
@@ -90,12 +91,18 @@ async def _waiting(request: Request) -> Waiting:
     return _resources(request).waiting
 
 
+async def _lists(request: Request) -> Lists:
+    resources = _resources(request)
+    return Lists(resources.sessions, resources.budget)
+
+
 async def _quotas(request: Request) -> Quotas:
     return _resources(request).quotas
 
 
 # scope="function": commit, then answer; FastAPI's default answers first.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
+ListsDep = Annotated[Lists, Depends(_lists)]
 QuotasDep = Annotated[Quotas, Depends(_quotas)]
 DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
 SessionsDep = Annotated[Sessions, Depends(_sessions)]

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import KeyCache
+from api.budget import Budget
 from api.key_uses import KeyUses
 from api.key_watch import KeyWatch
 from api.readiness import Readiness
@@ -37,6 +38,7 @@ class Resources:
     waiting: Waiting
     readiness: Readiness
     quotas: Quotas
+    budget: Budget
 
     def let_go(self) -> None:
         """End every stream and every wait; their callers go on elsewhere."""
@@ -53,7 +55,8 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     dispatcher = Dispatcher.make(settings, celery)
     subscriber = Subscriber.make(settings)
     key_watch = KeyWatch.make(settings, sessions)
-    hub = StreamHub.make(settings, sessions, subscriber, key_watch)
+    budget = Budget()
+    hub = StreamHub.make(settings, sessions, subscriber, key_watch, budget)
     waiting = Waiting.make(settings, sessions, subscriber, key_watch)
     key_uses = KeyUses.make(settings, sessions)
     listening = [
@@ -73,6 +76,7 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             waiting=waiting,
             readiness=Readiness(engine),
             quotas=Quotas.of(settings),
+            budget=budget,
         )
     finally:
         hub.close()

@@ -10,6 +10,7 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 
+from api.budget import Budget, Hold
 from api.errors import is_outage
 from api.key_watch import KeyWatch
 from api.mailbox import Batch, Mailbox
@@ -20,6 +21,7 @@ from shared.keys.principal import Principal
 from shared.settings import Settings
 
 PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
+PAGE_BYTES: Final = 262_144  # likewise, unless a single event is larger
 READERS: Final = 8
 """Threads that read for all streams, so that no crowd of readers takes the endpoints' threads."""
 
@@ -39,6 +41,7 @@ class StreamHub:
         sessions: Sessions,
         subscriber: Subscriber,
         keys: KeyWatch,
+        budget: Budget,
         *,
         reread: timedelta,
         heartbeat: timedelta,
@@ -46,6 +49,7 @@ class StreamHub:
         self._sessions = sessions
         self._subscriber = subscriber
         self._keys = keys
+        self._budget = budget
         self._reread = reread.total_seconds()
         self._heartbeat = heartbeat.total_seconds()
         self._threads = CapacityLimiter(READERS)
@@ -53,11 +57,15 @@ class StreamHub:
 
     @classmethod
     def make(
-        cls, settings: Settings, sessions: Sessions, subscriber: Subscriber, keys: KeyWatch
+        cls,
+        settings: Settings,
+        sessions: Sessions,
+        subscriber: Subscriber,
+        keys: KeyWatch,
+        budget: Budget,
     ) -> "StreamHub":
-        return cls(
-            sessions, subscriber, keys, reread=settings.stream_reread, heartbeat=settings.stream_heartbeat
-        )
+        reread, heartbeat = settings.stream_reread, settings.stream_heartbeat
+        return cls(sessions, subscriber, keys, budget, reread=reread, heartbeat=heartbeat)
 
     def close(self) -> None:
         """End every stream where it is; its reader resumes elsewhere."""
@@ -80,9 +88,10 @@ class StreamHub:
         with (
             self._subscriber.listen(run_id) as mailbox,
             self._keys.until_bad(principal, mailbox.close),
+            self._budget.holding(principal.organization_id) as hold,
         ):
             while not (is_end or mailbox.is_closed):
-                turn = asyncio.create_task(self._next(mailbox, run_id, after))
+                turn = asyncio.create_task(self._next(mailbox, hold, run_id, after))
                 try:
                     while not turn.done():
                         await asyncio.wait({turn}, timeout=beat_at - clock())
@@ -94,14 +103,17 @@ class StreamHub:
                 batch, is_end = turn.result()
                 if batch:
                     yield batch
+                    hold.give_back()
                     after = batch[-1].seq + 1
                     beat_at = clock() + self._heartbeat
 
-    async def _next(self, mailbox: Mailbox, run_id: uuid.UUID, after: int) -> tuple[Batch, bool]:
+    async def _next(self, mailbox: Mailbox, hold: Hold, run_id: uuid.UUID, after: int) -> tuple[Batch, bool]:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
+            await hold.take(PAGE_BYTES)
             page = await self._read(run_id, after)
             if not page.events:
+                hold.give_back()
                 return [], page.is_closed
             last = page.events[-1]
             if last.seq + 1 < page.total:
@@ -134,4 +146,4 @@ class StreamHub:
 
     def _page(self, run_id: uuid.UUID, after: int) -> Page:
         with unit_of_work(self._sessions) as session:
-            return read(session, run_id, after=after, limit=PAGE)
+            return read(session, run_id, after=after, limit=PAGE, most=PAGE_BYTES)

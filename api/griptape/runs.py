@@ -5,16 +5,17 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from annotated_types import Ge
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.fields import at_most, seconds
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancelled, RunView, Statuses
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
@@ -62,10 +63,12 @@ def create_assistant_run(
 def list_assistant_runs(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     assistant_id: AssistantId,
     page: PageDep,
     status: Annotated[Statuses, Query()] = frozenset(),
-) -> dict[str, Any]:
+) -> Response:
     """List an assistant's runs, newest first; `status` is one or more, repeated or with commas."""
     get_assistant(session, assistant_id, organization_id=principal.organization_id)
     found = queries.page_of(
@@ -75,8 +78,10 @@ def list_assistant_runs(
         statuses=status,
         offset=page.offset,
         limit=page.size,
+        is_light=True,
     )
-    return {"assistant_runs": found.runs, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(session, principal, found.runs, shown_as(RunView), key="assistant_runs", more=more)
 
 
 @router.get(

@@ -1,13 +1,15 @@
 """What a structure run's code reports: events, spans, lines of output (contract: griptape §8)."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from annotated_types import Ge
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.event_schemas import StructureEventPage
@@ -28,7 +30,7 @@ from api.path_ids import StructureRunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
 from shared.keys.principal import Principal
-from shared.models import Run
+from shared.models import JsonObject, Run, RunSpan
 from shared.runs.lifecycle import RunKind
 from shared.runs.queries import get_run
 from shared.structures import reports
@@ -151,10 +153,19 @@ def create_spans(
 )
 @open_to_runs(RunAccess.OWN)
 def list_spans(
-    session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, page: PageDep
-) -> dict[str, Any]:
+    session: SessionDep,
+    principal: PrincipalDep,
+    lists: ListsDep,
+    structure_run_id: StructureRunId,
+    page: PageDep,
+) -> Response:
     """List a run's spans in the order they came in."""
     run = _run(session, principal, structure_run_id)
-    found = reports.page_of_spans(session, run.id, offset=page.offset, limit=page.size)
-    has_more = page.offset + len(found.spans) < found.total
-    return {"spans": found.spans, "page": page.number + 1 if has_more else None}
+    found = reports.page_of_spans(session, run.id, offset=page.offset, limit=page.size, is_light=True)
+    has_more = page.offset + len(found.rows) < found.total
+    more = {"page": page.number + 1 if has_more else None}
+    return lists.answer(session, principal, found.rows, _spans, key="spans", more=more)
+
+
+def _spans(_session: Session, rows: Sequence[RunSpan]) -> list[JsonObject]:
+    return [row.span for row in rows]

@@ -4,9 +4,17 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
-from api.dependencies import DispatcherDep, PrincipalDep, QuotasDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import (
+    DispatcherDep,
+    ListsDep,
+    PrincipalDep,
+    QuotasDep,
+    SessionDep,
+    SessionsDep,
+    WaitingDep,
+)
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
@@ -21,6 +29,7 @@ from api.griptape.structure_run_schemas import (
     StructureRunView,
 )
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import RunId, StructureId, StructureRunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
@@ -75,10 +84,12 @@ def create_structure_run(
 def list_structure_runs(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     structure_id: StructureId,
     page: PageDep,
     status: Annotated[Statuses, Query()] = frozenset(),
-) -> dict[str, Any]:
+) -> Response:
     """List a structure's runs, newest first; `status` is one or more, repeated or with commas."""
     get_structure(session, structure_id, organization_id=principal.organization_id)
     found = queries.page_of(
@@ -88,8 +99,11 @@ def list_structure_runs(
         statuses=status,
         offset=page.offset,
         limit=page.size,
+        is_light=True,
     )
-    return {"structure_runs": found.runs, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    show = shown_as(StructureRunView)
+    return lists.answer(session, principal, found.runs, show, key="structure_runs", more=more)
 
 
 @router.get(
@@ -175,8 +189,9 @@ def complete_structure_run(
 )
 @open_to_runs(RunAccess.RUNS)
 def list_called_structure_runs(
-    session: SessionDep, principal: PrincipalDep, assistant_run_id: RunId
-) -> dict[str, Any]:
+    session: SessionDep, principal: PrincipalDep, lists: ListsDep, assistant_run_id: RunId
+) -> Response:
     """List the structure runs that an assistant run has called as tools."""
     run = queries.get_run(session, assistant_run_id, organization_id=principal.organization_id)
-    return {"structure_runs": queries.called_by(session, run.id)}
+    called = queries.called_by(session, run.id, is_light=True)
+    return lists.answer(session, principal, called, shown_as(StructureRunView), key="structure_runs")

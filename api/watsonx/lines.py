@@ -3,18 +3,15 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final
 
 from api.mailbox import Batch
 from api.responses import LiveStream
-from api.streams import StreamHub
+from api.streams import PAGE, PAGE_BYTES, StreamHub
 from api.watsonx.events import Translator
 from shared.db import Sessions, unit_of_work
 from shared.events import log
 from shared.keys.principal import Principal
 from shared.models import Run
-
-PAGE: Final = 100  # stored events of one step
 
 
 class EventLines(LiveStream):
@@ -73,7 +70,7 @@ async def stored_then_live(
 
     def read(after: int) -> log.Page:
         with unit_of_work(sessions) as session:
-            return log.read(session, run.id, after=after, limit=PAGE)
+            return log.read(session, run.id, after=after, limit=PAGE, most=PAGE_BYTES)
 
     after = 0
     while True:

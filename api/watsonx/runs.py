@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep, SessionsDep
+from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, SessionDep, SessionsDep
 from api.idempotency import OnceDep
+from api.lists import Show
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
@@ -85,6 +86,10 @@ def _shown(session: Session, principal: Principal, runs: Sequence[Run]) -> list[
     return [AssistantRun.of(run, steps.get(run.id, ())) for run in runs]
 
 
+def _shown_to(principal: Principal) -> Show:
+    return lambda session, runs: _shown(session, principal, runs)
+
+
 @router.post("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
 @open_to_runs(RunAccess.RUNS)
 def run_assistant(
@@ -102,21 +107,28 @@ def run_assistant(
     return Created.of(creation.submit(wanted, assistant_id))
 
 
-@router.get("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
+@router.get("/assistants/{assistant_id}/runs", response_model=list[AssistantRun], tags=["Assistants Runs"])
 @open_to_runs(RunAccess.RUNS)
 def list_assistant_runs(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     assistant_id: AssistantId,
     limit: Limit = MAX_LIMIT,
     offset: Offset = 0,
-) -> list[AssistantRun]:
+) -> Response:
     """List an assistant's runs, newest first; `limit` and `offset` are ours."""
     get_assistant(session, assistant_id, organization_id=principal.organization_id)
     page = queries.page_of(
-        session, assistant_id, organization_id=principal.organization_id, offset=offset, limit=limit
+        session,
+        assistant_id,
+        organization_id=principal.organization_id,
+        offset=offset,
+        limit=limit,
+        is_light=True,
     )
-    return _shown(session, principal, page.runs)
+    return lists.answer(session, principal, page.runs, _shown_to(principal))
 
 
 @router.get("/assistants/{assistant_id}/runs/{run_id}", tags=["Assistants Runs"])
@@ -171,16 +183,21 @@ def create_run_and_stream(
     return _lines(hub, run, stream_timeout, creation.principal)
 
 
-@router.get("/orchestrate/runs", tags=["Orchestrate Agent"])
+@router.get("/orchestrate/runs", response_model=RunPage, tags=["Orchestrate Agent"])
 @open_to_runs(RunAccess.RUNS)
 def list_runs(
-    session: SessionDep, principal: PrincipalDep, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
-) -> RunPage:
+    session: SessionDep,
+    principal: PrincipalDep,
+    lists: ListsDep,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+) -> Response:
     """List all runs of assistants, oldest first."""
     page = queries.page_of_organization(
-        session, organization_id=principal.organization_id, offset=offset, limit=limit
+        session, organization_id=principal.organization_id, offset=offset, limit=limit, is_light=True
     )
-    return RunPage(total=page.total, limit=limit, offset=offset, data=_shown(session, principal, page.runs))
+    more = {"total": page.total, "limit": limit, "offset": offset}
+    return lists.answer(session, principal, page.runs, _shown_to(principal), key="data", more=more)
 
 
 @router.post("/orchestrate/runs/cancel/{run_id}", tags=["Orchestrate Agent"])

@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, BeforeValidator
 from sqlalchemy.orm import Session
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.idempotency import OnceDep
 from api.path_ids import MAX_ECHO, ThreadId
 from api.routing import KeyedRoute
@@ -40,13 +40,19 @@ class MessageUpdate(BaseModel):
     content: Content | None = None
 
 
-@router.get("/threads/{thread_id}/messages")
-def list_messages(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> list[dict[str, Any]]:
+@router.get("/threads/{thread_id}/messages", response_model=list[dict[str, Any]])
+def list_messages(
+    session: SessionDep, principal: PrincipalDep, lists: ListsDep, thread_id: ThreadId
+) -> Response:
     """List a thread's messages, oldest first."""
     thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
-    exchanges = queries.page_of_messages(session, thread.id).messages
-    steps = _steps(session, thread, exchanges)
-    return [message for exchange in exchanges for message in messages_of(thread, exchange, steps)]
+
+    def shown(session: Session, exchanges: Sequence[Message]) -> list[JsonObject]:
+        steps = _steps(session, thread, exchanges)
+        return [message for exchange in exchanges for message in messages_of(thread, exchange, steps)]
+
+    exchanges = queries.page_of_messages(session, thread.id, is_light=True).messages
+    return lists.answer(session, principal, exchanges, shown)
 
 
 @router.post("/threads/{thread_id}/messages", status_code=201)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import AssistantNotFoundError
 from shared.models import Assistant
+from shared.sizes import without_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,20 @@ def page(
     ids: Collection[uuid.UUID] | None = None,
     offset: int,
     limit: int,
+    is_light: bool = False,
 ) -> AssistantPage:
-    """Return an organization's assistants, newest first; or those with given names or ids."""
+    """Return an organization's assistants, newest first; or those with given names or ids.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     conditions = [Assistant.organization_id == organization_id, Assistant.deleted_at.is_(None)]
     if names or ids is not None:
         conditions.append(or_(Assistant.name.in_(names), Assistant.id.in_(ids or ())))
     total = session.scalar(select(func.count()).select_from(Assistant).where(*conditions)) or 0
     query = (
         select(Assistant)
+        .options(*without_large(Assistant, when=is_light))
         .where(*conditions)
         .order_by(Assistant.created_at.desc(), Assistant.id)
         .offset(offset)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import RuleNotFoundError, RulesetNotFoundError
 from shared.models import Rule, Ruleset, RulesetRule
+from shared.sizes import without_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,26 @@ def get_rule(session: Session, rule_id: uuid.UUID, *, organization_id: uuid.UUID
 
 
 def page_of_rulesets(
-    session: Session, *, organization_id: uuid.UUID, alias: str | None = None, offset: int, limit: int
+    session: Session,
+    *,
+    organization_id: uuid.UUID,
+    alias: str | None = None,
+    offset: int,
+    limit: int,
+    is_light: bool = False,
 ) -> RulesetPage:
-    """Return an organization's rulesets, newest first; with an alias, the one that has exactly it."""
+    """Return an organization's rulesets, newest first; with an alias, the one that has exactly it.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     conditions = [Ruleset.organization_id == organization_id]
     if alias is not None:
         conditions.append(Ruleset.alias == alias)
     total = session.scalar(select(func.count()).select_from(Ruleset).where(*conditions)) or 0
     query = (
         select(Ruleset)
+        .options(*without_large(Ruleset, when=is_light))
         .where(*conditions)
         .order_by(Ruleset.created_at.desc(), Ruleset.id)
         .offset(offset)
@@ -78,9 +90,18 @@ def page_of_rules(
     ruleset_id: uuid.UUID | None = None,
     offset: int = 0,
     limit: int | None = None,
+    is_light: bool = False,
 ) -> RulePage:
-    """Return an organization's rules, or only a ruleset's; all of them without a limit."""
-    query = select(Rule).where(Rule.organization_id == organization_id)
+    """Return an organization's rules, or only a ruleset's; all of them without a limit.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
+    query = (
+        select(Rule)
+        .options(*without_large(Rule, when=is_light))
+        .where(Rule.organization_id == organization_id)
+    )
     count = select(func.count()).select_from(Rule).where(Rule.organization_id == organization_id)
     if ruleset_id is None:
         query = query.order_by(Rule.created_at.desc(), Rule.id)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import DeploymentNotFoundError, StructureNotFoundError
 from shared.models import Deployment, DeploymentStatus, Structure
+from shared.sizes import without_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,20 @@ def page(
     ids: Collection[uuid.UUID] | None = None,
     offset: int,
     limit: int,
+    is_light: bool = False,
 ) -> StructurePage:
-    """Return an organization's structures, newest first; if ids are given, only those with one of them."""
+    """Return an organization's structures, newest first; if ids are given, only those with one of them.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     conditions = [Structure.organization_id == organization_id, Structure.deleted_at.is_(None)]
     if ids is not None:
         conditions.append(Structure.id.in_(ids))
     total = session.scalar(select(func.count()).select_from(Structure).where(*conditions)) or 0
     query = (
         select(Structure)
+        .options(*without_large(Structure, when=is_light))
         .where(*conditions)
         .order_by(Structure.created_at.desc(), Structure.id)
         .offset(offset)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import MessageNotFoundError, ThreadNotFoundError
 from shared.models import Message, Run, Thread
+from shared.sizes import without_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,24 @@ def get_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid.
 
 
 def page(
-    session: Session, wanted: ThreadFilter, *, organization_id: uuid.UUID, offset: int, limit: int
+    session: Session,
+    wanted: ThreadFilter,
+    *,
+    organization_id: uuid.UUID,
+    offset: int,
+    limit: int,
+    is_light: bool = False,
 ) -> ThreadPage:
-    """Return an organization's threads, newest first."""
+    """Return an organization's threads, newest first.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     conditions = [Thread.organization_id == organization_id, *wanted.conditions()]
     total = session.scalar(select(func.count()).select_from(Thread).where(*conditions)) or 0
     query = (
         select(Thread)
+        .options(*without_large(Thread, when=is_light))
         .where(*conditions)
         .order_by(Thread.created_at.desc(), Thread.id)
         .offset(offset)
@@ -119,14 +131,24 @@ def first_assistants(session: Session, thread_ids: Sequence[uuid.UUID]) -> Mappi
 
 
 def page_of_messages(
-    session: Session, thread_id: uuid.UUID, *, offset: int = 0, limit: int | None = None
+    session: Session,
+    thread_id: uuid.UUID,
+    *,
+    offset: int = 0,
+    limit: int | None = None,
+    is_light: bool = False,
 ) -> MessagePage:
-    """Return a thread's messages, oldest first; all of them without a limit."""
+    """Return a thread's messages, oldest first; all of them without a limit.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     total = (
         session.scalar(select(func.count()).select_from(Message).where(Message.thread_id == thread_id)) or 0
     )
     query = (
         select(Message)
+        .options(*without_large(Message, when=is_light))
         .where(Message.thread_id == thread_id)
         .order_by(Message.index)
         .offset(offset)
