@@ -5,6 +5,7 @@ import logging.config
 
 import structlog
 
+from shared.processes.hidden import is_hidden
 from shared.settings import Settings
 
 
@@ -41,6 +42,8 @@ def configure_logging(settings: Settings, *, process: str) -> None:
     root.setLevel(settings.log_level.upper())
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
+    if not is_hidden():
+        root.info("memory not hidden from this user's other processes")
 
 
 _QUIET = {

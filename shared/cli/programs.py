@@ -1,20 +1,41 @@
 """The processes `runyard dev` starts: command, environment, and the time each has to stop."""
 
 import os
+import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from shared.cli import flower
-from shared.cli.modules import python_module
 from shared.processes import child
+from shared.processes.hidden import hidden_module
 from shared.settings import Settings
 from shared.stack import Program
 
 DRAIN_GRACE: Final = "3"  # seconds, unless set: whoever stops `dev` is waiting
 WORKER_PATIENCE: Final = 8.0  # seconds; all of it, with the servers, has to be over within 15
 PATIENCE: Final = 1.5  # seconds
+
+
+KEPT: Final = re.compile(
+    r"RUNYARD_.*|FLOWER_.*|PG.*|PYTHON.*|LC_.*|COVERAGE_.*|SSL_CERT_(?:FILE|DIR)"
+    r"|HOME|LANG|LANGUAGE|LD_LIBRARY_PATH|LOGNAME|PATH|SHELL|TEMP|TERM|TMP|TMPDIR|TZ|USER|VIRTUAL_ENV"
+)
+"""The variables of the user that processes without models get.
+
+A list of what they can use, not of secrets: keys of providers go by too many names.
+"""
+
+NOT_KEPT: Final = frozenset({"RUNYARD_API_KEY"})
+"""The command line's alone."""
+
+
+def without_foreign_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment less what only workers need, above all the keys of model providers."""
+    return {
+        name: value for name, value in environment.items() if KEPT.fullmatch(name) and name not in NOT_KEPT
+    }
 
 
 def shared_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
@@ -37,13 +58,14 @@ def make_programs(
 ) -> dict[str, Program]:
     """The API, the worker, the reconciler and Flower, not started yet."""
     environment = shared_environment(settings, os.environ)
+    bare = without_foreign_secrets(environment)
     chosen = {"--concurrency": concurrency, "--processes": processes}
     options = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
     commands = {
-        "api": (python_module("api"), environment, PATIENCE),
-        "flower": (list(flower.COMMAND), flower.flower_environment(settings, environment), PATIENCE),
-        "reconciler": (python_module("worker.reconciler"), environment, PATIENCE),
-        "worker": ([*python_module("worker"), *options], environment, WORKER_PATIENCE),
+        "api": (hidden_module("api"), bare, PATIENCE),
+        "flower": (list(flower.COMMAND), flower.flower_environment(settings, bare), PATIENCE),
+        "reconciler": (hidden_module("worker.reconciler"), bare, PATIENCE),
+        "worker": ([*hidden_module("worker"), *options], environment, WORKER_PATIENCE),
     }
     return {
         name: _program(name, arguments, variables, logs=logs, patience=patience)

@@ -1,5 +1,6 @@
 """The command line: its commands, what it finds by itself, and what its failures look like."""
 
+import os
 import stat
 import sys
 
@@ -179,3 +180,16 @@ def test_the_api_port_is_the_wanted_one_or_any():
 )
 def test_the_demonstration_uses_the_model_there_is(given, model):
     assert demo.demo_environment(given).get("RUNYARD_MODEL") == model
+
+
+def test_only_the_worker_gets_what_may_be_a_key_of_a_provider(tmp_path, monkeypatch):
+    for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "HOUSE_TOKEN", "RUNYARD_API_KEY"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("RUNYARD_LOG_LEVEL", "DEBUG")
+    programs = make_programs(settings(), tmp_path, concurrency=None, processes=None)
+    assert programs["worker"]._command.environment["HOUSE_TOKEN"] == "secret"
+    for name in ("api", "reconciler", "flower"):
+        environment = programs[name]._command.environment
+        assert "secret" not in environment.values(), name
+        assert environment["PATH"] == os.environ["PATH"]
+        assert environment["RUNYARD_LOG_LEVEL"] == "DEBUG"
