@@ -23,7 +23,7 @@ from shared.embedded.redis import EmbeddedRedis
 from shared.embedded.server import EmbeddedServer
 from shared.errors import RunyardError
 from shared.migrations.upgrade import upgrade
-from shared.private_files import make_private_directory
+from shared.private_files import demand_own_directory, make_private_directory
 from shared.processes import ports
 from shared.processes.lineage import no_orphans
 from shared.processes.lock import DirectoryInUseError, DirectoryLock
@@ -137,12 +137,14 @@ def development(options: Options, *, report: Callable[[Death], None]) -> Generat
     """Start everything; stop it, and remove the file, when the block ends.
 
     Raises:
+        NotOursError: others can write to the directory.
         AlreadyRunningError: it runs on this directory already.
         PortTakenError: somebody else has the port that was asked for.
         EmbeddedServiceError: PostgreSQL or Redis does not start.
         DatabaseRefusedError: PostgreSQL does not do what it is asked for.
     """
     directory = make_private_directory(options.directory.absolute())
+    demand_own_directory(directory)  # its files hold a password and a key that are taken as our own
     with ExitStack() as exits:
         exits.callback(_locked(directory).release)
         remove_dev_file(directory)  # of one that was killed
