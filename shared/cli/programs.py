@@ -27,15 +27,13 @@ KEPT: Final = re.compile(
 A list of what they can use, not of secrets: keys of providers go by too many names.
 """
 
-NOT_KEPT: Final = frozenset({"RUNYARD_API_KEY"})
-"""The command line's alone."""
+FOR_COMMANDS: Final = frozenset({"RUNYARD_API_KEY", "RUNYARD_MIGRATION_DATABASE_URL"})
+"""What no process that is started gets: the command line alone uses it."""
 
 
 def without_foreign_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment less what only workers need, above all the keys of model providers."""
-    return {
-        name: value for name, value in environment.items() if KEPT.fullmatch(name) and name not in NOT_KEPT
-    }
+    return {name: value for name, value in environment.items() if KEPT.fullmatch(name)}
 
 
 def shared_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
@@ -44,7 +42,7 @@ def shared_environment(settings: Settings, environment: Mapping[str, str]) -> di
         "RUNYARD_DRAIN_GRACE": DRAIN_GRACE,
         "RUNYARD_LOG_FORMAT": "console",
         "PYTHONUNBUFFERED": "1",
-        **environment,
+        **{name: value for name, value in environment.items() if name not in FOR_COMMANDS},
         "RUNYARD_DATABASE_URL": settings.database_url.get_secret_value(),
         "RUNYARD_REDIS_URL": settings.redis_url.get_secret_value(),
         "RUNYARD_API_HOST": settings.api_host,
