@@ -1,5 +1,10 @@
 """What whoever takes over a process can do in the embedded servers: what the process could, and no more."""
 
+import os
+import subprocess
+from pathlib import Path
+
+import psutil
 import psycopg
 import pytest
 import redis
@@ -12,8 +17,12 @@ from shared.cli.database import migrate_app
 from shared.db import make_engine
 from shared.doctor.server import examine_server
 from shared.embedded.postgres import EmbeddedPostgres
-from shared.embedded.redis import EmbeddedRedis
+from shared.embedded.redis import EmbeddedRedis, find_redis_server
 from shared.migrations.upgrade import is_current, upgrade
+from shared.processes.ports import free_port
+from tests.support.waiting import wait_until
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +170,43 @@ def test_nobody_but_the_administrator_can_empty_redis(redis_server):
     with redis.Redis.from_url(redis_server.url) as administrator:
         assert administrator.acl_whoami() == "default"
         assert administrator.flushall()
+
+
+def test_the_script_of_the_deployment_starts_redis_with_that_user_alone(tmp_path):
+    stubs = tmp_path / "bin"
+    stubs.mkdir()
+    for name, body in {"docker-entrypoint.sh": 'shift; exec "$SERVER" "$@"', "chown": ":"}.items():
+        (stubs / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (stubs / name).chmod(0o755)
+    (tmp_path / "redis_password").write_text("word\n", encoding="utf-8")
+    script = (DEPLOY / "redis.sh").read_text(encoding="utf-8")
+    script = script.replace("/run/secrets", str(tmp_path)).replace("/tmp/users", f"{tmp_path}/users")  # noqa: S108  # the container's
+    (tmp_path / "redis.sh").write_text(script, encoding="utf-8")
+    port = free_port()
+    env = {"PATH": f"{stubs}:{os.environ['PATH']}", "SERVER": str(find_redis_server())}
+    process = subprocess.Popen(
+        ["sh", tmp_path / "redis.sh", "--port", str(port), "--bind", "127.0.0.1"],  # noqa: S607  # whatever shell
+        env=env,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        with redis.Redis.from_url(f"redis://runyard:word@127.0.0.1:{port}/0") as client:
+            wait_until(lambda: _answers(client), timeout=20, what="Redis to answer")
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.flushall()
+            assert client.lpush("runs", "x") == 1
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        assert "word" not in " ".join(psutil.Process(process.pid).cmdline())
+        assert "word" not in (tmp_path / "users.acl").read_text(encoding="utf-8")
+    finally:
+        process.kill()
+        process.wait(5)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
