@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.resources import Resources
 from shared.logs import configure_logging
+from shared.processes.hidden import hide_memory
 from shared.settings import Settings, get_settings
 
 KEEP_ALIVE: Final = 75  # seconds; longer than a client's own idle limit, so that it is the one to close
@@ -49,6 +50,7 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
+    hide_memory()
     settings = get_settings()
     configure_logging(settings, process="api")
     # uvicorn repeats the signal when it is done; by default that would look like a violent death.

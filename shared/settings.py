@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         description="PostgreSQL, as postgresql://user:password@host:port/name; `?host=DIR` for a socket."
     )
+    migration_database_url: SecretStr | None = Field(
+        default=None,
+        description="The same database for the role that owns the schema: `runyard migrate` alone uses it.",
+    )
     redis_url: SecretStr = Field(
         description="Redis, as redis://:password@host:port/database; broker and pub/sub."
     )
@@ -179,11 +183,20 @@ class Settings(BaseSettings):
     @property
     def sqlalchemy_url(self) -> str:
         """`database_url` with the driver that SQLAlchemy is to use."""
-        url = self.database_url.get_secret_value()
-        scheme, separator, rest = url.partition("://")
-        if scheme in {"postgres", "postgresql"}:
-            return f"postgresql+psycopg{separator}{rest}"
-        return url
+        return _with_driver(self.database_url)
+
+    @property
+    def sqlalchemy_migration_url(self) -> str:
+        """`migration_database_url` likewise; without it, that of everybody."""
+        return _with_driver(self.migration_database_url or self.database_url)
+
+
+def _with_driver(secret: SecretStr) -> str:
+    url = secret.get_secret_value()
+    scheme, separator, rest = url.partition("://")
+    if scheme in {"postgres", "postgresql"}:
+        return f"postgresql+psycopg{separator}{rest}"
+    return url
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,7 @@ from shared.dispatch import Dispatcher
 from shared.idempotency.service import forget_expired
 from shared.logs import configure_logging
 from shared.models import JsonObject, Run
+from shared.processes.hidden import hide_memory
 from shared.runs import queries, transitions
 from shared.runs.admission import admit_next, find_free_threads_waited_for
 from shared.runs.effects import follow
@@ -177,6 +178,7 @@ class Reconciler:
 
 def main() -> None:
     """Run the reconciler until SIGTERM or SIGINT."""
+    hide_memory()
     settings = get_settings()
     configure_logging(settings, process="reconciler")
     stop = threading.Event()
