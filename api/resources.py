@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -18,6 +18,7 @@ from shared.celery_app import make_celery
 from shared.db import Sessions, make_engine, make_sessions
 from shared.dispatch import Dispatcher
 from shared.settings import Settings
+from shared.vitals import Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Resources:
     hub: StreamHub
     waiting: Waiting
     readiness: Readiness
+    vitals: Vitals
 
     def let_go(self) -> None:
         """End every stream and every wait; their callers go on elsewhere."""
@@ -51,8 +53,12 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     hub = StreamHub.make(settings, sessions, subscriber)
     waiting = Waiting.make(settings, sessions, subscriber)
     key_uses = KeyUses.make(settings, sessions)
-    listening = [asyncio.create_task(subscriber.run()), asyncio.create_task(waiting.run())]
-    recording = asyncio.create_task(key_uses.run())
+    vitals = Vitals()
+    listening = [
+        vitals.create_task("subscriber", subscriber.run()),
+        vitals.create_task("waiting", waiting.run()),
+    ]
+    recording = vitals.create_task("key-uses", key_uses.run())
     try:
         yield Resources(
             engine=engine,
@@ -64,16 +70,17 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             hub=hub,
             waiting=waiting,
             readiness=Readiness(engine),
+            vitals=vitals,
         )
     finally:
+        vitals.close()
         hub.close()
         waiting.close()
         for task in listening:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})  # one that died long ago has told so
         key_uses.close()
-        await recording
+        await asyncio.wait({recording})
         await run_in_threadpool(dispatcher.close)
         celery.close()
         engine.dispose()
