@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from shared.db import Lock
 from shared.errors import ConflictError, OrganizationNotFoundError
 from shared.keys.principal import Principal
-from shared.models import Assistant, Membership, Organization, Run
+from shared.models import Membership, Organization, Run
 from shared.organizations.queries import get_organization
 from shared.runs.lifecycle import TERMINAL
 
@@ -33,7 +34,7 @@ def change(
     Raises:
         OrganizationNotFoundError: the principal's user does not belong to it.
     """
-    organization = get_organization(session, organization_id, user_id=principal.user_id)
+    organization = get_organization(session, organization_id, user_id=principal.user_id, lock=Lock.CHANGE)
     for name, value in fields.items():
         setattr(organization, name, value)
     session.flush()
@@ -61,10 +62,7 @@ def erase(session: Session, organization_id: uuid.UUID) -> None:
     organization = session.get(Organization, organization_id, with_for_update=True)
     if organization is None:
         raise OrganizationNotFoundError(organization_id)
-    # A run on its way in holds its assistant: wait for those, and let nobody else begin one.
-    session.execute(
-        select(Assistant.id).where(Assistant.organization_id == organization_id).with_for_update()
-    )
+    # A run on its way in holds its organization: those are stored by now, and nobody else begins one.
     is_active = exists().where(Run.organization_id == organization_id, Run.status.not_in(TERMINAL))
     if session.scalar(select(is_active)):
         message = "The organization has runs that have not ended; cancel them first."
