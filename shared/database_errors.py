@@ -67,6 +67,11 @@ def is_passing(error: BaseException) -> bool:
     return fault_of(error) in {Fault.CONTENTION, Fault.OUTAGE}
 
 
+def is_lost_race(error: BaseException) -> bool:
+    """Whether PostgreSQL has ended a transaction in favour of another; begun anew, it goes through."""
+    return sqlstate_of(error) in {"40001", "40P01"}
+
+
 def sqlstate_of(error: BaseException) -> str | None:
     """The five characters that PostgreSQL gave an error; None if it gave none."""
     states = (getattr(one, "sqlstate", None) for one in _told_by(error))

@@ -149,6 +149,7 @@ class Drain:
         """
         if self._thread is None or not self._thread.is_alive() or self._thread is threading.current_thread():
             self._post.vanish(lifeline.EX_RECYCLE)
+            return
         self._is_ordered = True
         self._orders.put(_Order.REPLACE)
 
