@@ -1,38 +1,19 @@
 """PostgreSQL that is there and refuses: honest answers meanwhile, and nothing left of it after."""
 
 import asyncio
-from contextlib import contextmanager
+from functools import partial
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from shared.db import make_engine
+from tests.support.refusals import refusing_writes
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture
 def read_only(services, committed_settings):
-    """The test's own database takes no writes for the length of a block, by no connection."""
-    name = committed_settings.database_url.get_secret_value().rpartition("/")[2].partition("?")[0]
-
-    @contextmanager
-    def read_only():
-        alter = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
-        drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-        with psycopg.connect(services.postgres.database_url("postgres"), autocommit=True) as connection:
-
-            def become(value):
-                connection.execute(alter.format(sql.Identifier(name), sql.Literal(value)))
-
-            become("on")
-            connection.execute(drop, [name])
-            try:
-                yield
-            finally:
-                become("off")  # connections that are there stay read-only: nobody ends them
-
-    return read_only
+    """The test's own database takes no writes for the length of a block."""
+    return partial(refusing_writes, services, committed_settings)
 
 
 def database(served):
