@@ -12,6 +12,8 @@ from api.app import create_app
 from tests.integration.api.openapi import DIALECTS, GRIPTAPE, WATSONX, operations
 from tests.integration.api.world import World
 
+pytestmark = pytest.mark.timeout(300)  # each of some cases is a hundred small worlds
+
 HONEST = {200, 201, 202, 204, 404, 409}
 """What one of two may hear: it was done, the thing is gone, or the other forbids it."""
 
