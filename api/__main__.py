@@ -18,6 +18,9 @@ from shared.settings import Settings, get_settings
 KEEP_ALIVE: Final = 75  # seconds; longer than a client's own idle limit, so that it is the one to close
 GRACE: Final = 5  # seconds for requests that are under way when the process is told to stop
 
+EX_UNFIT: Final = 70
+"""The exit code of a process that is to be replaced by another. EX_SOFTWARE in sysexits.h."""
+
 
 class Server(uvicorn.Server):
     """A server that ends its event streams first, so that their readers resume elsewhere at once."""
@@ -41,6 +44,21 @@ class Server(uvicorn.Server):
             )
         )
         self._app = app
+        self._has_given_up = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            resources: Resources = self._app.state.resources
+            resources.vitals.on_death(self._give_up)
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether it ended by itself, as it could no longer do all of its work."""
+        return self._has_given_up
+
+    def _give_up(self) -> None:
+        self._has_given_up = self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         resources: Resources = self._app.state.resources
@@ -49,14 +67,17 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; exit with 70 once something has died that the process lives by."""
     hide_memory()
     settings = get_settings()
     configure_logging(settings, process="api")
     # uvicorn repeats the signal when it is done; by default that would look like a violent death.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    Server(create_app(settings), settings).run()
+    server = Server(create_app(settings), settings)
+    server.run()
+    if server.has_given_up:
+        sys.exit(EX_UNFIT)
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

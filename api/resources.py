@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -21,6 +21,7 @@ from shared.db import Sessions, make_engine, make_sessions
 from shared.dispatch import Dispatcher
 from shared.quotas import Quotas
 from shared.settings import Settings
+from shared.vitals import Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Resources:
     readiness: Readiness
     quotas: Quotas
     budget: Budget
+    vitals: Vitals
 
     def let_go(self) -> None:
         """End every stream and every wait; their callers go on elsewhere."""
@@ -59,10 +61,13 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     hub = StreamHub.make(settings, sessions, subscriber, key_watch, budget)
     waiting = Waiting.make(settings, sessions, subscriber, key_watch)
     key_uses = KeyUses.make(settings, sessions)
+    vitals = Vitals()
     listening = [
-        asyncio.create_task(endless) for endless in (subscriber.run(), waiting.run(), key_watch.run())
+        vitals.create_task("subscriber", subscriber.run()),
+        vitals.create_task("waiting", waiting.run()),
+        vitals.create_task("key-watch", key_watch.run()),
     ]
-    recording = asyncio.create_task(key_uses.run())
+    recording = vitals.create_task("key-uses", key_uses.run())
     try:
         yield Resources(
             engine=engine,
@@ -77,16 +82,17 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             readiness=Readiness(engine),
             quotas=Quotas.of(settings),
             budget=budget,
+            vitals=vitals,
         )
     finally:
+        vitals.close()
         hub.close()
         waiting.close()
         for task in listening:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})  # one that died long ago has told so
         key_uses.close()
-        await recording
+        await asyncio.wait({recording})
         await run_in_threadpool(dispatcher.close)
         celery.close()
         engine.dispose()

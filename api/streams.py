@@ -11,10 +11,10 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 
 from api.budget import Budget, Hold
-from api.errors import is_outage
 from api.key_watch import KeyWatch
 from api.mailbox import Batch, Mailbox
 from api.subscriber import Subscriber
+from shared.database_errors import is_passing
 from shared.db import Sessions, unit_of_work
 from shared.events.log import Page, read
 from shared.keys.principal import Principal
@@ -139,7 +139,7 @@ class StreamHub:
         except sql.NoResultFound:
             return Page(events=[], total=0, is_closed=True)  # the run itself was deleted
         except sql.SQLAlchemyError as error:
-            if not is_outage(error):
+            if not is_passing(error):
                 raise
             log.debug("replay postponed", run_id=str(run_id), error=type(error).__name__)
             return AWAY

@@ -13,9 +13,9 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 from starlette.types import Receive
 
-from api.errors import is_outage
 from api.key_watch import KeyWatch
 from api.subscriber import Subscriber
+from shared.database_errors import is_passing
 from shared.db import Sessions, unit_of_work
 from shared.errors import UnauthenticatedError
 from shared.keys.principal import Principal
@@ -148,7 +148,7 @@ class Waiting:
         try:
             active = await to_thread.run_sync(self._active_among, asked, limiter=self._thread)
         except sql.SQLAlchemyError as error:
-            write = log.debug if is_outage(error) else log.exception  # the callers' time goes on either way
+            write = log.debug if is_passing(error) else log.exception  # the callers' time goes on either way
             write("ended runs could not be read", error=type(error).__name__)
             return
         for run_id in set(asked) - active:

@@ -92,6 +92,18 @@ class Outbox:
                 self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._send_all()
+        except BaseException:
+            # What waits must not wait for the next put, which may never come.
+            log.critical("an outbox died, and is begun anew", outbox=self._name, exc_info=True)
+            with self._starting:
+                is_ours = self._thread is threading.current_thread()
+                self._thread = None if is_ours else self._thread
+            if is_ours:
+                self._ensure_thread()
+
+    def _send_all(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
                 job()

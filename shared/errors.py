@@ -21,7 +21,8 @@ RunyardError
 ├── ForbiddenError              the key is valid, and not meant for this
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
 ├── LeaseLostError              the run is no longer this attempt's; nothing was written
-└── ServiceUnavailableError     PostgreSQL cannot be reached; ask again
+└── ServiceUnavailableError     PostgreSQL cannot be used; ask again
+    └── ContendedError          others were in the way; ask again
 """
 
 import uuid
@@ -138,4 +139,8 @@ class LeaseLostError(RunyardError):
 
 
 class ServiceUnavailableError(RunyardError):
-    """The database cannot be reached at the moment."""
+    """The database cannot be used at the moment."""
+
+
+class ContendedError(ServiceUnavailableError):
+    """Others are changing the same things just now; nothing was done. Ask again."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import AssistantNotFoundError
 from shared.models import Assistant
 from shared.sizes import without_large
@@ -20,17 +21,26 @@ class AssistantPage:
     total: int
 
 
-def get_assistant(session: Session, assistant_id: uuid.UUID, *, organization_id: uuid.UUID) -> Assistant:
+def get_assistant(
+    session: Session, assistant_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Assistant:
     """Return an assistant of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         AssistantNotFoundError: there is none, it was deleted, or it is another organization's.
     """
     assistant = session.scalar(
-        select(Assistant).where(
-            Assistant.id == assistant_id,
-            Assistant.organization_id == organization_id,
-            Assistant.deleted_at.is_(None),
+        locked(
+            select(Assistant).where(
+                Assistant.id == assistant_id,
+                Assistant.organization_id == organization_id,
+                Assistant.deleted_at.is_(None),
+            ),
+            lock,
+            Assistant,
         )
     )
     if assistant is None:

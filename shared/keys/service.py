@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from shared.db import Lock
 from shared.errors import ApiKeyNotFoundError, ForbiddenError, UserNotFoundError
 from shared.keys.principal import Principal, RunAttempt
 from shared.keys.queries import get_key
@@ -62,7 +63,11 @@ def create_key(
 
     Returns:
         The key, and its secret, never to be seen again.
+
+    Raises:
+        UserNotFoundError: the user does not belong to the organization, or not any more.
     """
+    _hold_member(session, organization_id, user_id)
     secret = new_secret()
     key = ApiKey(
         organization_id=organization_id,
@@ -87,11 +92,7 @@ def create_run_key(session: Session, run: Run) -> str:
     Raises:
         UserNotFoundError: who created the run no longer belongs to its organization.
     """
-    member = select(Membership.user_id).where(
-        Membership.organization_id == run.organization_id, Membership.user_id == run.created_by
-    )
-    if session.scalar(member.with_for_update(key_share=True, read=True)) is None:
-        raise UserNotFoundError(run.created_by)
+    _hold_member(session, run.organization_id, run.created_by)
     secret = new_secret()
     session.add(
         ApiKey(
@@ -106,6 +107,14 @@ def create_run_key(session: Session, run: Run) -> str:
     )
     session.flush()
     return secret
+
+
+def _hold_member(session: Session, organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
+    member = select(Membership.user_id).where(
+        Membership.organization_id == organization_id, Membership.user_id == user_id
+    )
+    if session.scalar(Lock.REFERENCE(member, Membership)) is None:
+        raise UserNotFoundError(user_id)
 
 
 def delete_run_keys(session: Session, run_id: uuid.UUID) -> None:
@@ -152,7 +161,7 @@ def rename_key(session: Session, principal: Principal, key_id: uuid.UUID, name: 
     Raises:
         ApiKeyNotFoundError: there is no such key in the organization that is the principal's to manage.
     """
-    key = get_managed(session, principal, key_id)
+    key = get_managed(session, principal, key_id, lock=Lock.CHANGE)
     key.name = name
     session.flush()
     session.refresh(key)
@@ -165,16 +174,18 @@ def delete_key(session: Session, principal: Principal, key_id: uuid.UUID) -> Non
     Raises:
         ApiKeyNotFoundError: there is no such key in the organization that is the principal's to manage.
     """
-    session.delete(get_managed(session, principal, key_id))
+    session.delete(get_managed(session, principal, key_id, lock=Lock.REMOVAL))
 
 
-def get_managed(session: Session, principal: Principal, key_id: uuid.UUID) -> ApiKey:
+def get_managed(
+    session: Session, principal: Principal, key_id: uuid.UUID, *, lock: Lock | None = None
+) -> ApiKey:
     """Return a key that a principal may see, rename and delete: an own one, or any to an owner.
 
     Raises:
         ApiKeyNotFoundError: there is no such key for the principal.
     """
-    key = get_key(session, key_id, organization_id=principal.organization_id)
+    key = get_key(session, key_id, organization_id=principal.organization_id, lock=lock)
     if key.user_id != principal.user_id and not is_owner(session, principal):
         raise ApiKeyNotFoundError(key_id)
     return key
@@ -196,15 +207,22 @@ def require_oneself(principal: Principal, user_id: uuid.UUID) -> None:
 
 
 def record_use(session: Session, used_at: Mapping[uuid.UUID, datetime]) -> None:
-    """Record when keys were last used; an instant older than the one recorded changes nothing."""
+    """Record when keys were last used; an instant older than the one recorded changes nothing.
+
+    A key that somebody else is changing, deleting or recording just then is left out: so nobody ever
+    waits here, while holding keys that others wait for.
+    """
     if not used_at:
         return
     instant = func.greatest(ApiKey.last_used_at, bindparam("instant"))
-    record = (
-        update(ApiKey)
+    free = (
+        select(ApiKey.id)
         .where(ApiKey.id == bindparam("key_id"))
-        .values(last_used_at=instant, updated_at=ApiKey.updated_at)
+        .with_for_update(skip_locked=True, key_share=True)
+        .scalar_subquery()
     )
-    # In one order, so that two processes that record the same keys do not wait for each other in a circle.
-    uses = [{"key_id": key_id, "instant": used_at[key_id]} for key_id in sorted(used_at)]
+    record = (
+        update(ApiKey).where(ApiKey.id == free).values(last_used_at=instant, updated_at=ApiKey.updated_at)
+    )
+    uses = [{"key_id": key_id, "instant": instant} for key_id, instant in used_at.items()]
     session.connection().execute(record, uses)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import RuleNotFoundError, RulesetNotFoundError
 from shared.models import Rule, Ruleset, RulesetRule
 from shared.sizes import without_large
@@ -28,27 +29,43 @@ class RulePage:
     total: int
 
 
-def get_ruleset(session: Session, ruleset_id: uuid.UUID, *, organization_id: uuid.UUID) -> Ruleset:
+def get_ruleset(
+    session: Session, ruleset_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Ruleset:
     """Return a ruleset of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         RulesetNotFoundError: there is none, or it is another organization's.
     """
     ruleset = session.scalar(
-        select(Ruleset).where(Ruleset.id == ruleset_id, Ruleset.organization_id == organization_id)
+        locked(
+            select(Ruleset).where(Ruleset.id == ruleset_id, Ruleset.organization_id == organization_id),
+            lock,
+            Ruleset,
+        )
     )
     if ruleset is None:
         raise RulesetNotFoundError(ruleset_id)
     return ruleset
 
 
-def get_rule(session: Session, rule_id: uuid.UUID, *, organization_id: uuid.UUID) -> Rule:
+def get_rule(
+    session: Session, rule_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Rule:
     """Return a rule of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         RuleNotFoundError: there is none, or it is another organization's.
     """
-    rule = session.scalar(select(Rule).where(Rule.id == rule_id, Rule.organization_id == organization_id))
+    rule = session.scalar(
+        locked(select(Rule).where(Rule.id == rule_id, Rule.organization_id == organization_id), lock, Rule)
+    )
     if rule is None:
         raise RuleNotFoundError(rule_id)
     return rule
@@ -142,12 +159,19 @@ def missing_rulesets(
 
 
 def missing_rules(
-    session: Session, rule_ids: Sequence[uuid.UUID], *, organization_id: uuid.UUID
+    session: Session,
+    rule_ids: Sequence[uuid.UUID],
+    *,
+    organization_id: uuid.UUID,
+    lock: Lock | None = None,
 ) -> list[uuid.UUID]:
-    """Return those ids that name no rule of the organization, in their order."""
-    known = set(
-        session.scalars(select(Rule.id).where(Rule.id.in_(rule_ids), Rule.organization_id == organization_id))
-    )
+    """Return those ids that name no rule of the organization, in their order.
+
+    Args:
+        lock: hold the rows of the others until the transaction ends.
+    """
+    query = select(Rule.id).where(Rule.id.in_(rule_ids), Rule.organization_id == organization_id)
+    known = set(session.scalars(locked(query.order_by(Rule.id), lock, Rule)))
     return [rule_id for rule_id in rule_ids if rule_id not in known]
 
 

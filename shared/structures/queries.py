@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import DeploymentNotFoundError, StructureNotFoundError
 from shared.models import Deployment, DeploymentStatus, Structure
 from shared.sizes import without_large
@@ -28,17 +29,26 @@ class DeploymentPage:
     total: int
 
 
-def get_structure(session: Session, structure_id: uuid.UUID, *, organization_id: uuid.UUID) -> Structure:
+def get_structure(
+    session: Session, structure_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Structure:
     """Return a structure of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         StructureNotFoundError: there is none, it was deleted, or it is another organization's.
     """
     structure = session.scalar(
-        select(Structure).where(
-            Structure.id == structure_id,
-            Structure.organization_id == organization_id,
-            Structure.deleted_at.is_(None),
+        locked(
+            select(Structure).where(
+                Structure.id == structure_id,
+                Structure.organization_id == organization_id,
+                Structure.deleted_at.is_(None),
+            ),
+            lock,
+            Structure,
         )
     )
     if structure is None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from shared.db import Lock
 from shared.keys.principal import Principal
 from shared.models import Deployment, DeploymentStatus, JsonObject, Structure
 from shared.structures.code import SAMPLE, code_source, unsupported
@@ -38,7 +39,9 @@ def change(
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
     """
-    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    structure = get_structure(
+        session, structure_id, organization_id=principal.organization_id, lock=Lock.CHANGE
+    )
     for name, value in fields.items():
         setattr(structure, name, _with_values(structure, value) if name == "env_vars" else value)
     session.flush()
@@ -62,7 +65,9 @@ def delete(session: Session, principal: Principal, structure_id: uuid.UUID) -> N
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
     """
-    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    structure = get_structure(
+        session, structure_id, organization_id=principal.organization_id, lock=Lock.REMOVAL
+    )
     structure.deleted_at = func.now()
 
 
@@ -72,7 +77,9 @@ def deploy(session: Session, principal: Principal, structure_id: uuid.UUID) -> D
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
     """
-    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    structure = get_structure(
+        session, structure_id, organization_id=principal.organization_id, lock=Lock.CHANGE
+    )
     why_not = unsupported(structure.code)
     deployment = Deployment(
         organization_id=structure.organization_id,

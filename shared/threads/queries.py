@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Text, cast, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import MessageNotFoundError, ThreadNotFoundError
 from shared.models import Message, Run, Thread
 from shared.sizes import without_large
@@ -66,14 +67,23 @@ class Size:
     messages_length: int = 0  # characters of their inputs and outputs
 
 
-def get_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid.UUID) -> Thread:
+def get_thread(
+    session: Session, thread_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Thread:
     """Return a thread of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         ThreadNotFoundError: there is none, or it is another organization's.
     """
     thread = session.scalar(
-        select(Thread).where(Thread.id == thread_id, Thread.organization_id == organization_id)
+        locked(
+            select(Thread).where(Thread.id == thread_id, Thread.organization_id == organization_id),
+            lock,
+            Thread,
+        )
     )
     if thread is None:
         raise ThreadNotFoundError(thread_id)
@@ -157,16 +167,25 @@ def page_of_messages(
     return MessagePage(session.scalars(query).all(), total)
 
 
-def get_message(session: Session, message_id: uuid.UUID, *, organization_id: uuid.UUID) -> Message:
+def get_message(
+    session: Session, message_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Message:
     """Return a message of an organization's threads.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         MessageNotFoundError: there is none, or it is another organization's.
     """
     message = session.scalar(
-        select(Message)
-        .join(Thread, Thread.id == Message.thread_id)
-        .where(Message.id == message_id, Thread.organization_id == organization_id)
+        locked(
+            select(Message)
+            .join(Thread, Thread.id == Message.thread_id)
+            .where(Message.id == message_id, Thread.organization_id == organization_id),
+            lock,
+            Message,
+        )
     )
     if message is None:
         raise MessageNotFoundError(message_id)
