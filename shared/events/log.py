@@ -40,6 +40,7 @@ class StoredEvent:
     payload: JsonObject
     timestamp: float
     created_at: datetime
+    size: int | None = field(default=None, compare=False)  # bytes of the payload, where that is known
 
     @property
     def is_last(self) -> bool:
@@ -65,6 +66,7 @@ _COLUMNS = (
     RunEvent.payload,
     RunEvent.timestamp,
     RunEvent.created_at,
+    RunEvent.size,
 )
 
 
@@ -223,9 +225,16 @@ def encode(events: Sequence[StoredEvent]) -> bytes:
     )
 
 
-def decode(message: bytes) -> list[StoredEvent]:
-    """Events from a channel's message."""
-    return [
+def decode(message: bytes, *, run_id: uuid.UUID | None = None) -> list[StoredEvent]:
+    """Events from a channel's message.
+
+    Args:
+        run_id: whose they have to be, numbered without holes.
+
+    Raises:
+        ValueError, TypeError, KeyError: it holds anything else.
+    """
+    events = [
         StoredEvent(
             run_id=uuid.UUID(item["run_id"]),
             seq=item["seq"],
@@ -238,3 +247,8 @@ def decode(message: bytes) -> list[StoredEvent]:
         )
         for item in orjson.loads(message)
     ]
+    if run_id is not None:
+        for seq, event in enumerate(events, events[0].seq if events else 0):
+            if (event.run_id, event.seq) != (run_id, seq) or not isinstance(event.payload, dict):
+                raise ValueError("These are not the events of one run, in their order.")
+    return events

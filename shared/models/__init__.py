@@ -4,6 +4,7 @@ from shared.models.api_key import ApiKey
 from shared.models.assistant import LIMITS, RESOURCE_LISTS, Assistant
 from shared.models.base import Base, JsonObject
 from shared.models.idempotency_key import IdempotencyKey
+from shared.models.installation import Installation
 from shared.models.organization import Organization
 from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
@@ -38,6 +39,7 @@ __all__ = [
     "Deployment",
     "DeploymentStatus",
     "IdempotencyKey",
+    "Installation",
     "JsonObject",
     "Membership",
     "Message",
