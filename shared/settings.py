@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         gt=0,
         description="External runs of one organization that may be under way at once; more are a 409.",
     )
+    max_stored_bytes: int = Field(
+        default=107_374_182_400,
+        gt=0,
+        description="Bytes of events and spans one organization may keep; more are a 409.",
+    )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
     )

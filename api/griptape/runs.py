@@ -8,7 +8,15 @@ from annotated_types import Ge
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import (
+    DispatcherDep,
+    ListsDep,
+    PrincipalDep,
+    QuotasDep,
+    SessionDep,
+    SessionsDep,
+    WaitingDep,
+)
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.fields import at_most, seconds
@@ -45,6 +53,7 @@ def create_assistant_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
+    quotas: QuotasDep,
     once: OnceDep,
     *,
     assistant_id: AssistantId,
@@ -52,8 +61,13 @@ def create_assistant_run(
 ) -> Run:
     """Accept a run; it is durable when answered, and a worker takes it from there."""
     request = (body or RunCreate()).request()
+
+    def make() -> Run:
+        quotas.require_room_for_bytes(session, principal.organization_id)
+        return service.submit(session, dispatcher, principal, assistant_id, request)
+
     return once(
-        lambda: service.submit(session, dispatcher, principal, assistant_id, request),
+        make,
         lambda made: queries.get_run(session, made, organization_id=principal.organization_id),
     )
 

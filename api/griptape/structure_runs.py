@@ -70,6 +70,7 @@ def create_structure_run(
         )
 
     def make() -> Run:
+        quotas.require_room_for_bytes(session, principal.organization_id)
         if request.is_external:
             quotas.require_room_for_external_run(session, principal.organization_id)
         return runs.submit(session, dispatcher, principal, structure_id, request)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, SessionDep, SessionsDep
+from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, QuotasDep, SessionDep, SessionsDep
 from api.idempotency import OnceDep
 from api.lists import Show
 from api.path_ids import AssistantId, RunId
@@ -49,8 +49,14 @@ class Creation:
     """What every way to create a run needs."""
 
     def __init__(
-        self, session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, once: OnceDep
+        self,
+        session: SessionDep,
+        principal: PrincipalDep,
+        dispatcher: DispatcherDep,
+        quotas: QuotasDep,
+        once: OnceDep,
     ) -> None:
+        self._quotas = quotas
         self._session = session
         self.principal = principal
         self._dispatcher = dispatcher
@@ -61,6 +67,7 @@ class Creation:
         request = body.request()
 
         def make() -> Run:
+            self._quotas.require_room_for_bytes(self._session, self.principal.organization_id)
             chosen = assistant_id or default_assistant(self._session, self.principal).id
             return service.submit(self._session, self._dispatcher, self.principal, chosen, request)
 
