@@ -23,7 +23,7 @@ def read_json(body: bytes) -> Any:
 
     Raises:
         InvalidRequestError: it is not JSON in UTF-8, holds half a surrogate pair, a number that is none
-            or an integer of more than 64 bits, is nested too deeply, or has a NUL character in a key or a string.
+            or an integer of more than 64 bits, is nested too deeply, or has a NUL character anywhere.
     """
     try:
         value = orjson.loads(body)

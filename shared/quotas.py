@@ -89,7 +89,7 @@ class Quotas:
             _sums[organization_id] = (time.monotonic(), stored)
         if stored >= self.stored_bytes * (REPORTS_ROOM if is_report else 1):
             raise LimitReachedError(
-                f"The organization keeps {stored} bytes of events and spans of the {self.stored_bytes} it may:"
+                f"The organization keeps {stored} bytes of events and spans, of {self.stored_bytes}:"
                 " ask the operator."
             )
 
