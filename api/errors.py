@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from psycopg.errors import ForeignKeyViolation
+from psycopg.errors import ForeignKeyViolation, LockNotAvailable, QueryCanceled
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -20,8 +20,10 @@ from shared.errors import (
     InvalidRequestError,
     LeaseLostError,
     NotFoundError,
+    OverloadedError,
     RunyardError,
     ServiceUnavailableError,
+    TooManyRefusalsError,
     TransitionRefusedError,
     UnauthenticatedError,
 )
@@ -32,6 +34,12 @@ MAX_FAULTS: Final = 20
 RETRY_AFTER: Final = "2"  # seconds
 
 TOO_LARGE: Final = HTTPStatus(413)
+
+TOO_LONG: Final[Mapping[type[Exception], str]] = {
+    LockNotAvailable: "Others are changing what this refers to; ask again.",
+    QueryCanceled: "This takes longer than a request may; ask for less, or again.",
+}
+"""What is told to the one caller whose statement reached a limit of PostgreSQL's."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,12 +72,14 @@ STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     ConflictError: HTTPStatus.CONFLICT,
     TransitionRefusedError: HTTPStatus.CONFLICT,
     LeaseLostError: HTTPStatus.CONFLICT,
+    TooManyRefusalsError: HTTPStatus.TOO_MANY_REQUESTS,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each domain error; subclasses follow their base, and what is not here is a 500."""
 
 HEADERS_OF: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": RETRY_AFTER},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": RETRY_AFTER},
 }
 
@@ -134,6 +144,12 @@ def of_database(error: sql.SQLAlchemyError) -> Problem:
         log.info("reference lost", cause=str(error.__cause__).strip())
         return of_domain(ConflictError("Something this refers to has just been deleted."))
     cause = str(getattr(error, "orig", None) or error).strip()
+    if isinstance(error.__cause__, LockNotAvailable | QueryCanceled):
+        log.warning("request took too long", error=type(error.__cause__).__name__, cause=cause)
+        return of_domain(OverloadedError(TOO_LONG[type(error.__cause__)]))
+    if isinstance(error, sql.TimeoutError):
+        log.warning("no database connection was free", cause=cause)
+        return of_domain(OverloadedError())
     if is_outage(error):
         log.warning("database unavailable", error=type(error).__name__, cause=cause)
         unavailable = ServiceUnavailableError()

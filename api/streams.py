@@ -7,22 +7,20 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 import structlog
-from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 
+from api.admission import Gate
 from api.errors import is_outage
 from api.mailbox import Batch, Mailbox
 from api.subscriber import Subscriber
 from shared.db import Sessions, unit_of_work
+from shared.errors import OverloadedError
 from shared.events.log import Page, read
 from shared.settings import Settings
 
 PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
-READERS: Final = 8
-"""Threads that read for all streams, so that no crowd of readers takes the endpoints' threads."""
-
 AWAY: Final = Page(events=[], total=0, is_closed=False)
-"""What is read while PostgreSQL cannot be reached: nothing yet."""
+"""What is read while PostgreSQL cannot be reached, or has too much to do: nothing yet."""
 
 Result = TypeVar("Result")
 
@@ -33,25 +31,38 @@ class StreamHub:
     """All event streams of one process."""
 
     def __init__(
-        self, sessions: Sessions, subscriber: Subscriber, *, reread: timedelta, heartbeat: timedelta
+        self,
+        sessions: Sessions,
+        subscriber: Subscriber,
+        readers: Gate,
+        *,
+        reread: timedelta,
+        heartbeat: timedelta,
     ) -> None:
         self._sessions = sessions
         self._subscriber = subscriber
         self._reread = reread.total_seconds()
         self._heartbeat = heartbeat.total_seconds()
-        self._threads = CapacityLimiter(READERS)
+        self._readers = readers
         self._is_closed = False
 
     @classmethod
-    def make(cls, settings: Settings, sessions: Sessions, subscriber: Subscriber) -> "StreamHub":
-        return cls(sessions, subscriber, reread=settings.stream_reread, heartbeat=settings.stream_heartbeat)
+    def make(
+        cls, settings: Settings, sessions: Sessions, subscriber: Subscriber, readers: Gate
+    ) -> "StreamHub":
+        """Make the hub of a process; `readers` is the lane that its reads go through."""
+        return cls(
+            sessions, subscriber, readers, reread=settings.stream_reread, heartbeat=settings.stream_heartbeat
+        )
 
     def close(self) -> None:
         """End every stream where it is; its reader resumes elsewhere."""
         self._is_closed = True
         self._subscriber.close()
 
-    async def follow(self, run_id: uuid.UUID, *, after: int) -> AsyncGenerator[Batch]:
+    async def follow(
+        self, run_id: uuid.UUID, *, after: int, organization_id: uuid.UUID
+    ) -> AsyncGenerator[Batch]:
         """Yield a run's events whose `seq` is at least `after`, in order, each once, to the last.
 
         What is stored comes first and what is published follows; on any doubt PostgreSQL is read
@@ -66,7 +77,7 @@ class StreamHub:
         beat_at = clock() + self._heartbeat
         with self._subscriber.listen(run_id) as mailbox:
             while not (is_end or mailbox.is_closed):
-                turn = asyncio.create_task(self._next(mailbox, run_id, after))
+                turn = asyncio.create_task(self._next(mailbox, organization_id, run_id, after))
                 try:
                     while not turn.done():
                         await asyncio.wait({turn}, timeout=beat_at - clock())
@@ -81,10 +92,12 @@ class StreamHub:
                     after = batch[-1].seq + 1
                     beat_at = clock() + self._heartbeat
 
-    async def _next(self, mailbox: Mailbox, run_id: uuid.UUID, after: int) -> tuple[Batch, bool]:
+    async def _next(
+        self, mailbox: Mailbox, organization_id: uuid.UUID, run_id: uuid.UUID, after: int
+    ) -> tuple[Batch, bool]:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
-            page = await self._read(run_id, after)
+            page = await self._read(organization_id, run_id, after)
             if not page.events:
                 return [], page.is_closed
             last = page.events[-1]
@@ -101,13 +114,21 @@ class StreamHub:
             return [], False
         return fresh, batch[-1].is_last
 
-    async def in_reader_thread(self, read: Callable[..., Result], *args: object) -> Result:
-        """Read for a stream, in one of the threads that all streams share."""
-        return await to_thread.run_sync(read, *args, abandon_on_cancel=True, limiter=self._threads)
+    async def in_reader_thread(
+        self, organization_id: uuid.UUID, read: Callable[..., Result], *args: object
+    ) -> Result:
+        """Read for a stream, in one of the threads that all streams share; organizations take turns.
 
-    async def _read(self, run_id: uuid.UUID, after: int) -> Page:
+        Raises:
+            OverloadedError: there was no turn in time.
+        """
+        return await self._readers.run(organization_id, read, *args)
+
+    async def _read(self, organization_id: uuid.UUID, run_id: uuid.UUID, after: int) -> Page:
         try:
-            return await self.in_reader_thread(self._page, run_id, after)
+            return await self.in_reader_thread(organization_id, self._page, run_id, after)
+        except OverloadedError:
+            return AWAY
         except sql.NoResultFound:
             return Page(events=[], total=0, is_closed=True)  # the run itself was deleted
         except sql.SQLAlchemyError as error:

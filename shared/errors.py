@@ -20,7 +20,9 @@ RunyardError
 ├── ForbiddenError              the key is valid, and not meant for this
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
 ├── LeaseLostError              the run is no longer this attempt's; nothing was written
+├── TooManyRefusalsError        an address tries too many keys
 └── ServiceUnavailableError     PostgreSQL cannot be reached; ask again
+    └── OverloadedError         there was no turn in time; ask again
 """
 
 import uuid
@@ -134,3 +136,11 @@ class LeaseLostError(RunyardError):
 
 class ServiceUnavailableError(RunyardError):
     """The database cannot be reached at the moment."""
+
+
+class OverloadedError(ServiceUnavailableError):
+    """The server has more to do than it can at the moment; ask again."""
+
+
+class TooManyRefusalsError(RunyardError):
+    """Too many wrong keys have come from this address; a key it has not used before has to wait."""

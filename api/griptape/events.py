@@ -106,4 +106,5 @@ def page_of_events(session: Session, run: Run, *, limit: int, offset: int) -> Re
 
 def stream(hub: StreamHub, run: Run, start: int) -> EventStream:
     """The events of a run of either kind, as they come."""
-    return EventStream(hub.follow(run.id, after=start), encode=partial(encode, kind=run.kind))
+    events = hub.follow(run.id, after=start, organization_id=run.organization_id)
+    return EventStream(events, encode=partial(encode, kind=run.kind))

@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import (
+    CancelSessionDep,
+    CancelSessionsDep,
+    DispatcherDep,
+    PrincipalDep,
+    ReaderDep,
+    SessionDep,
+    WaitingDep,
+)
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
@@ -90,7 +98,7 @@ def list_structure_runs(
 )
 async def get_structure_run(
     request: Request,
-    sessions: SessionsDep,
+    reader: ReaderDep,
     principal: PrincipalDep,
     waiting: WaitingDep,
     *,
@@ -99,7 +107,7 @@ async def get_structure_run(
 ) -> Run:
     """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
     return await read_run(
-        request, sessions, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
+        request, reader, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
     )
 
 
@@ -109,7 +117,10 @@ async def get_structure_run(
     responses=documented(_UNKNOWN),
 )
 def cancel_structure_run(
-    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, structure_run_id: StructureRunId
+    session: CancelSessionDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    structure_run_id: StructureRunId,
 ) -> Run:
     """Cancel a run; one that has ended stays as it is. A body is ignored."""
     return service.cancel(session, dispatcher, principal, structure_run_id, kind=RunKind.STRUCTURE)
@@ -121,7 +132,7 @@ def cancel_structure_run(
     responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
 )
 def cancel_structure_runs(
-    sessions: SessionsDep,
+    sessions: CancelSessionsDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     structure_id: StructureId,

@@ -9,7 +9,14 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep, SessionsDep
+from api.dependencies import (
+    CancelSessionDep,
+    DispatcherDep,
+    HubDep,
+    PrincipalDep,
+    SessionDep,
+    SessionsDep,
+)
 from api.idempotency import OnceDep
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
@@ -73,7 +80,8 @@ CreationDep = Annotated[Creation, Depends()]
 
 def _lines(hub: HubDep, run: Run, timeout: int | None) -> EventLines:
     seconds = None if timeout is None else timeout / 1000
-    lines = EventLines(within(hub.follow(run.id, after=0), seconds), run)
+    events = hub.follow(run.id, after=0, organization_id=run.organization_id)
+    lines = EventLines(within(events, seconds), run)
     lines.headers[RUN_ID] = str(run.id)
     return lines
 
@@ -178,7 +186,7 @@ def list_runs(
 
 @router.post("/orchestrate/runs/cancel/{run_id}", tags=["Orchestrate Agent"])
 def cancel_run(
-    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, run_id: RunId
+    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, run_id: RunId
 ) -> Cancelled:
     """Cancel a run; one that has ended stays as it is."""
     run = service.cancel(session, dispatcher, principal, run_id)
