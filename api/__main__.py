@@ -3,19 +3,25 @@
 import signal
 import socket
 import sys
+import time
+from math import ceil
 from types import FrameType
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 
-from api.app import create_app
+from api.app import create_app, render_of
+from api.door import Door
+from api.http_protocol import GuardedProtocol, protocol_for
 from api.resources import Resources
 from shared.logs import configure_logging
 from shared.settings import Settings, get_settings
 
-KEEP_ALIVE: Final = 75  # seconds; longer than a client's own idle limit, so that it is the one to close
 GRACE: Final = 5  # seconds for requests that are under way when the process is told to stop
+TICKS_A_SWEEP: Final = 10  # ticks are a tenth of a second apart
+LONGEST_SWEEP: Final = 2.0
+"""Seconds that count between two sweeps: what came while the loop was held up has not been read yet."""
 
 
 class Server(uvicorn.Server):
@@ -28,18 +34,28 @@ class Server(uvicorn.Server):
                 host=settings.api_host,
                 port=settings.api_port,
                 loop="auto",  # uvloop where there is one
-                http="httptools",
+                http=protocol_for(Door(settings, render_of)),
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,  # `RequestLog` has more to say
                 server_header=False,
                 proxy_headers=False,  # no answer depends on who asked from where
-                timeout_keep_alive=KEEP_ALIVE,
+                timeout_keep_alive=ceil(settings.keep_alive.total_seconds()),
                 timeout_graceful_shutdown=GRACE,
             )
         )
         self._app = app
+        self._swept_at = time.monotonic()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_A_SWEEP == 0:
+            now = time.monotonic()
+            seconds, self._swept_at = min(now - self._swept_at, LONGEST_SWEEP), now
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, GuardedProtocol):
+                    connection.sweep(seconds)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         resources: Resources = self._app.state.resources
