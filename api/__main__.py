@@ -8,6 +8,7 @@ from math import ceil
 from types import FrameType
 from typing import Final
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -19,9 +20,12 @@ from shared.logs import configure_logging
 from shared.settings import Settings, get_settings
 
 GRACE: Final = 5  # seconds for requests that are under way when the process is told to stop
+BACKLOG: Final = 2048  # connections that wait to be accepted
 TICKS_A_SWEEP: Final = 10  # ticks are a tenth of a second apart
 LONGEST_SWEEP: Final = 2.0
 """Seconds that count between two sweeps: what came while the loop was held up has not been read yet."""
+
+log = structlog.get_logger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -70,7 +74,27 @@ def main() -> None:
     # uvicorn repeats the signal when it is done; by default that would look like a violent death.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    Server(create_app(settings), settings).run()
+    sockets = listen(settings.api_host, settings.api_port)
+    log.info("listening", addresses=[taken.getsockname()[:2] for taken in sockets])
+    Server(create_app(settings), settings).run(sockets)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Take a port on every address of a host, before anything else is begun.
+
+    Raises:
+        SystemExit: it cannot be had, with the reason in one sentence.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, *_, address in dict.fromkeys(found):
+            sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
+    except OSError as error:
+        for taken in sockets:
+            taken.close()
+        sys.exit(f"The API cannot listen on {host}, port {port}: {error.strerror}.")
+    return sockets
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

@@ -65,7 +65,7 @@ class Gate:
         Raises:
             OverloadedError: there was no turn in time, or too many of the group wait already.
         """
-        weight = min(weight, self._share)
+        weight = max(1, min(weight, self._share))
         has_waited = await self._enter(group, weight)
         try:
             yield has_waited

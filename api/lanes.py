@@ -38,6 +38,7 @@ class Lanes:
     streams: Gate
     keys: Gate
     bodies: Gate  # in bytes
+    largest_body: int  # bytes
     parsers: CapacityLimiter
 
     @classmethod
@@ -57,8 +58,16 @@ class Lanes:
             streams=gate(streams),
             keys=Gate(KEY_LOOKUPS, share=KEY_LOOKUPS - 1, patience=patience),
             bodies=gate(max(settings.max_body_memory, 2 * settings.max_body_bytes)),
+            largest_body=settings.max_body_bytes,
             parsers=CapacityLimiter(PARSERS),
         )
+
+    def weight_of(self, headers: Mapping[str, str]) -> int:
+        """What a body takes of `bodies`: its length, or the most there may be if that is not announced."""
+        length = headers.get("content-length", "")
+        if length.isascii() and length.isdecimal():
+            return min(int(length), self.largest_body)
+        return self.largest_body if "transfer-encoding" in headers else 0
 
     def provide_threads(self) -> None:
         """See to it that endpoints have a thread for each place; to be called in the event loop."""

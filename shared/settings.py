@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         description="How long a request body may pause, and be slower than `RUNYARD_BODY_RATE`; then a 408.",
     )
     body_rate: int = Field(
-        default=1024, ge=0, description="Bytes a second that a request body has to come with on average."
+        default=16_384, ge=0, description="Bytes a second that a request body has to come with on average."
     )
     write_timeout: Seconds = Field(
         default=timedelta(seconds=60), description="How long a reader may take nothing of what is sent to it."
