@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from psycopg.errors import QueryCanceled
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -23,8 +24,10 @@ from shared.errors import (
     InvalidRequestError,
     LeaseLostError,
     NotFoundError,
+    OverloadedError,
     RunyardError,
     ServiceUnavailableError,
+    TooManyRefusalsError,
     TransitionRefusedError,
     UnauthenticatedError,
 )
@@ -67,12 +70,14 @@ STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     ConflictError: HTTPStatus.CONFLICT,
     TransitionRefusedError: HTTPStatus.CONFLICT,
     LeaseLostError: HTTPStatus.CONFLICT,
+    TooManyRefusalsError: HTTPStatus.TOO_MANY_REQUESTS,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each domain error; subclasses follow their base, and what is not here is a 500."""
 
 HEADERS_OF: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": RETRY_AFTER},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": RETRY_AFTER},
 }
 
@@ -134,6 +139,12 @@ def of_database(error: sql.SQLAlchemyError) -> Problem:
     PostgreSQL away or refusing, and others in the way, are a 503; what has just been deleted or taken
     is a 404 or a 409; a value that cannot be stored is a 400. Anything else is a bug of ours.
     """
+    if isinstance(error.__cause__, QueryCanceled):
+        log.warning("request took too long", cause=words_of(error))
+        return of_domain(OverloadedError("This takes longer than a request may; ask for less, or again."))
+    if isinstance(error, sql.TimeoutError):
+        log.warning("no database connection was free", cause=words_of(error))
+        return of_domain(OverloadedError())
     fault = fault_of(error)
     if fault is DatabaseFault.BUG:
         log.error("database error", exc_info=error)

@@ -4,14 +4,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
-from anyio import to_thread
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
+from api.admission import Gate
 from api.budget import Budget, Hold
 from shared import sizes
 from shared.db import Sessions, unit_of_work
@@ -23,6 +23,8 @@ BATCH_BYTES: Final = 1_048_576
 
 LOOK_AHEAD: Final = 50  # rows that are measured at once
 
+Done = TypeVar("Done")
+
 Show = Callable[[Session, Sequence[Any]], Sequence[BaseModel | dict[str, Any]]]
 """Makes of loaded rows what is shown of them."""
 
@@ -32,6 +34,7 @@ class Lists:
     """Makes the answers to one request."""
 
     sessions: Sessions
+    readers: Gate  # the lane of what is read while it is sent
     budget: Budget
 
     def answer(
@@ -83,12 +86,15 @@ class _Pieces:
         separator = b""
         for start in range(0, len(ids), LOOK_AHEAD):
             part = ids[start : start + LOOK_AHEAD]
-            for batch in await to_thread.run_sync(self._measure, part):
+            for batch in await self._in_turn(self._measure, part):
                 await hold.take(BATCH_BYTES)
-                piece = await to_thread.run_sync(self._read, batch)
+                piece = await self._in_turn(self._read, batch)
                 if piece:
                     yield separator + piece
                     separator = b","
+
+    async def _in_turn(self, work: Callable[..., Done], ids: Sequence[Any]) -> Done:
+        return await self.lists.readers.run(self.principal.organization_id, work, ids)
 
     def _measure(self, ids: Sequence[Any]) -> list[list[Any]]:
         with unit_of_work(self.lists.sessions) as session:

@@ -5,15 +5,16 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import structlog
+from anyio import to_thread
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import run_keys
 from api.auth import authenticate, authenticate_webhook
 from api.json_body import read_json
+from api.lanes import Lanes
 from api.middleware import LOGGED_PATH
 from shared.database_errors import is_lost_race, words_of
 
@@ -44,26 +45,49 @@ class JsonRequest(Request):
 
 
 class KeyedRoute(APIRoute):
-    """A route for bearers of a key: without one nothing is read, parsed or looked up."""
+    """A route for bearers of a key: without one nothing is read, parsed or looked up.
+
+    A body is read when there is room for it among all that are held at once.
+    """
 
     authenticate = staticmethod(authenticate)
+    takes_anything = False  # a body that the endpoint reads by itself
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
-        has_body = self.body_field is not None
+        has_body = self.takes_anything or self.body_field is not None
 
         async def keyed(request: Request) -> Response:
             principal = request.state.principal = await self.authenticate(request)
             run_keys.check(principal, self.endpoint, request.path_params)
-            return await _at_most_twice(answer, await _read(request) if has_body else request)
+            if not has_body:
+                return await _at_most_twice(answer, request)
+            lanes: Lanes = request.app.state.resources.lanes
+            async with lanes.bodies.admit(principal.organization_id, lanes.weight_of(request.headers)):
+                return await _at_most_twice(answer, await self.read(request, lanes))
 
         return keyed
+
+    async def read(self, request: Request, lanes: Lanes) -> JsonRequest:
+        """Read a body as JSON; a large one beside the event loop, and with no connection held."""
+        body = await _bytes(request)
+        if len(body) > LARGE:
+            value = await to_thread.run_sync(read_json, body, limiter=lanes.parsers)
+        else:
+            value = read_json(body) if body else None
+        return JsonRequest(request, body, value)
 
 
 class WebhookRoute(KeyedRoute):
     """A route whose key may also be in the query."""
 
     authenticate = staticmethod(authenticate_webhook)
+    takes_anything = True
+
+    async def read(self, request: Request, lanes: Lanes) -> JsonRequest:
+        """Read a body as it is; its endpoint knows what to make of it."""
+        del lanes
+        return JsonRequest(request, await _bytes(request), None)
 
 
 async def _at_most_twice(
@@ -89,8 +113,6 @@ async def _answered(answer: Callable[[Request], Coroutine[Any, Any, Response]], 
         return await answer(request)
 
 
-async def _read(request: Request) -> JsonRequest:
-    body = await request.body()
-    if len(body) > LARGE:
-        return JsonRequest(request, body, await run_in_threadpool(read_json, body))
-    return JsonRequest(request, body, read_json(body) if body else None)
+async def _bytes(request: Request) -> bytes:
+    """The body, of which the request itself keeps nothing for the rest of its life."""
+    return b"".join([part async for part in request.stream()])

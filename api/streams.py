@@ -7,26 +7,24 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 import structlog
-from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 
+from api.admission import Gate
 from api.budget import Budget, Hold
 from api.key_watch import KeyWatch
 from api.mailbox import Batch, Mailbox
 from api.subscriber import Subscriber
 from shared.database_errors import is_passing
 from shared.db import Sessions, unit_of_work
+from shared.errors import OverloadedError
 from shared.events.log import Page, read
 from shared.keys.principal import Principal
 from shared.settings import Settings
 
 PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
 PAGE_BYTES: Final = 262_144  # likewise, unless a single event is larger
-READERS: Final = 8
-"""Threads that read for all streams, so that no crowd of readers takes the endpoints' threads."""
-
 AWAY: Final = Page(events=[], total=0, is_closed=False)
-"""What is read while PostgreSQL cannot be reached: nothing yet."""
+"""What is read while PostgreSQL cannot be reached, or has too much to do: nothing yet."""
 
 Result = TypeVar("Result")
 
@@ -40,9 +38,10 @@ class StreamHub:
         self,
         sessions: Sessions,
         subscriber: Subscriber,
+        readers: Gate,
+        *,
         keys: KeyWatch,
         budget: Budget,
-        *,
         reread: timedelta,
         heartbeat: timedelta,
     ) -> None:
@@ -52,7 +51,7 @@ class StreamHub:
         self._budget = budget
         self._reread = reread.total_seconds()
         self._heartbeat = heartbeat.total_seconds()
-        self._threads = CapacityLimiter(READERS)
+        self._readers = readers
         self._is_closed = False
 
     @classmethod
@@ -61,11 +60,16 @@ class StreamHub:
         settings: Settings,
         sessions: Sessions,
         subscriber: Subscriber,
+        readers: Gate,
+        *,
         keys: KeyWatch,
         budget: Budget,
     ) -> "StreamHub":
+        """Make the hub of a process; `readers` is the lane that its reads go through."""
         reread, heartbeat = settings.stream_reread, settings.stream_heartbeat
-        return cls(sessions, subscriber, keys, budget, reread=reread, heartbeat=heartbeat)
+        return cls(
+            sessions, subscriber, readers, keys=keys, budget=budget, reread=reread, heartbeat=heartbeat
+        )
 
     def close(self) -> None:
         """End every stream where it is; its reader resumes elsewhere."""
@@ -91,7 +95,7 @@ class StreamHub:
             self._budget.holding(principal.organization_id) as hold,
         ):
             while not (is_end or mailbox.is_closed):
-                turn = asyncio.create_task(self._next(mailbox, hold, run_id, after))
+                turn = asyncio.create_task(self._next(mailbox, hold, principal, run_id, after))
                 try:
                     while not turn.done():
                         await asyncio.wait({turn}, timeout=beat_at - clock())
@@ -107,11 +111,13 @@ class StreamHub:
                     after = batch[-1].seq + 1
                     beat_at = clock() + self._heartbeat
 
-    async def _next(self, mailbox: Mailbox, hold: Hold, run_id: uuid.UUID, after: int) -> tuple[Batch, bool]:
+    async def _next(
+        self, mailbox: Mailbox, hold: Hold, principal: Principal, run_id: uuid.UUID, after: int
+    ) -> tuple[Batch, bool]:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
             await hold.take(PAGE_BYTES)
-            page = await self._read(run_id, after)
+            page = await self._read(principal.organization_id, run_id, after)
             if not page.events:
                 hold.give_back()
                 return [], page.is_closed
@@ -129,13 +135,21 @@ class StreamHub:
             return [], False
         return fresh, batch[-1].is_last
 
-    async def in_reader_thread(self, read: Callable[..., Result], *args: object) -> Result:
-        """Read for a stream, in one of the threads that all streams share."""
-        return await to_thread.run_sync(read, *args, abandon_on_cancel=True, limiter=self._threads)
+    async def in_reader_thread(
+        self, organization_id: uuid.UUID, read: Callable[..., Result], *args: object
+    ) -> Result:
+        """Read for a stream, in one of the threads that all streams share; organizations take turns.
 
-    async def _read(self, run_id: uuid.UUID, after: int) -> Page:
+        Raises:
+            OverloadedError: there was no turn in time.
+        """
+        return await self._readers.run(organization_id, read, *args)
+
+    async def _read(self, organization_id: uuid.UUID, run_id: uuid.UUID, after: int) -> Page:
         try:
-            return await self.in_reader_thread(self._page, run_id, after)
+            return await self.in_reader_thread(organization_id, self._page, run_id, after)
+        except OverloadedError:
+            return AWAY
         except sql.NoResultFound:
             return Page(events=[], total=0, is_closed=True)  # the run itself was deleted
         except sql.SQLAlchemyError as error:

@@ -1,7 +1,8 @@
 """The database: engine, units of work, and what is to happen after a commit."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -58,13 +59,19 @@ def _dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
+def make_engine(
+    settings: Settings, *, pool_size: int | None = None, limits: Mapping[str, timedelta] | None = None
+) -> Engine:
     """Make the engine of one process; under prefork, after the fork.
 
     Args:
         settings: where the database is and how patient to be.
         pool_size: connections to keep at the most; the setting's number if absent.
+        limits: PostgreSQL's own timeouts for what these connections do, by their names there.
     """
+    session_options = {"timezone": "UTC"} | {
+        name: f"{int(limit.total_seconds() * 1000)}ms" for name, limit in (limits or {}).items()
+    }
     timeout = settings.database_timeout.total_seconds()
     engine = create_engine(
         settings.sqlalchemy_url,
@@ -79,7 +86,7 @@ def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
         connect_args={
             "connect_timeout": max(2, int(timeout)),
             "application_name": "runyard",
-            "options": "-c timezone=UTC",
+            "options": " ".join(f"-c {name}={value}" for name, value in session_options.items()),
             # A peer that vanished without a word is noticed within about 15 s.
             "keepalives_idle": 5,
             "keepalives_interval": 3,

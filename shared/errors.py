@@ -21,8 +21,10 @@ RunyardError
 ├── ForbiddenError              the key is valid, and not meant for this
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
 ├── LeaseLostError              the run is no longer this attempt's; nothing was written
+├── TooManyRefusalsError        an address tries too many keys
 └── ServiceUnavailableError     PostgreSQL cannot be used; ask again
-    └── ContendedError          others were in the way; ask again
+    ├── ContendedError          others were in the way; ask again
+    └── OverloadedError         there was no turn in time; ask again
 """
 
 import uuid
@@ -144,3 +146,11 @@ class ServiceUnavailableError(RunyardError):
 
 class ContendedError(ServiceUnavailableError):
     """Others are changing the same things just now; nothing was done. Ask again."""
+
+
+class OverloadedError(ServiceUnavailableError):
+    """The server has more to do than it can at the moment; ask again."""
+
+
+class TooManyRefusalsError(RunyardError):
+    """Too many wrong keys have come from this address; a key it has not used before has to wait."""

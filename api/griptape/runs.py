@@ -6,15 +6,18 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
+from sqlalchemy.orm import Session
 
 from api.dependencies import (
+    CancelSessionDep,
+    CancelSessionsDep,
     DispatcherDep,
     ListsDep,
     PrincipalDep,
     QuotasDep,
+    Reader,
+    ReaderDep,
     SessionDep,
-    SessionsDep,
     WaitingDep,
 )
 from api.errors import TOO_LARGE
@@ -29,7 +32,6 @@ from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
 from api.waiting import LONGEST, Waiting
 from shared.assistants.queries import get_assistant
-from shared.db import Sessions, unit_of_work
 from shared.keys.principal import Principal
 from shared.models import Run
 from shared.runs import queries, service
@@ -104,7 +106,7 @@ def list_assistant_runs(
 @open_to_runs(RunAccess.RUNS)
 async def get_assistant_run(
     request: Request,
-    sessions: SessionsDep,
+    reader: ReaderDep,
     principal: PrincipalDep,
     waiting: WaitingDep,
     *,
@@ -113,13 +115,13 @@ async def get_assistant_run(
 ) -> Run:
     """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
     return await read_run(
-        request, sessions, principal, waiting, assistant_run_id, wait=wait, kind=RunKind.ASSISTANT
+        request, reader, principal, waiting, assistant_run_id, wait=wait, kind=RunKind.ASSISTANT
     )
 
 
 async def read_run(
     request: Request,
-    sessions: Sessions,
+    reader: Reader,
     principal: Principal,
     waiting: Waiting,
     run_id: uuid.UUID,
@@ -133,14 +135,13 @@ async def read_run(
         RunNotFoundError: there is no such run of that kind in the principal's organization.
     """
 
-    def read() -> Run:
-        with unit_of_work(sessions) as session:
-            return queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
+    def read(session: Session) -> Run:
+        return queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
 
-    run = await run_in_threadpool(read)
+    run = await reader(read)
     if wait and run.status in ACTIVE:
         await waiting.until_ended(run.id, wait, principal=principal, receive=request.receive)
-        run = await run_in_threadpool(read)
+        run = await reader(read)
     return run
 
 
@@ -148,7 +149,7 @@ async def read_run(
     "/assistant-runs/{assistant_run_id}/cancel", response_model=RunView, responses=documented(_UNKNOWN)
 )
 def cancel_assistant_run(
-    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, assistant_run_id: RunId
+    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, assistant_run_id: RunId
 ) -> Run:
     """Cancel a run; one that has ended stays as it is. A body is ignored."""
     return service.cancel(session, dispatcher, principal, assistant_run_id)
@@ -160,7 +161,7 @@ def cancel_assistant_run(
     responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
 )
 def cancel_assistant_runs(
-    sessions: SessionsDep,
+    sessions: CancelSessionsDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     assistant_id: AssistantId,

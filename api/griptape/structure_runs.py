@@ -7,12 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from api.dependencies import (
+    CancelSessionDep,
+    CancelSessionsDep,
     DispatcherDep,
     ListsDep,
     PrincipalDep,
     QuotasDep,
+    ReaderDep,
     SessionDep,
-    SessionsDep,
     WaitingDep,
 )
 from api.errors import TOO_LARGE
@@ -115,7 +117,7 @@ def list_structure_runs(
 @open_to_runs(RunAccess.OWN)
 async def get_structure_run(
     request: Request,
-    sessions: SessionsDep,
+    reader: ReaderDep,
     principal: PrincipalDep,
     waiting: WaitingDep,
     *,
@@ -124,7 +126,7 @@ async def get_structure_run(
 ) -> Run:
     """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
     return await read_run(
-        request, sessions, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
+        request, reader, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
     )
 
 
@@ -134,7 +136,10 @@ async def get_structure_run(
     responses=documented(_UNKNOWN),
 )
 def cancel_structure_run(
-    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, structure_run_id: StructureRunId
+    session: CancelSessionDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    structure_run_id: StructureRunId,
 ) -> Run:
     """Cancel a run; one that has ended stays as it is. A body is ignored."""
     return service.cancel(session, dispatcher, principal, structure_run_id, kind=RunKind.STRUCTURE)
@@ -146,7 +151,7 @@ def cancel_structure_run(
     responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
 )
 def cancel_structure_runs(
-    sessions: SessionsDep,
+    sessions: CancelSessionsDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     structure_id: StructureId,

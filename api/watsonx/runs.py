@@ -9,7 +9,16 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, QuotasDep, SessionDep, SessionsDep
+from api.dependencies import (
+    CancelSessionDep,
+    DispatcherDep,
+    HubDep,
+    ListsDep,
+    PrincipalDep,
+    QuotasDep,
+    SessionDep,
+    SessionsDep,
+)
 from api.idempotency import OnceDep
 from api.lists import Show
 from api.path_ids import AssistantId, RunId
@@ -209,7 +218,7 @@ def list_runs(
 
 @router.post("/orchestrate/runs/cancel/{run_id}", tags=["Orchestrate Agent"])
 def cancel_run(
-    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, run_id: RunId
+    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, run_id: RunId
 ) -> Cancelled:
     """Cancel a run; one that has ended stays as it is."""
     run = service.cancel(session, dispatcher, principal, run_id)

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -53,6 +53,7 @@ def post_events(
         RunNotFoundError: there is no such structure run in the principal's organization.
         ConflictError: the run is not STARTING or RUNNING; or as `lock_reported`.
     """
+    reports = [replace(report, payload=storable(report.payload)) for report in reports]  # before the lock
     run = lock_reported(session, principal, run_id)
     fresh = _fresh(session, run, reports)
     if not fresh:
@@ -109,12 +110,12 @@ def post_spans(
         ConflictError: the run was cancelled; or as `lock_reported`.
         InvalidRequestError: there would be more than `MAX_SPANS`.
     """
+    given: dict[str, JsonObject] = {}
+    for span in spans:
+        given.setdefault(storable_text(span["span_id"]), storable(span))
     run = lock_reported(session, principal, run_id)
     if run.status is RunStatus.CANCELLED:
         raise ConflictError("The run is CANCELLED: it takes no spans.")
-    given: dict[str, JsonObject] = {}
-    for span in spans:
-        given.setdefault(storable_text(span["span_id"]), span)
     known = select(RunSpan.span_id).where(RunSpan.run_id == run.id, RunSpan.span_id.in_(given))
     fresh = given.keys() - set(session.scalars(known))
     if not fresh:
@@ -123,7 +124,7 @@ def post_spans(
     if count + len(fresh) > MAX_SPANS:
         raise InvalidRequestError(f"A run has {MAX_SPANS} spans at the most; this one has {count}.")
     rows = [
-        {"run_id": run.id, "span_id": span_id, "span": storable(span)}
+        {"run_id": run.id, "span_id": span_id, "span": span}
         for span_id, span in given.items()
         if span_id in fresh
     ]
