@@ -16,6 +16,7 @@ from shared.db import Sessions, run_after_commit
 from shared.dispatch import Dispatcher
 from shared.errors import ForbiddenError
 from shared.keys.principal import Principal
+from shared.terms import Terms
 
 
 def _resources(request: Request) -> Resources:
@@ -88,6 +89,11 @@ async def _sessions(request: Request) -> Sessions:
     return _resources(request).sessions
 
 
+async def _terms(request: Request) -> Terms:
+    terms: Terms = request.app.state.terms
+    return terms
+
+
 async def _hub(request: Request) -> StreamHub:
     return _resources(request).hub
 
@@ -104,6 +110,9 @@ MemberDep = Annotated[Principal, Depends(_member)]
 DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
 SessionsDep = Annotated[Sessions, Depends(_sessions)]
 """For work of several transactions; with `SessionDep` beside it, a request would hold two connections."""
+
+TermsDep = Annotated[Terms, Depends(_terms)]
+"""What the operator lets callers ask for."""
 
 HubDep = Annotated[StreamHub, Depends(_hub)]
 WaitingDep = Annotated[Waiting, Depends(_waiting)]

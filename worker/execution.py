@@ -181,7 +181,7 @@ class Attempt:
     def _prepare(self) -> RunContext:
         def load() -> Claimed:
             with unit_of_work(self._resources.sessions) as session:
-                return load_claimed(session, self._run_id)
+                return load_claimed(session, self._run_id, self._resources.settings)
 
         claimed = self._persistently(load)
         of_attempt = (self._resources, self._run_id, self._number, self._token)

@@ -8,7 +8,7 @@ from annotated_types import Ge
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, TermsDep, WaitingDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.fields import at_most, seconds
@@ -43,6 +43,7 @@ def create_assistant_run(
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     once: OnceDep,
+    terms: TermsDep,
     *,
     assistant_id: AssistantId,
     body: RunCreate | None = None,
@@ -50,7 +51,7 @@ def create_assistant_run(
     """Accept a run; it is durable when answered, and a worker takes it from there."""
     request = (body or RunCreate()).request()
     return once(
-        lambda: service.submit(session, dispatcher, principal, assistant_id, request),
+        lambda: service.submit(session, dispatcher, principal, assistant_id, request, terms=terms),
         lambda made: queries.get_run(session, made, organization_id=principal.organization_id),
     )
 

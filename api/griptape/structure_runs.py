@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, TermsDep, WaitingDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
@@ -45,6 +45,7 @@ def create_structure_run(
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     once: OnceDep,
+    terms: TermsDep,
     *,
     structure_id: StructureId,
     body: StructureRunCreate | None = None,
@@ -57,7 +58,7 @@ def create_structure_run(
             session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE
         )
 
-    return once(lambda: runs.submit(session, dispatcher, principal, structure_id, request), find)
+    return once(lambda: runs.submit(session, dispatcher, principal, structure_id, request, terms=terms), find)
 
 
 @router.get(

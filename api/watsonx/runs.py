@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep, SessionsDep
+from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep, SessionsDep, TermsDep
 from api.idempotency import OnceDep
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
@@ -47,12 +47,18 @@ class Creation:
     """What every way to create a run needs."""
 
     def __init__(
-        self, session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, once: OnceDep
+        self,
+        session: SessionDep,
+        principal: PrincipalDep,
+        dispatcher: DispatcherDep,
+        once: OnceDep,
+        terms: TermsDep,
     ) -> None:
         self._session = session
         self._principal = principal
         self._dispatcher = dispatcher
         self._once = once
+        self._terms = terms
 
     def submit(self, body: RunOrchestrate, assistant_id: uuid.UUID | None) -> Run:
         """Accept a run of the assistant that is named, or else of the one called `default`."""
@@ -60,7 +66,9 @@ class Creation:
 
         def make() -> Run:
             chosen = assistant_id or default_assistant(self._session, self._principal).id
-            return service.submit(self._session, self._dispatcher, self._principal, chosen, request)
+            return service.submit(
+                self._session, self._dispatcher, self._principal, chosen, request, terms=self._terms
+            )
 
         return self._once(make, self._find)
 

@@ -11,17 +11,21 @@ from shared.assistants.queries import get_assistant
 from shared.assistants.resources import check_resources, resources_in
 from shared.keys.principal import Principal
 from shared.models import RESOURCE_LISTS, Assistant
+from shared.terms import UNBOUNDED, Terms
 
 CHANGEABLE: Final = frozenset({"name", "description", "input", "model", *RESOURCE_LISTS})
 """The fields a caller may set."""
 
 
-def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Assistant:
+def create(
+    session: Session, principal: Principal, fields: Mapping[str, Any], *, terms: Terms = UNBOUNDED
+) -> Assistant:
     """Create an assistant from a subset of `CHANGEABLE`, `name` among them.
 
     Raises:
-        InvalidRequestError: a resource it names does not exist.
+        InvalidRequestError: a resource it names does not exist, or the operator's terms refuse it.
     """
+    terms.check(principal.organization_id, fields)
     check_resources(session, principal, resources_in(fields))
     assistant = Assistant(organization_id=principal.organization_id, created_by=principal.user_id, **fields)
     session.add(assistant)
@@ -49,14 +53,20 @@ def default_assistant(session: Session, principal: Principal) -> Assistant:
 
 
 def change(
-    session: Session, principal: Principal, assistant_id: uuid.UUID, fields: Mapping[str, Any]
+    session: Session,
+    principal: Principal,
+    assistant_id: uuid.UUID,
+    fields: Mapping[str, Any],
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Assistant:
     """Set those fields of an assistant that are given; the rest stays.
 
     Raises:
         AssistantNotFoundError: there is no such assistant in the principal's organization.
-        InvalidRequestError: a resource it names does not exist.
+        InvalidRequestError: a resource it names does not exist, or the operator's terms refuse it.
     """
+    terms.check(principal.organization_id, fields)
     assistant = get_assistant(session, assistant_id, organization_id=principal.organization_id)
     check_resources(session, principal, resources_in(fields))
     for name, value in fields.items():

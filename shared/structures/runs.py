@@ -18,6 +18,7 @@ from shared.runs.acceptance import accept
 from shared.runs.effects import follow
 from shared.runs.lifecycle import TERMINAL, Reason, RunKind, RunStatus, Trigger
 from shared.structures.queries import get_structure
+from shared.terms import UNBOUNDED, Terms
 
 EXTERNAL_WORKER: Final = "external"
 """Who holds a run that its caller executes."""
@@ -43,6 +44,8 @@ def submit(
     principal: Principal,
     structure_id: uuid.UUID,
     request: StructureRunRequest,
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Run:
     """Accept a run of a structure: it is durable once this transaction commits.
 
@@ -50,7 +53,9 @@ def submit(
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
+        InvalidRequestError: the operator's terms refuse a limit.
     """
+    terms.check(principal.organization_id, request.limits)
     structure = get_structure(session, structure_id, organization_id=principal.organization_id)
     run = Run(
         id=uuid.uuid4(),
@@ -67,7 +72,7 @@ def submit(
         event_count=1,
         queued_at=func.now(),
         dispatched_at=func.now(),
-        **{name: request.limits.get(name, getattr(structure, name)) for name in LIMITS},
+        **terms.capped({name: request.limits.get(name, getattr(structure, name)) for name in LIMITS}),
     )
     accept(session, dispatcher, run, name=structure.name, is_sent=not run.is_external)
     return _begun_elsewhere(session, dispatcher, run) if run.is_external else run
@@ -79,6 +84,8 @@ def submit_by_webhook(
     principal: Principal,
     structure_id: uuid.UUID,
     args: Sequence[str],
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Run:
     """Accept a run of a structure that may be run by whoever knows the address of its webhook.
 
@@ -89,7 +96,7 @@ def submit_by_webhook(
     structure = get_structure(session, structure_id, organization_id=principal.organization_id)
     if not structure.webhook_enabled:
         raise ForbiddenError("The webhook of this structure is not enabled.")
-    return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args))
+    return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args), terms=terms)
 
 
 def _begun_elsewhere(session: Session, dispatcher: Dispatcher, run: Run) -> Run:

@@ -11,10 +11,18 @@ from shared.keys.principal import Principal
 from shared.models import Deployment, DeploymentStatus, Structure
 from shared.structures.code import SAMPLE, code_source, unsupported
 from shared.structures.queries import get_structure
+from shared.terms import UNBOUNDED, Terms
 
 
-def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Structure:
-    """Create a structure, `name` among its fields, and deploy it."""
+def create(
+    session: Session, principal: Principal, fields: Mapping[str, Any], *, terms: Terms = UNBOUNDED
+) -> Structure:
+    """Create a structure, `name` among its fields, and deploy it.
+
+    Raises:
+        InvalidRequestError: the operator's terms refuse a limit.
+    """
+    terms.check(principal.organization_id, fields)
     structure = Structure(
         organization_id=principal.organization_id,
         created_by=principal.user_id,
@@ -26,13 +34,20 @@ def create(session: Session, principal: Principal, fields: Mapping[str, Any]) ->
 
 
 def change(
-    session: Session, principal: Principal, structure_id: uuid.UUID, fields: Mapping[str, Any]
+    session: Session,
+    principal: Principal,
+    structure_id: uuid.UUID,
+    fields: Mapping[str, Any],
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Structure:
     """Set those fields of a structure that are given; the rest stays. New code is deployed.
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
+        InvalidRequestError: the operator's terms refuse a limit.
     """
+    terms.check(principal.organization_id, fields)
     structure = get_structure(session, structure_id, organization_id=principal.organization_id)
     for name, value in fields.items():
         setattr(structure, name, value)
