@@ -2,14 +2,19 @@
 
 import logging
 import logging.config
+from collections.abc import Callable
 
 import structlog
 
 from shared.settings import Settings
 
 
-def configure_logging(settings: Settings, *, process: str) -> None:
-    """Set up logging for a process; its name is in every line, and no secret ever is."""
+def configure_logging(settings: Settings, *, process: str, blot: Callable[[str], str] | None = None) -> None:
+    """Set up logging for a process; its name is in every line, and no secret ever is.
+
+    Args:
+        blot: takes secrets out of a line as it is written, escapes and all.
+    """
     shared_processors: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -24,6 +29,8 @@ def configure_logging(settings: Settings, *, process: str) -> None:
         if settings.log_format == "json"
         else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     )
+    if blot is not None:
+        renderer.append(lambda _logger, _name, line: blot(str(line)))
     structlog.configure(
         processors=[*shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
