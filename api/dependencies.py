@@ -19,6 +19,7 @@ from shared.db import Sessions, run_after_commit, unit_of_work
 from shared.dispatch import Dispatcher
 from shared.keys.principal import Principal
 from shared.quotas import Quotas
+from shared.terms import Terms
 
 Read = TypeVar("Read")
 
@@ -144,6 +145,11 @@ async def _sessions(request: Request) -> Sessions:
     return _resources(request).sessions
 
 
+async def _terms(request: Request) -> Terms:
+    terms: Terms = request.app.state.terms
+    return terms
+
+
 async def _hub(request: Request) -> StreamHub:
     return _resources(request).hub
 
@@ -177,6 +183,9 @@ ReaderDep = Annotated[Reader, Depends(_reader)]
 DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
 SessionsDep = Annotated[Sessions, Depends(_sessions)]
 """For what is read while an answer is being sent, in a lane of its own; an endpoint has `SessionDep`."""
+
+TermsDep = Annotated[Terms, Depends(_terms)]
+"""What the operator lets callers ask for."""
 
 HubDep = Annotated[StreamHub, Depends(_hub)]
 WaitingDep = Annotated[Waiting, Depends(_waiting)]

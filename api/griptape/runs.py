@@ -18,6 +18,7 @@ from api.dependencies import (
     Reader,
     ReaderDep,
     SessionDep,
+    TermsDep,
     WaitingDep,
 )
 from api.errors import TOO_LARGE
@@ -55,9 +56,10 @@ def create_assistant_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
-    quotas: QuotasDep,
-    once: OnceDep,
     *,
+    quotas: QuotasDep,
+    terms: TermsDep,
+    once: OnceDep,
     assistant_id: AssistantId,
     body: RunCreate | None = None,
 ) -> Run:
@@ -66,7 +68,7 @@ def create_assistant_run(
 
     def make() -> Run:
         quotas.require_room_for_bytes(session, principal.organization_id)
-        return service.submit(session, dispatcher, principal, assistant_id, request)
+        return service.submit(session, dispatcher, principal, assistant_id, request, terms=terms)
 
     return once(
         make,

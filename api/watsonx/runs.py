@@ -18,6 +18,7 @@ from api.dependencies import (
     QuotasDep,
     SessionDep,
     SessionsDep,
+    TermsDep,
 )
 from api.idempotency import OnceDep
 from api.lists import Show
@@ -62,7 +63,9 @@ class Creation:
         session: SessionDep,
         principal: PrincipalDep,
         dispatcher: DispatcherDep,
+        *,
         quotas: QuotasDep,
+        terms: TermsDep,
         once: OnceDep,
     ) -> None:
         self._quotas = quotas
@@ -70,6 +73,7 @@ class Creation:
         self.principal = principal
         self._dispatcher = dispatcher
         self._once = once
+        self._terms = terms
 
     def submit(self, body: RunOrchestrate, assistant_id: uuid.UUID | None) -> Run:
         """Accept a run of the assistant that is named, or else of the one called `default`."""
@@ -78,7 +82,9 @@ class Creation:
         def make() -> Run:
             self._quotas.require_room_for_bytes(self._session, self.principal.organization_id)
             chosen = assistant_id or default_assistant(self._session, self.principal).id
-            return service.submit(self._session, self._dispatcher, self.principal, chosen, request)
+            return service.submit(
+                self._session, self._dispatcher, self.principal, chosen, request, terms=self._terms
+            )
 
         return self._once(make, self._find)
 
