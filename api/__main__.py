@@ -17,6 +17,7 @@ from api.door import Door
 from api.http_protocol import GuardedProtocol, protocol_for
 from api.resources import Resources
 from shared.logs import configure_logging
+from shared.processes.hidden import hide_memory
 from shared.settings import Settings, get_settings
 
 GRACE: Final = 5  # seconds for requests that are under way when the process is told to stop
@@ -26,6 +27,9 @@ LONGEST_SWEEP: Final = 2.0
 """Seconds that count between two sweeps: what came while the loop was held up has not been read yet."""
 
 log = structlog.get_logger(__name__)
+
+EX_UNFIT: Final = 70
+"""The exit code of a process that is to be replaced by another. EX_SOFTWARE in sysexits.h."""
 
 
 class Server(uvicorn.Server):
@@ -51,6 +55,7 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self._swept_at = time.monotonic()
+        self._has_given_up = False
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_SWEEP == 0:
@@ -61,6 +66,20 @@ class Server(uvicorn.Server):
                     connection.sweep(seconds)
         return await super().on_tick(counter)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            resources: Resources = self._app.state.resources
+            resources.vitals.on_death(self._give_up)
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether it ended by itself, as it could no longer do all of its work."""
+        return self._has_given_up
+
+    def _give_up(self) -> None:
+        self._has_given_up = self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         resources: Resources = self._app.state.resources
         resources.let_go()
@@ -68,7 +87,8 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; exit with 70 once something has died that the process lives by."""
+    hide_memory()
     settings = get_settings()
     configure_logging(settings, process="api")
     # uvicorn repeats the signal when it is done; by default that would look like a violent death.
@@ -76,7 +96,10 @@ def main() -> None:
         signal.signal(number, _exit)
     sockets = listen(settings.api_host, settings.api_port)
     log.info("listening", addresses=[taken.getsockname()[:2] for taken in sockets])
-    Server(create_app(settings), settings).run(sockets)
+    server = Server(create_app(settings), settings)
+    server.run(sockets)
+    if server.has_given_up:
+        sys.exit(EX_UNFIT)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

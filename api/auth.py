@@ -16,13 +16,22 @@ from api.pacing import Refusals
 from shared.db import Sessions, unit_of_work
 from shared.errors import TooManyRefusalsError, UnauthenticatedError
 from shared.keys.principal import Principal
-from shared.keys.service import find_principal, hash_secret
+from shared.keys.service import (
+    find_principal,
+    has_checksum,
+    has_old_keys,
+    hash_secret,
+    may_be_secret,
+)
 
 CACHE_SIZE: Final = 4096
 """Keys remembered at once, good and bad; about a megabyte."""
 
 REFUSAL_TTL: Final = timedelta(seconds=1)
 """How long a key that is none is remembered: a client that loops is cheap, a new key works soon."""
+
+OLD_KEYS_TTL: Final = timedelta(seconds=10)
+"""How long it is remembered that there are no keys without a checksum."""
 
 LOOKUP_PATIENCE: Final = 15.0  # seconds
 REFUSAL_RATE: Final = 10
@@ -69,10 +78,11 @@ class KeyCache:
         self._sessions = sessions
         self._ttl = ttl
         self._size = size
+        self._known: OrderedDict[bytes, tuple[float, Principal | None]] = OrderedDict()
+        self._asked: dict[bytes, asyncio.Future[Principal | None]] = {}  # one look-up for all who ask at once
+        self._old_keys = (0.0, True)
         self._lookups = lookups or Gate(KEY_LOOKUPS, patience=LOOKUP_PATIENCE)
         self._refusals = Refusals(refusals)
-        self._known: OrderedDict[bytes, tuple[float, Principal | None]] = OrderedDict()
-        self._pending: dict[bytes, asyncio.Task[Principal | None]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -101,19 +111,23 @@ class KeyCache:
         return found
 
     async def _found(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
-        pending = self._pending.get(digest)
-        if pending is None:
-            pending = asyncio.create_task(self._looked_up(digest, secret, was_good=was_good))
-            self._pending[digest] = pending
-            pending.add_done_callback(lambda done: self._forget(digest, done))
-        return await asyncio.shield(pending)  # others may wait for it, too
+        asked = self._asked.get(digest)
+        if asked is None:
+            asked = asyncio.ensure_future(self._find_anew(digest, secret, was_good=was_good))
+            self._asked[digest] = asked
+            asked.add_done_callback(lambda done: self._forget(digest, done))
+        return await asyncio.shield(asked)  # others may wait for it, too
 
-    def _forget(self, digest: bytes, done: asyncio.Task[Principal | None]) -> None:
-        del self._pending[digest]
+    def _forget(self, digest: bytes, done: asyncio.Future[Principal | None]) -> None:
+        self._asked.pop(digest, None)
         if not done.cancelled():
             done.exception()  # those who waited for it may have left
 
-    async def _looked_up(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
+    async def is_worth_a_look(self, secret: str) -> bool:
+        """Whether this may be a key at all; garbage is told by its form and checksum, without PostgreSQL."""
+        return may_be_secret(secret) and (has_checksum(secret) or await self._there_are_old_keys())
+
+    async def _find_anew(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
         principal = await self._lookups.run(was_good, self._look_up, secret)
         self._remember(digest, principal)
         return principal
@@ -121,6 +135,18 @@ class KeyCache:
     def _look_up(self, secret: str) -> Principal | None:
         with unit_of_work(self._sessions) as session:
             return find_principal(session, secret)
+
+    async def _there_are_old_keys(self) -> bool:
+        """Whether a secret without a checksum is worth a look-up; garbage of that form is not, else."""
+        expires_at, are_there = self._old_keys
+        if expires_at <= time.monotonic():
+            are_there = await self._lookups.run(None, self._look_for_old_keys)
+            self._old_keys = (time.monotonic() + OLD_KEYS_TTL.total_seconds(), are_there)
+        return are_there
+
+    def _look_for_old_keys(self) -> bool:
+        with unit_of_work(self._sessions) as session:
+            return has_old_keys(session)
 
     def _remember(self, digest: bytes, principal: Principal | None) -> None:
         ttl = self._ttl if principal else min(self._ttl, REFUSAL_TTL)
@@ -152,7 +178,8 @@ async def _bearer_of(request: Request, secret: str | None) -> Principal:
     resources = request.app.state.resources
     keys: KeyCache = resources.keys
     uses: KeyUses = resources.key_uses
-    principal = await keys.find(secret, address=request.client.host if request.client else "")
+    address = request.client.host if request.client else ""
+    principal = await keys.find(secret, address=address) if await keys.is_worth_a_look(secret) else None
     if principal is None:
         raise UnauthenticatedError
     uses.note(principal.key_id)

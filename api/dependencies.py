@@ -11,13 +11,14 @@ from starlette.requests import ClientDisconnect
 
 from api.admission import Gate
 from api.auth import bearer
+from api.lists import Lists
 from api.resources import Resources
 from api.streams import StreamHub
 from api.waiting import Waiting
 from shared.db import Sessions, run_after_commit, unit_of_work
 from shared.dispatch import Dispatcher
-from shared.errors import ForbiddenError
 from shared.keys.principal import Principal
+from shared.quotas import Quotas
 
 Read = TypeVar("Read")
 
@@ -122,12 +123,6 @@ def _leave(unit: AbstractContextManager[Session], error: BaseException | None) -
         unit.__exit__(type(error), error, error.__traceback__)
 
 
-async def _member(principal: PrincipalDep) -> Principal:
-    if principal.run is not None:
-        raise ForbiddenError("The key of a run manages no keys, users or organizations.")
-    return principal
-
-
 async def _dispatcher(request: Request) -> Dispatcher:
     return _resources(request).dispatcher
 
@@ -157,6 +152,15 @@ async def _waiting(request: Request) -> Waiting:
     return _resources(request).waiting
 
 
+async def _lists(request: Request) -> Lists:
+    resources = _resources(request)
+    return Lists(resources.sessions, resources.budget, resources.lanes.streams)
+
+
+async def _quotas(request: Request) -> Quotas:
+    return _resources(request).quotas
+
+
 # scope="function": commit, then answer; FastAPI's default answers first.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 CancelSessionDep = Annotated[Session, Depends(_cancel_session, scope="function")]
@@ -168,9 +172,8 @@ CancelSessionsDep = Annotated[Sessions, Depends(_cancel_sessions, scope="functio
 ReaderDep = Annotated[Reader, Depends(_reader)]
 """For those who wait between two reads, and hold nothing meanwhile."""
 
-MemberDep = Annotated[Principal, Depends(_member)]
-"""A user, as opposed to a structure run that acts in a user's name."""
-
+ListsDep = Annotated[Lists, Depends(_lists)]
+QuotasDep = Annotated[Quotas, Depends(_quotas)]
 DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
 SessionsDep = Annotated[Sessions, Depends(_sessions)]
 """For what is read while an answer is being sent, in a lane of its own; an endpoint has `SessionDep`."""

@@ -11,8 +11,8 @@ from anyio import CapacityLimiter, to_thread
 from api.admission import Gate
 from shared.settings import Settings
 
-UPKEEP: Final = 3
-"""Connections for what no caller waits in a queue for: readiness, waits for runs, the uses of keys."""
+UPKEEP: Final = 4
+"""Connections for what no caller waits in a queue for: readiness, waits for runs, uses and ends of keys."""
 
 KEY_LOOKUPS: Final = 2
 LEAST: Final = 4

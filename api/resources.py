@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import KeyCache
+from api.budget import Budget
 from api.key_uses import KeyUses
+from api.key_watch import KeyWatch
 from api.lanes import KEY_LOOKUPS, UPKEEP, Lanes, connections_for_tenants, session_limits
 from api.readiness import Readiness
 from api.streams import StreamHub
@@ -18,7 +20,9 @@ from api.waiting import Waiting
 from shared.celery_app import make_celery
 from shared.db import Sessions, make_engine, make_sessions
 from shared.dispatch import Dispatcher
+from shared.quotas import Quotas
 from shared.settings import Settings
+from shared.vitals import Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,14 @@ class Resources:
     dispatcher: Dispatcher
     keys: KeyCache
     key_uses: KeyUses
+    key_watch: KeyWatch
     subscriber: Subscriber
     hub: StreamHub
     waiting: Waiting
     readiness: Readiness
+    quotas: Quotas
+    budget: Budget
+    vitals: Vitals
 
     def let_go(self) -> None:
         """End every stream and every wait; their callers go on elsewhere."""
@@ -55,11 +63,18 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     celery = make_celery(settings)
     dispatcher = Dispatcher.make(settings, celery)
     subscriber = Subscriber.make(settings)
-    hub = StreamHub.make(settings, sessions, subscriber, lanes.streams)
-    waiting = Waiting.make(settings, upkeep_sessions, subscriber)
+    key_watch = KeyWatch.make(settings, upkeep_sessions)
+    budget = Budget()
+    hub = StreamHub.make(settings, sessions, subscriber, key_watch, budget, readers=lanes.streams)
+    waiting = Waiting.make(settings, upkeep_sessions, subscriber, key_watch)
     key_uses = KeyUses.make(settings, upkeep_sessions)
-    listening = [asyncio.create_task(subscriber.run()), asyncio.create_task(waiting.run())]
-    recording = asyncio.create_task(key_uses.run())
+    vitals = Vitals()
+    listening = [
+        vitals.create_task("subscriber", subscriber.run()),
+        vitals.create_task("waiting", waiting.run()),
+        vitals.create_task("key-watch", key_watch.run()),
+    ]
+    recording = vitals.create_task("key-uses", key_uses.run())
     try:
         yield Resources(
             engine=engine,
@@ -74,20 +89,24 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
                 refusals=settings.key_refusals,
             ),
             key_uses=key_uses,
+            key_watch=key_watch,
             subscriber=subscriber,
             hub=hub,
             waiting=waiting,
             readiness=Readiness(upkeep_engine),
+            quotas=Quotas.of(settings),
+            budget=budget,
+            vitals=vitals,
         )
     finally:
+        vitals.close()
         hub.close()
         waiting.close()
         for task in listening:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})  # one that died long ago has told so
         key_uses.close()
-        await recording
+        await asyncio.wait({recording})
         await run_in_threadpool(dispatcher.close)
         celery.close()
         engine.dispose()

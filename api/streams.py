@@ -10,15 +10,20 @@ import structlog
 from sqlalchemy import exc as sql
 
 from api.admission import Gate
-from api.errors import is_outage
+from api.budget import Budget, Hold
+from api.key_watch import KeyWatch
 from api.mailbox import Batch, Mailbox
 from api.subscriber import Subscriber
+from shared.database_errors import is_passing
 from shared.db import Sessions, unit_of_work
 from shared.errors import OverloadedError
 from shared.events.log import Page, read
+from shared.keys.principal import Principal
 from shared.settings import Settings
 
 PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
+PAGE_BYTES: Final = 262_144  # likewise, unless a single event is larger
+
 AWAY: Final = Page(events=[], total=0, is_closed=False)
 """What is read while PostgreSQL cannot be reached, or has too much to do: nothing yet."""
 
@@ -34,13 +39,17 @@ class StreamHub:
         self,
         sessions: Sessions,
         subscriber: Subscriber,
-        readers: Gate,
+        keys: KeyWatch,
+        budget: Budget,
         *,
+        readers: Gate,
         reread: timedelta,
         heartbeat: timedelta,
     ) -> None:
         self._sessions = sessions
         self._subscriber = subscriber
+        self._keys = keys
+        self._budget = budget
         self._reread = reread.total_seconds()
         self._heartbeat = heartbeat.total_seconds()
         self._readers = readers
@@ -48,26 +57,30 @@ class StreamHub:
 
     @classmethod
     def make(
-        cls, settings: Settings, sessions: Sessions, subscriber: Subscriber, readers: Gate
+        cls,
+        settings: Settings,
+        sessions: Sessions,
+        subscriber: Subscriber,
+        keys: KeyWatch,
+        budget: Budget,
+        *,
+        readers: Gate,
     ) -> "StreamHub":
         """Make the hub of a process; `readers` is the lane that its reads go through."""
-        return cls(
-            sessions, subscriber, readers, reread=settings.stream_reread, heartbeat=settings.stream_heartbeat
-        )
+        reread, heartbeat = settings.stream_reread, settings.stream_heartbeat
+        return cls(sessions, subscriber, keys, budget, readers=readers, reread=reread, heartbeat=heartbeat)
 
     def close(self) -> None:
         """End every stream where it is; its reader resumes elsewhere."""
         self._is_closed = True
         self._subscriber.close()
 
-    async def follow(
-        self, run_id: uuid.UUID, *, after: int, organization_id: uuid.UUID
-    ) -> AsyncGenerator[Batch]:
+    async def follow(self, run_id: uuid.UUID, *, after: int, principal: Principal) -> AsyncGenerator[Batch]:
         """Yield a run's events whose `seq` is at least `after`, in order, each once, to the last.
 
         What is stored comes first and what is published follows; on any doubt PostgreSQL is read
-        again. It ends with the run's last event, or at once if that is before `after`; and with
-        the process. No database connection is held between reads.
+        again. It ends with the run's last event, or at once if that is before `after`; with the key of
+        `principal`, who reads it; and with the process. No database connection is held between reads.
 
         Yields:
             Events; an empty batch, whenever there was none for a heartbeat, says "still here".
@@ -75,9 +88,13 @@ class StreamHub:
         clock = asyncio.get_running_loop().time
         is_end = self._is_closed
         beat_at = clock() + self._heartbeat
-        with self._subscriber.listen(run_id) as mailbox:
+        with (
+            self._subscriber.listen(run_id) as mailbox,
+            self._keys.until_bad(principal, mailbox.close),
+            self._budget.holding(principal.organization_id) as hold,
+        ):
             while not (is_end or mailbox.is_closed):
-                turn = asyncio.create_task(self._next(mailbox, organization_id, run_id, after))
+                turn = asyncio.create_task(self._next(mailbox, hold, run_id, after, principal))
                 try:
                     while not turn.done():
                         await asyncio.wait({turn}, timeout=beat_at - clock())
@@ -89,16 +106,19 @@ class StreamHub:
                 batch, is_end = turn.result()
                 if batch:
                     yield batch
+                    hold.give_back()
                     after = batch[-1].seq + 1
                     beat_at = clock() + self._heartbeat
 
     async def _next(
-        self, mailbox: Mailbox, organization_id: uuid.UUID, run_id: uuid.UUID, after: int
+        self, mailbox: Mailbox, hold: Hold, run_id: uuid.UUID, after: int, principal: Principal
     ) -> tuple[Batch, bool]:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
-            page = await self._read(organization_id, run_id, after)
+            await hold.take(PAGE_BYTES)
+            page = await self._read(run_id, after, principal)
             if not page.events:
+                hold.give_back()
                 return [], page.is_closed
             last = page.events[-1]
             if last.seq + 1 < page.total:
@@ -115,28 +135,28 @@ class StreamHub:
         return fresh, batch[-1].is_last
 
     async def in_reader_thread(
-        self, organization_id: uuid.UUID, read: Callable[..., Result], *args: object
+        self, principal: Principal, read: Callable[..., Result], *args: object
     ) -> Result:
         """Read for a stream, in one of the threads that all streams share; organizations take turns.
 
         Raises:
             OverloadedError: there was no turn in time.
         """
-        return await self._readers.run(organization_id, read, *args)
+        return await self._readers.run(principal.organization_id, read, *args)
 
-    async def _read(self, organization_id: uuid.UUID, run_id: uuid.UUID, after: int) -> Page:
+    async def _read(self, run_id: uuid.UUID, after: int, principal: Principal) -> Page:
         try:
-            return await self.in_reader_thread(organization_id, self._page, run_id, after)
+            return await self.in_reader_thread(principal, self._page, run_id, after)
         except OverloadedError:
             return AWAY
         except sql.NoResultFound:
             return Page(events=[], total=0, is_closed=True)  # the run itself was deleted
         except sql.SQLAlchemyError as error:
-            if not is_outage(error):
+            if not is_passing(error):
                 raise
             log.debug("replay postponed", run_id=str(run_id), error=type(error).__name__)
             return AWAY
 
     def _page(self, run_id: uuid.UUID, after: int) -> Page:
         with unit_of_work(self._sessions) as session:
-            return read(session, run_id, after=after, limit=PAGE)
+            return read(session, run_id, after=after, limit=PAGE, most=PAGE_BYTES)

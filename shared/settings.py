@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         description="PostgreSQL, as postgresql://user:password@host:port/name; `?host=DIR` for a socket."
     )
+    migration_database_url: SecretStr | None = Field(
+        default=None,
+        description="The same database for the role that owns the schema: `runyard migrate` alone uses it.",
+    )
     redis_url: SecretStr = Field(
         description="Redis, as redis://:password@host:port/database; broker and pub/sub."
     )
@@ -116,6 +120,17 @@ class Settings(BaseSettings):
         default=timedelta(seconds=30),
         description="The pause between two records of when keys were last used.",
     )
+    max_keys: int = Field(
+        default=100, gt=0, description="API keys one user may have in one organization; more are a 409."
+    )
+    max_organizations: int = Field(
+        default=100, gt=0, description="Organizations one user may make; more are a 409."
+    )
+    max_external_runs: int = Field(
+        default=1000,
+        gt=0,
+        description="External runs of one organization that may be under way at once; more are a 409.",
+    )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
     )
@@ -131,7 +146,7 @@ class Settings(BaseSettings):
     database_pool: int = Field(
         default=20,
         gt=0,
-        description="PostgreSQL connections one process keeps at the most; the API needs 9 of them.",
+        description="PostgreSQL connections one process keeps at the most; the API needs 10 of them.",
     )
     database_timeout: Seconds = Field(
         default=timedelta(seconds=5), description="How long to wait for a PostgreSQL connection."
@@ -229,11 +244,20 @@ class Settings(BaseSettings):
     @property
     def sqlalchemy_url(self) -> str:
         """`database_url` with the driver that SQLAlchemy is to use."""
-        url = self.database_url.get_secret_value()
-        scheme, separator, rest = url.partition("://")
-        if scheme in {"postgres", "postgresql"}:
-            return f"postgresql+psycopg{separator}{rest}"
-        return url
+        return _with_driver(self.database_url)
+
+    @property
+    def sqlalchemy_migration_url(self) -> str:
+        """`migration_database_url` likewise; without it, that of everybody."""
+        return _with_driver(self.migration_database_url or self.database_url)
+
+
+def _with_driver(secret: SecretStr) -> str:
+    url = secret.get_secret_value()
+    scheme, separator, rest = url.partition("://")
+    if scheme in {"postgres", "postgresql"}:
+        return f"postgresql+psycopg{separator}{rest}"
+    return url
 
 
 @lru_cache(maxsize=1)

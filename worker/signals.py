@@ -1,5 +1,6 @@
 """What a worker does at the turning points of Celery's life."""
 
+import os
 import signal
 import threading
 import uuid
@@ -19,10 +20,12 @@ from shared.settings import get_settings
 from worker import resources
 from worker.drain import ConsumerPost, Drain
 from worker.executors.registry import warm_up
+from worker.lifeline import EX_RECYCLE
 from worker.pool import TaskPool
 from worker.prefork import PreforkPool, ignore_drain_signal
 from worker.revocation import cancel_revoked
 from worker.supervisor import EX_DRAINED
+from worker.vitals import vitals
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -88,6 +91,7 @@ def shut_down(state: Any, **_: Any) -> Mapping[str, str]:
 def on_worker_process_init(**_: Any) -> None:
     """Prepare a child of the prefork pool; its resources are made with its first run."""
     ignore_drain_signal()
+    vitals.on_death(partial(os._exit, EX_RECYCLE))  # its parent forks another
 
 
 def on_worker_process_shutdown(**_: Any) -> None:

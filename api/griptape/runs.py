@@ -5,13 +5,14 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from annotated_types import Ge
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api.dependencies import (
     CancelSessionDep,
     CancelSessionsDep,
     DispatcherDep,
+    ListsDep,
     PrincipalDep,
     Reader,
     ReaderDep,
@@ -24,8 +25,10 @@ from api.griptape.fields import at_most, seconds
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancelled, RunView, Statuses
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from api.waiting import LONGEST, Waiting
 from shared.assistants.queries import get_assistant
 from shared.keys.principal import Principal
@@ -46,6 +49,7 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     response_model=RunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.RUNS)
 def create_assistant_run(
     session: SessionDep,
     principal: PrincipalDep,
@@ -64,13 +68,16 @@ def create_assistant_run(
 
 
 @router.get("/assistants/{assistant_id}/runs", response_model=RunList, responses=documented(_BAD, _UNKNOWN))
+@open_to_runs(RunAccess.RUNS)
 def list_assistant_runs(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     assistant_id: AssistantId,
     page: PageDep,
     status: Annotated[Statuses, Query()] = frozenset(),
-) -> dict[str, Any]:
+) -> Response:
     """List an assistant's runs, newest first; `status` is one or more, repeated or with commas."""
     get_assistant(session, assistant_id, organization_id=principal.organization_id)
     found = queries.page_of(
@@ -80,13 +87,16 @@ def list_assistant_runs(
         statuses=status,
         offset=page.offset,
         limit=page.size,
+        is_light=True,
     )
-    return {"assistant_runs": found.runs, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(session, principal, found.runs, shown_as(RunView), key="assistant_runs", more=more)
 
 
 @router.get(
     "/assistant-runs/{assistant_run_id}", response_model=RunView, responses=documented(_BAD, _UNKNOWN)
 )
+@open_to_runs(RunAccess.RUNS)
 async def get_assistant_run(
     request: Request,
     reader: ReaderDep,
@@ -123,7 +133,7 @@ async def read_run(
 
     run = await reader(read)
     if wait and run.status in ACTIVE:
-        await waiting.until_ended(run.id, wait, receive=request.receive)
+        await waiting.until_ended(run.id, wait, principal=principal, receive=request.receive)
         run = await reader(read)
     return run
 

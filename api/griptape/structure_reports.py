@@ -1,13 +1,15 @@
 """What a structure run's code reports: events, spans, lines of output (contract: griptape §8)."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from annotated_types import Ge
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.event_schemas import StructureEventPage
@@ -26,8 +28,9 @@ from api.griptape.pagination import PageDep
 from api.griptape.structure_run_schemas import Log, ReportsBody, SpanList, Spans, reports_of
 from api.path_ids import StructureRunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from shared.keys.principal import Principal
-from shared.models import Run
+from shared.models import JsonObject, Run, RunSpan
 from shared.runs.lifecycle import RunKind
 from shared.runs.queries import get_run
 from shared.structures import reports
@@ -51,6 +54,7 @@ def _run(session: SessionDep, principal: Principal, run_id: StructureRunId) -> R
     response_model=StructureEventPage,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -70,6 +74,7 @@ def list_events(
     response_class=Response,
     responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def create_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -89,6 +94,7 @@ def create_events(
     response_class=StreamingResponse,
     responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def stream_structure_run_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -97,7 +103,7 @@ def stream_structure_run_events(
     start: StartDep,
 ) -> Response:
     """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
-    return stream(hub, _run(session, principal, structure_run_id), start)
+    return stream(hub, _run(session, principal, structure_run_id), start, principal)
 
 
 @router.get(
@@ -107,6 +113,7 @@ def stream_structure_run_events(
     response_model=Log,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_structure_run_logs(
     session: SessionDep,
     principal: PrincipalDep,
@@ -127,6 +134,7 @@ def list_structure_run_logs(
     response_class=Response,
     responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def create_spans(
     session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, body: Spans
 ) -> Response:
@@ -143,11 +151,21 @@ def create_spans(
     response_model=SpanList,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_spans(
-    session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, page: PageDep
-) -> dict[str, Any]:
+    session: SessionDep,
+    principal: PrincipalDep,
+    lists: ListsDep,
+    structure_run_id: StructureRunId,
+    page: PageDep,
+) -> Response:
     """List a run's spans in the order they came in."""
     run = _run(session, principal, structure_run_id)
-    found = reports.page_of_spans(session, run.id, offset=page.offset, limit=page.size)
-    has_more = page.offset + len(found.spans) < found.total
-    return {"spans": found.spans, "page": page.number + 1 if has_more else None}
+    found = reports.page_of_spans(session, run.id, offset=page.offset, limit=page.size, is_light=True)
+    has_more = page.offset + len(found.rows) < found.total
+    more = {"page": page.number + 1 if has_more else None}
+    return lists.answer(session, principal, found.rows, _spans, key="spans", more=more)
+
+
+def _spans(_session: Session, rows: Sequence[RunSpan]) -> list[JsonObject]:
+    return [row.span for row in rows]

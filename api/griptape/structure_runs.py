@@ -4,13 +4,15 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from api.dependencies import (
     CancelSessionDep,
     CancelSessionsDep,
     DispatcherDep,
+    ListsDep,
     PrincipalDep,
+    QuotasDep,
     ReaderDep,
     SessionDep,
     WaitingDep,
@@ -29,8 +31,10 @@ from api.griptape.structure_run_schemas import (
     StructureRunView,
 )
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import RunId, StructureId, StructureRunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from shared.models import Run
 from shared.runs import queries, service
 from shared.runs.lifecycle import RunKind
@@ -48,10 +52,12 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.RUNS)
 def create_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
+    quotas: QuotasDep,
     once: OnceDep,
     *,
     structure_id: StructureId,
@@ -65,19 +71,27 @@ def create_structure_run(
             session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE
         )
 
-    return once(lambda: runs.submit(session, dispatcher, principal, structure_id, request), find)
+    def make() -> Run:
+        if request.is_external:
+            quotas.require_room_for_external_run(session, principal.organization_id)
+        return runs.submit(session, dispatcher, principal, structure_id, request)
+
+    return once(make, find)
 
 
 @router.get(
     "/structures/{structure_id}/runs", response_model=StructureRunList, responses=documented(_BAD, _UNKNOWN)
 )
+@open_to_runs(RunAccess.RUNS)
 def list_structure_runs(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     structure_id: StructureId,
     page: PageDep,
     status: Annotated[Statuses, Query()] = frozenset(),
-) -> dict[str, Any]:
+) -> Response:
     """List a structure's runs, newest first; `status` is one or more, repeated or with commas."""
     get_structure(session, structure_id, organization_id=principal.organization_id)
     found = queries.page_of(
@@ -87,8 +101,11 @@ def list_structure_runs(
         statuses=status,
         offset=page.offset,
         limit=page.size,
+        is_light=True,
     )
-    return {"structure_runs": found.runs, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    show = shown_as(StructureRunView)
+    return lists.answer(session, principal, found.runs, show, key="structure_runs", more=more)
 
 
 @router.get(
@@ -96,6 +113,7 @@ def list_structure_runs(
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 async def get_structure_run(
     request: Request,
     reader: ReaderDep,
@@ -155,6 +173,7 @@ def cancel_structure_runs(
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def complete_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
@@ -173,9 +192,11 @@ def complete_structure_run(
     response_model=CalledRuns,
     responses=documented(_UNKNOWN),
 )
+@open_to_runs(RunAccess.RUNS)
 def list_called_structure_runs(
-    session: SessionDep, principal: PrincipalDep, assistant_run_id: RunId
-) -> dict[str, Any]:
+    session: SessionDep, principal: PrincipalDep, lists: ListsDep, assistant_run_id: RunId
+) -> Response:
     """List the structure runs that an assistant run has called as tools."""
     run = queries.get_run(session, assistant_run_id, organization_id=principal.organization_id)
-    return {"structure_runs": queries.called_by(session, run.id)}
+    called = queries.called_by(session, run.id, is_light=True)
+    return lists.answer(session, principal, called, shown_as(StructureRunView), key="structure_runs")

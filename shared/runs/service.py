@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from shared.artifacts import encode_artifact, text_artifact
 from shared.assistants import queries as assistants
 from shared.assistants.resources import check_resources
-from shared.db import Sessions, unit_of_work
+from shared.db import Lock, Sessions, unit_of_work
 from shared.dispatch import Dispatcher
 from shared.errors import ThreadNotFoundError
 from shared.keys.principal import Principal
 from shared.models import LIMITS, RESOURCE_LISTS, Assistant, JsonObject, Run
+from shared.organizations.queries import hold_organization
 from shared.runs import admission, queries, transitions
 from shared.runs.acceptance import accept
 from shared.runs.effects import cancel_by, follow
@@ -91,7 +92,10 @@ def submit(
         ThreadNotFoundError: there is no such thread there.
         InvalidRequestError: a resource it names does not exist there.
     """
-    assistant = assistants.get_assistant(session, assistant_id, organization_id=principal.organization_id)
+    hold_organization(session, principal.organization_id, Lock.REFERENCE)
+    assistant = assistants.get_assistant(
+        session, assistant_id, organization_id=principal.organization_id, lock=Lock.REFERENCE
+    )
     resources = request.resources(assistant)
     check_resources(session, principal, {**request.replace, **_additional(request)})
     thread_id = _thread_of(session, principal, request)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from shared.events.text import storable, storable_text
 from shared.keys.principal import Principal
 from shared.models import FINISH, JsonObject, Origin, Run, RunLogLine, RunSpan
 from shared.runs.lifecycle import HELD, RunStatus
+from shared.sizes import without_large
 from shared.structures.answers import find_answer
 from shared.structures.runs import Completion, end_elsewhere, lock_reported
 
@@ -127,21 +129,38 @@ def post_spans(
         if span_id in fresh
     ]
     session.execute(insert(RunSpan), rows)
+    run.stored_bytes = Run.stored_bytes + sum(len(orjson.dumps(row["span"])) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
 class SpanPage:
     """A slice of a run's spans, in the order they came in."""
 
-    spans: Sequence[JsonObject]
+    rows: Sequence[RunSpan]
     total: int
 
+    @property
+    def spans(self) -> list[JsonObject]:
+        """The spans as they were given."""
+        return [row.span for row in self.rows]
 
-def page_of_spans(session: Session, run_id: uuid.UUID, *, offset: int, limit: int) -> SpanPage:
-    """Return a run's spans."""
+
+def page_of_spans(
+    session: Session, run_id: uuid.UUID, *, offset: int, limit: int, is_light: bool = False
+) -> SpanPage:
+    """Return a run's spans.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     total = session.scalar(select(func.count()).select_from(RunSpan).where(RunSpan.run_id == run_id)) or 0
     query = (
-        select(RunSpan.span).where(RunSpan.run_id == run_id).order_by(RunSpan.id).offset(offset).limit(limit)
+        select(RunSpan)
+        .options(*without_large(RunSpan, when=is_light))
+        .where(RunSpan.run_id == run_id)
+        .order_by(RunSpan.id)
+        .offset(offset)
+        .limit(limit)
     )
     return SpanPage(session.scalars(query).all(), total)
 
