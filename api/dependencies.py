@@ -16,6 +16,7 @@ from shared.db import Sessions, run_after_commit
 from shared.dispatch import Dispatcher
 from shared.errors import ForbiddenError
 from shared.keys.principal import Principal
+from shared.structures.variables import VariableRule
 
 
 def _resources(request: Request) -> Resources:
@@ -96,6 +97,10 @@ async def _waiting(request: Request) -> Waiting:
     return _resources(request).waiting
 
 
+async def _variable_rule(request: Request) -> VariableRule:
+    return _resources(request).variable_rule
+
+
 # scope="function": commit, then answer; FastAPI's default answers first.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 MemberDep = Annotated[Principal, Depends(_member)]
@@ -105,5 +110,6 @@ DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
 SessionsDep = Annotated[Sessions, Depends(_sessions)]
 """For work of several transactions; with `SessionDep` beside it, a request would hold two connections."""
 
+VariableRuleDep = Annotated[VariableRule, Depends(_variable_rule)]
 HubDep = Annotated[StreamHub, Depends(_hub)]
 WaitingDep = Annotated[Waiting, Depends(_waiting)]

@@ -18,6 +18,7 @@ from shared.celery_app import make_celery
 from shared.db import Sessions, make_engine, make_sessions
 from shared.dispatch import Dispatcher
 from shared.settings import Settings
+from shared.structures.variables import VariableRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Resources:
     hub: StreamHub
     waiting: Waiting
     readiness: Readiness
+    variable_rule: VariableRule
 
     def let_go(self) -> None:
         """End every stream and every wait; their callers go on elsewhere."""
@@ -64,6 +66,7 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             hub=hub,
             waiting=waiting,
             readiness=Readiness(engine),
+            variable_rule=VariableRule.of(settings),
         )
     finally:
         hub.close()

@@ -6,7 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import (
+    DispatcherDep,
+    PrincipalDep,
+    SessionDep,
+    SessionsDep,
+    VariableRuleDep,
+    WaitingDep,
+)
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
@@ -20,6 +27,7 @@ from api.griptape.structure_run_schemas import (
     StructureRunsCancelled,
     StructureRunView,
 )
+from api.griptape.variables import check_given, check_stored
 from api.idempotency import OnceDep
 from api.path_ids import RunId, StructureId, StructureRunId
 from api.routing import KeyedRoute
@@ -45,19 +53,26 @@ def create_structure_run(
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     once: OnceDep,
+    variable_rule: VariableRuleDep,
     *,
     structure_id: StructureId,
     body: StructureRunCreate | None = None,
 ) -> Run:
     """Accept a run; it is durable when answered, and a worker takes it from there."""
     request = (body or StructureRunCreate()).request()
+    check_given(variable_rule, request.env_vars)
+
+    def submit() -> Run:
+        structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+        check_stored(variable_rule, structure.env_vars)
+        return runs.submit(session, dispatcher, principal, structure_id, request)
 
     def find(made: uuid.UUID) -> Run:
         return queries.get_run(
             session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE
         )
 
-    return once(lambda: runs.submit(session, dispatcher, principal, structure_id, request), find)
+    return once(submit, find)
 
 
 @router.get(

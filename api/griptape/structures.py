@@ -5,11 +5,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import PrincipalDep, SessionDep, VariableRuleDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.structure_schemas import StructureCreate, StructureList, StructureUpdate, StructureView
+from api.griptape.variables import check_given
 from api.idempotency import OnceDep
 from api.path_ids import StructureId
 from api.routing import KeyedRoute
@@ -37,11 +38,17 @@ def list_structures(session: SessionDep, principal: PrincipalDep, page: PageDep)
     responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
 )
 def create_structure(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: StructureCreate
+    session: SessionDep,
+    principal: PrincipalDep,
+    once: OnceDep,
+    variable_rule: VariableRuleDep,
+    body: StructureCreate,
 ) -> Structure:
     """Create a structure; it is deployed at once."""
+    fields = body.given()
+    check_given(variable_rule, fields.get("env_vars", ()))
     return once(
-        lambda: service.create(session, principal, body.given()),
+        lambda: service.create(session, principal, fields),
         lambda made: queries.get_structure(session, made, organization_id=principal.organization_id),
     )
 
@@ -58,11 +65,14 @@ def get_structure(session: SessionDep, principal: PrincipalDep, structure_id: St
 def update_structure(
     session: SessionDep,
     principal: PrincipalDep,
+    variable_rule: VariableRuleDep,
     structure_id: StructureId,
     body: StructureUpdate | None = None,
 ) -> Structure:
     """Change a structure; a field that is absent stays as it is, and new code is deployed."""
-    return service.change(session, principal, structure_id, body.given() if body else {})
+    fields = body.given() if body else {}
+    check_given(variable_rule, fields.get("env_vars", ()))
+    return service.change(session, principal, structure_id, fields)
 
 
 @router.delete("/{structure_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
