@@ -19,6 +19,7 @@ from shared.db import Sessions, run_after_commit, unit_of_work
 from shared.dispatch import Dispatcher
 from shared.keys.principal import Principal
 from shared.quotas import Quotas
+from shared.structures.variables import VariableRule
 from shared.terms import Terms
 
 Read = TypeVar("Read")
@@ -167,6 +168,10 @@ async def _quotas(request: Request) -> Quotas:
     return _resources(request).quotas
 
 
+async def _variable_rule(request: Request) -> VariableRule:
+    return _resources(request).variable_rule
+
+
 # scope="function": commit, then answer; FastAPI's default answers first.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ListsDep = Annotated[Lists, Depends(_lists)]
@@ -187,5 +192,6 @@ SessionsDep = Annotated[Sessions, Depends(_sessions)]
 TermsDep = Annotated[Terms, Depends(_terms)]
 """What the operator lets callers ask for."""
 
+VariableRuleDep = Annotated[VariableRule, Depends(_variable_rule)]
 HubDep = Annotated[StreamHub, Depends(_hub)]
 WaitingDep = Annotated[Waiting, Depends(_waiting)]

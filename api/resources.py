@@ -22,6 +22,7 @@ from shared.db import Sessions, make_engine, make_sessions
 from shared.dispatch import Dispatcher
 from shared.quotas import Quotas
 from shared.settings import Settings
+from shared.structures.variables import VariableRule
 from shared.vitals import Vitals
 
 
@@ -44,6 +45,7 @@ class Resources:
     quotas: Quotas
     budget: Budget
     vitals: Vitals
+    variable_rule: VariableRule
 
     def let_go(self) -> None:
         """End every stream and every wait; their callers go on elsewhere."""
@@ -97,6 +99,7 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             quotas=Quotas.of(settings),
             budget=budget,
             vitals=vitals,
+            variable_rule=VariableRule.of(settings),
         )
     finally:
         vitals.close()

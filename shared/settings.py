@@ -239,11 +239,52 @@ class Settings(BaseSettings):
     )
     structure_callables: str = Field(
         default="",
-        description="What structures may import and call, as module:callable or module, separated by commas.",
+        description=(
+            "What structures may call, as module:function, or module for all that it defines, separated by "
+            "commas; each may end in @ and the ids of the organizations it is for, joined by +."
+        ),
+    )
+    structure_folders: str = Field(
+        default="*",
+        description=(
+            "The folders that structures may execute, separated by commas; `*` is all others; each may end "
+            "in @ and the ids of the organizations it is for, joined by +."
+        ),
     )
     structure_env: str = Field(
         default="",
         description="Variables of the worker that its programs get, too, separated by commas.",
+    )
+    structure_env_allowed: str = Field(
+        default="",
+        description=(
+            "Names that callers may give programs although such may steer what executes them; "
+            "patterns as of a shell, separated by commas."
+        ),
+    )
+    structure_sandbox: str = Field(
+        default="auto",
+        pattern="^(auto|bubblewrap|user|none)$",
+        description=(
+            "What holds the programs of structures: `bubblewrap`, `user` (root only), `none`, "
+            "or `auto`: the strongest that works, never none."
+        ),
+    )
+    structure_paths: str = Field(
+        default="",
+        description=(
+            "Files and directories that programs in a sandbox may read beside the system and Python, "
+            "separated by commas."
+        ),
+    )
+    structure_uid: int = Field(
+        default=60_600,
+        gt=0,
+        le=4_000_000_000,
+        description="The first of the user ids that a worker of root's gives its programs.",
+    )
+    structure_uids: int = Field(
+        default=400, gt=0, le=100_000, description="How many there are: one for each program at once."
     )
     structure_memory: int = Field(
         default=1_073_741_824, gt=0, description="Bytes of memory one structure run may use."

@@ -15,6 +15,7 @@ from shared.models import Assistant, JsonObject, Run, Structure
 from shared.rulesets.queries import rules_in_force
 from shared.settings import Settings
 from shared.structures.queries import structures_among
+from shared.structures.variables import VariableRule
 from shared.terms import ModelRules
 from shared.threads.queries import recent_exchanges
 from worker.cancellation import CancelToken
@@ -40,6 +41,7 @@ KeepLines = Callable[[Sequence[tuple[str, str]]], None]
 class ClaimedStructure:
     """What is read of a structure run's program."""
 
+    organization_id: uuid.UUID
     code: JsonObject
     config_file: str | None
     env_vars: tuple[JsonObject, ...]  # a later one overrides an earlier one
@@ -117,6 +119,7 @@ def _claimed_structure(session: Session, run: Run, structure: Structure) -> Clai
             "Who created the run no longer belongs to its organization, so the program can have no key."
         ) from gone
     return ClaimedStructure(
+        organization_id=run.organization_id,
         code=structure.code,
         config_file=structure.structure_config_file,
         env_vars=(*structure.env_vars, *(run.env_vars or ())),
@@ -157,8 +160,8 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken, mean
     """Make the executor's frozen view of a run; the worker's default model fills in for none.
 
     Raises:
-        InvalidConfigurationError: a variable of the program refers to a secret that is not kept here; or
-            the operator does not allow the model, which the API could not know or did not have to.
+        InvalidConfigurationError: a variable of the program cannot be given to it; or the operator does
+            not allow the model, which the API could not know or did not have to.
     """
     model = claimed.model or settings.model
     if claimed.structure is None:
@@ -196,17 +199,27 @@ def program_of(
     """The program of a structure run with its environment (contract: griptape §8.4); None of any other run.
 
     Raises:
-        InvalidConfigurationError: a variable refers to a secret that is not kept here.
+        InvalidConfigurationError: a variable refers to a secret that is not kept here, or would steer what
+            executes the program: it was stored before that was refused, or allowed.
     """
     if structure is None:
         return None
+    if (refusal := VariableRule.of(settings).first_refusal(structure.env_vars)) is not None:
+        raise InvalidConfigurationError(refusal)
     secrets = {"GT_CLOUD_API_KEY": structure.api_key, **dict(map(_variable, structure.env_vars))}
     own = {"GT_CLOUD_STRUCTURE_RUN_ID": str(run_id), "GT_CLOUD_BASE_URL": settings.api_url}
 
     def write_lines(lines: Sequence[LogLine]) -> None:
         keep_lines([(line.stream.value, line.text) for line in lines])
 
-    return Program(structure.code, structure.config_file, {**secrets, **own}, secrets, write_lines)
+    return Program(
+        structure.organization_id,
+        structure.code,
+        structure.config_file,
+        {**secrets, **own},
+        secrets,
+        write_lines,
+    )
 
 
 def _variable(variable: JsonObject) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.dependencies import (
     CancelSessionDep,
@@ -16,6 +16,7 @@ from api.dependencies import (
     ReaderDep,
     SessionDep,
     TermsDep,
+    VariableRuleDep,
     WaitingDep,
 )
 from api.errors import TOO_LARGE
@@ -31,6 +32,7 @@ from api.griptape.structure_run_schemas import (
     StructureRunsCancelled,
     StructureRunView,
 )
+from api.griptape.variables import check_given, check_stored
 from api.idempotency import OnceDep
 from api.lists import shown_as
 from api.path_ids import RunId, StructureId, StructureRunId
@@ -47,6 +49,18 @@ router = APIRouter(tags=["Structure Runs"], route_class=KeyedRoute)
 _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
+class Rules:
+    """What the operator says of new runs."""
+
+    def __init__(self, quotas: QuotasDep, terms: TermsDep, variables: VariableRuleDep) -> None:
+        self.quotas = quotas
+        self.terms = terms
+        self.variables = variables
+
+
+RulesDep = Annotated[Rules, Depends()]
+
+
 @router.post(
     "/structures/{structure_id}/runs",
     status_code=HTTPStatus.CREATED,
@@ -59,27 +73,29 @@ def create_structure_run(
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     *,
-    quotas: QuotasDep,
-    terms: TermsDep,
+    rules: RulesDep,
     once: OnceDep,
     structure_id: StructureId,
     body: StructureRunCreate | None = None,
 ) -> Run:
     """Accept a run; it is durable when answered, and a worker takes it from there."""
     request = (body or StructureRunCreate()).request()
+    check_given(rules.variables, request.env_vars)
+
+    def submit() -> Run:
+        rules.quotas.require_room_for_bytes(session, principal.organization_id)
+        if request.is_external:
+            rules.quotas.require_room_for_external_run(session, principal.organization_id)
+        structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+        check_stored(rules.variables, structure.env_vars)
+        return runs.submit(session, dispatcher, principal, structure_id, request, terms=rules.terms)
 
     def find(made: uuid.UUID) -> Run:
         return queries.get_run(
             session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE
         )
 
-    def make() -> Run:
-        quotas.require_room_for_bytes(session, principal.organization_id)
-        if request.is_external:
-            quotas.require_room_for_external_run(session, principal.organization_id)
-        return runs.submit(session, dispatcher, principal, structure_id, request, terms=terms)
-
-    return once(make, find)
+    return once(submit, find)
 
 
 @router.get(

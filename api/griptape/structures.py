@@ -4,11 +4,12 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep, VariableRuleDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.structure_schemas import StructureCreate, StructureList, StructureUpdate, StructureView
+from api.griptape.variables import check_given
 from api.idempotency import OnceDep
 from api.lists import shown_as
 from api.path_ids import StructureId
@@ -40,11 +41,19 @@ def list_structures(session: SessionDep, principal: PrincipalDep, lists: ListsDe
     responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
 )
 def create_structure(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, terms: TermsDep, body: StructureCreate
+    session: SessionDep,
+    principal: PrincipalDep,
+    once: OnceDep,
+    *,
+    terms: TermsDep,
+    variable_rule: VariableRuleDep,
+    body: StructureCreate,
 ) -> Structure:
     """Create a structure; it is deployed at once."""
+    fields = body.given()
+    check_given(variable_rule, fields.get("env_vars", ()))
     return once(
-        lambda: service.create(session, principal, body.given(), terms=terms),
+        lambda: service.create(session, principal, fields, terms=terms),
         lambda made: queries.get_structure(session, made, organization_id=principal.organization_id),
     )
 
@@ -61,12 +70,16 @@ def get_structure(session: SessionDep, principal: PrincipalDep, structure_id: St
 def update_structure(
     session: SessionDep,
     principal: PrincipalDep,
+    *,
     terms: TermsDep,
+    variable_rule: VariableRuleDep,
     structure_id: StructureId,
     body: StructureUpdate | None = None,
 ) -> Structure:
     """Change a structure; a field that is absent stays as it is, and new code is deployed."""
-    return service.change(session, principal, structure_id, body.given() if body else {}, terms=terms)
+    fields = body.given() if body else {}
+    check_given(variable_rule, fields.get("env_vars", ()))
+    return service.change(session, principal, structure_id, fields, terms=terms)
 
 
 @router.delete("/{structure_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))

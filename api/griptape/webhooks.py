@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from api.auth import query_key
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, TermsDep
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, TermsDep, VariableRuleDep
 from api.griptape.errors import documented
 from api.griptape.structure_schemas import StructureView
+from api.griptape.variables import check_stored
 from api.idempotency import OnceDep
 from api.path_ids import StructureId
 from api.routing import WebhookRoute
@@ -49,8 +50,9 @@ def invoke_structure_webhook(
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     once: OnceDep,
-    terms: TermsDep,
     *,
+    terms: TermsDep,
+    variable_rule: VariableRuleDep,
     structure_id: StructureId,
     args: Annotated[list[str], Depends(_args)],
 ) -> Structure:
@@ -59,7 +61,10 @@ def invoke_structure_webhook(
     def find(made: uuid.UUID) -> Run:
         return get_run(session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE)
 
-    once(
-        lambda: runs.submit_by_webhook(session, dispatcher, principal, structure_id, args, terms=terms), find
-    )
+    def submit() -> Run:
+        structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+        check_stored(variable_rule, structure.env_vars)
+        return runs.submit_by_webhook(session, dispatcher, principal, structure_id, args, terms=terms)
+
+    once(submit, find)
     return get_structure(session, structure_id, organization_id=principal.organization_id)

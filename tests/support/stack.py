@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx2
 import psutil
 
+from tests.support.sandboxes import sandbox_here
 from tests.support.waiting import wait_until
 
 START_PATIENCE: Final = 90.0  # seconds; two cores, and a framework to load
@@ -149,6 +150,7 @@ def environment(**overrides: str) -> dict[str, str]:
         "RUNYARD_RECONCILE_INTERVAL": "0.5",
         "RUNYARD_REPUBLISH_AFTER": "2",
         "RUNYARD_CANCEL_GRACE": "2",
+        "RUNYARD_STRUCTURE_SANDBOX": sandbox_here(),
         **overrides,
     }
 

@@ -63,6 +63,7 @@ class Program:
     what every program needs. No value of `secrets` may show in the lines that are written.
     """
 
+    organization_id: uuid.UUID  # whose it is
     code: Mapping[str, Any]
     config_file: str | None  # of a folder; None for the usual one
     env: Mapping[str, str]

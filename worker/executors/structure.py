@@ -1,4 +1,4 @@
-"""Executes a structure run: its program, as a process of its own within limits."""
+"""Executes a structure run: its program, as a process of its own within limits, in a sandbox."""
 
 import os
 from collections.abc import Mapping
@@ -7,13 +7,29 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from shared.settings import Settings, names_of
-from worker.executors.base import Emit, Executor, InvalidConfigurationError, Outcome, RunContext
+from shared.structures.allowed import Allowed, AllowListError
+from shared.structures.sandbox import Mode, Sandbox, choose
+from worker.executors.base import Emit, Executor, InvalidConfigurationError, Outcome, Program, RunContext
 from worker.redaction import secrets_among
-from worker.structures.process import Limits, run_program
-from worker.structures.sources import Sources, prepare
+from worker.structures.holding import Holder
+from worker.structures.process import Job, Limits, run_program
+from worker.structures.sources import Sources, Start, prepare
 
-INHERITED: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+BEFORE_START: Final = ("PATH", "LANG", "LC_ALL", "TZ")
+"""What the interpreter of a program is started with of the worker's environment."""
+
+TRUST: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+
+INHERITED: Final = (*BEFORE_START, *TRUST, "PYTHONPATH")
 """What a program gets of the worker's environment, whatever the operator adds; none of it is secret."""
+
+SAMPLE_READS: Final = (
+    "WORDS_PER_SECOND",
+    "GT_CLOUD_API_KEY",
+    "GT_CLOUD_BASE_URL",
+    "GT_CLOUD_STRUCTURE_RUN_ID",
+)
+"""All that the sample gets of a caller's variables and of the platform's."""
 
 
 def make_executor(settings: Settings) -> Executor:
@@ -26,23 +42,30 @@ def make_executor(settings: Settings) -> Executor:
         log_bytes=settings.structure_log,
         grace=settings.cancel_grace,
     )
-    sources = Sources(settings.structures_dir, frozenset(names_of(settings.structure_callables)))
     inherited = (*INHERITED, *names_of(settings.structure_env))
 
     def execute(context: RunContext, _emit: Emit) -> Outcome:
         program = context.program
         if program is None:
             raise InvalidConfigurationError("Only structure runs have a program to execute.")
+        own = {name: os.environ[name] for name in inherited if name in os.environ}
         with TemporaryDirectory(prefix="runyard-", ignore_cleanup_errors=True) as directory:
             place = Path(directory)
-            start = prepare(sources, program.code, program.config_file, context.args, place)
-            own = {name: os.environ[name] for name in inherited if name in os.environ}
+            home = place / "home"
+            home.mkdir()
+            start = prepare(
+                _sources(settings),
+                program.code,
+                program.config_file,
+                context.args,
+                home=home,
+                organization_id=program.organization_id,
+            )
             return run_program(
-                start.command,
-                env={**own, **_home(place), **program.env},
+                _job(start, program, own, place),
+                holder=_holder(settings, own, is_sample=start.is_sample),
                 secrets={**secrets_among(own), **program.secrets},
                 place=place,
-                cwd=start.directory,
                 limits=limits,
                 token=context.token,
                 write_lines=program.write_lines,
@@ -51,5 +74,51 @@ def make_executor(settings: Settings) -> Executor:
     return execute
 
 
+def _sources(settings: Settings) -> Sources:
+    try:
+        return Sources(settings.structures_dir, Allowed.of(settings))
+    except AllowListError as error:
+        raise InvalidConfigurationError(f"What structures may execute cannot be read: {error}") from error
+
+
+def _job(start: Start, program: Program, own: Mapping[str, str], place: Path) -> Job:
+    """What a program is started with; of the sample's caller only what the sample reads."""
+    if start.is_sample:
+        variables = {name: program.env[name] for name in SAMPLE_READS if name in program.env}
+    else:
+        variables = {**own, **_home(place), **program.env}
+    return Job(
+        start.arguments,
+        start.directory,
+        variables,
+        environment={name: own[name] for name in BEFORE_START if name in own},
+        path=start.path,
+    )
+
+
 def _home(place: Path) -> Mapping[str, str]:
-    return {"HOME": str(place), "TMPDIR": str(place), "PYTHONUNBUFFERED": "1"}
+    return {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp"), "PYTHONUNBUFFERED": "1"}
+
+
+def _holder(settings: Settings, own: Mapping[str, str], *, is_sample: bool) -> Holder:
+    """What holds a program.
+
+    Where there is no sandbox, the sample is executed nevertheless: it is our own, takes its arguments as
+    words to print and no variable that it does not read, so that its caller executes nothing by it.
+
+    Raises:
+        InvalidConfigurationError: there is no sandbox, and it was not asked to do without.
+    """
+    choice = choose(settings)
+    if choice.sandbox is None and not is_sample:
+        raise InvalidConfigurationError(choice.why_not)
+    return Holder(
+        choice.sandbox or Sandbox(Mode.NONE),
+        first_uid=settings.structure_uid,
+        uids=settings.structure_uids,
+        paths=(
+            *map(Path, names_of(settings.structure_paths)),
+            *(Path(own[name]) for name in TRUST if own.get(name)),
+        ),
+        memory=settings.structure_memory,
+    )

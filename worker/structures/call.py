@@ -1,18 +1,39 @@
-"""Calls `module:callable` with the run's arguments; what it returns, if anything, is the run's output."""
+"""Calls `module:function` with the run's arguments; what it returns, if anything, is the run's output.
+
+    call.py SCOPE TARGET ARGUMENT…
+
+`SCOPE` is `defined` where the operator allows what a module defines, as opposed to what it imports, and
+`named` where the function itself is allowed.
+"""
 
 import importlib
+import inspect
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from worker.structures.finish import finish
 
 
 def main() -> None:
-    target, *args = sys.argv[1:]
-    module, _, name = target.partition(":")
-    result = getattr(importlib.import_module(module), name)(*args)
+    scope, target, *args = sys.argv[1:]
+    result = _function(target, has_to_be_defined=scope == "defined")(*args)
     if result is not None:
         finish(result if isinstance(result, str) else json.dumps(result, default=str))
+
+
+def _function(target: str, *, has_to_be_defined: bool) -> Callable[..., Any]:
+    """What a target names: an attribute of the module itself, found without a walk."""
+    name, _, attribute = target.partition(":")
+    module = importlib.import_module(name)
+    found = vars(module).get(attribute)
+    if has_to_be_defined and not (inspect.isfunction(found) and found.__module__ == module.__name__):
+        sys.exit(f"{name} defines no function {attribute!r}: what it imports is not allowed with it.")
+    if not callable(found):
+        sys.exit(f"{name} has no function {attribute!r}.")
+    function: Callable[..., Any] = found
+    return function
 
 
 if __name__ == "__main__":

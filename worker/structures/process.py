@@ -1,16 +1,16 @@
 """Runs one program under a warden, from its start until nothing of it is left."""
 
-import errno
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +26,11 @@ from worker.executors.base import (
     PlatformError,
     WriteLines,
 )
+from worker.structures.accounts import end_user
 from worker.structures.blotter import Blotter
+from worker.structures.holding import Hold, Holder
 from worker.structures.output import Output
-from worker.structures.remains import MARK, end_remains, new_mark
+from worker.structures.remains import MARK, adopt_orphans, end_remains, new_mark
 
 WARDEN: Final = Path(__file__).with_name("warden.py")
 CHUNK: Final = 256 * 1024  # bytes of one read
@@ -50,13 +52,23 @@ class Limits:
     grace: timedelta  # between being asked to stop and being killed
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a program is started with."""
+
+    arguments: Sequence[str]  # its main file first
+    directory: Path  # where it starts
+    variables: Mapping[str, str] = field(default_factory=dict)  # once its interpreter has been started
+    environment: Mapping[str, str] = field(default_factory=dict)  # already before that; nothing of a caller's
+    path: Sequence[str] = ()  # where its modules are looked for first
+
+
 def run_program(
-    command: Sequence[str],
+    job: Job,
     *,
-    env: Mapping[str, str],
+    holder: Holder,
     secrets: Mapping[str, str],
     place: Path,
-    cwd: Path,
     limits: Limits,
     token: CancelToken,
     write_lines: WriteLines,
@@ -64,8 +76,7 @@ def run_program(
     """Run a program to its end, in this thread.
 
     Args:
-        env: its whole environment, but for the mark of its processes.
-        place: the run's own directory, which goes with it if this process dies.
+        place: the run's own directory, which goes with it if this process dies; `tmp` in it is for files.
         secrets: variables whose values are blotted out of what it writes.
 
     Raises:
@@ -75,8 +86,10 @@ def run_program(
         OSError: no process can be started here.
     """
     output = Output(write_lines, Blotter(secrets), limit=limits.log_bytes)
+    (place / "tmp").mkdir(exist_ok=True)
     with (
-        _warden(command, env=env, place=place, cwd=cwd, limits=limits) as warden,
+        holder.hold(place) as hold,
+        _warden(job, hold, place=place, limits=limits) as warden,
         token.on_cancel(warden.ask_to_stop),
     ):
         report = warden.attend(output)
@@ -88,7 +101,7 @@ def run_program(
 def _exited(report: Mapping[str, Any], limits: Limits) -> Exited:
     exit_code: int = report["exit_code"]
     match report["why"]:
-        case "spawn":
+        case "start":
             raise InvalidConfigurationError(f"The program cannot be started: {report['message']}.")
         case "memory":
             return Exited(KILLED, f"The program used more memory than the {limits.memory} bytes it may.")
@@ -105,10 +118,13 @@ def _exited(report: Mapping[str, Any], limits: Limits) -> Exited:
 class Warden:
     """A warden, seen from the worker."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket, mark: str) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", line: socket.socket, mark: str, uid: int | None
+    ) -> None:
         self._process = process
         self._line = line
         self._mark = mark  # of all processes of the program
+        self._uid = uid  # of the program, if it is another than ours
 
     def ask_to_stop(self) -> None:
         """Have the program stopped; callable from any thread, and without waiting."""
@@ -164,6 +180,8 @@ class Warden:
         if self._process.returncode:
             log.error("warden died", pid=self._process.pid, exit_code=self._process.returncode)
             end_remains(self._mark)
+            if self._uid is not None:
+                end_user(self._uid)
 
 
 def _take(descriptor: int, stream: LogStream, output: Output, *, until_empty: bool = False) -> bool:
@@ -178,40 +196,69 @@ def _take(descriptor: int, stream: LogStream, output: Output, *, until_empty: bo
 
 
 @contextmanager
-def _warden(
-    command: Sequence[str], *, env: Mapping[str, str], place: Path, cwd: Path, limits: Limits
-) -> Generator[Warden]:
+def _warden(job: Job, hold: Hold, *, place: Path, limits: Limits) -> Generator[Warden]:
+    """Start a program's warden: both are told what to do by files that have no name."""
+    adopt_orphans()
     line, far_end = socket.socketpair()
     mark = new_mark()
-    options = {
-        "line": far_end.fileno(),
-        "place": str(place),
-        "grace": limits.grace.total_seconds(),
-        "memory": limits.memory,
-        "cpu": max(1, round(limits.cpu.total_seconds())),
-        "file_size": limits.file_size,
-        "processes": limits.processes,
-    }
-    try:
-        process = subprocess.Popen(  # noqa: S603  # what the operator allows
-            [sys.executable, "-I", "-S", str(WARDEN), json.dumps(options), "--", *command],
-            env={**env, MARK: mark},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=[far_end.fileno()],
-            start_new_session=True,
+    account = hold.account
+    with ExitStack() as ours, far_end:
+        of_program = ours.enter_context(_told(_program_order(job)))
+        of_warden = ours.enter_context(
+            _told(
+                {
+                    **hold.options(),
+                    "command": hold.command(of_program, job.directory),
+                    "env": {**job.environment, MARK: mark},
+                    "cwd": str(job.directory),
+                    "place": str(place),
+                    "grace": limits.grace.total_seconds(),
+                    "memory": limits.memory,
+                    "cpu": max(1, round(limits.cpu.total_seconds())),
+                    "file_size": limits.file_size,
+                    "processes": limits.processes,
+                }
+            )
         )
-    except OSError as error:
-        line.close()
-        if error.errno == errno.E2BIG:
-            raise InvalidConfigurationError(f"The program cannot be started: {error.strerror}.") from error
-        raise
-    finally:
-        far_end.close()
-    warden = Warden(process, line, mark)
+        inherited = [far_end.fileno(), of_program, of_warden]
+        try:
+            process = subprocess.Popen(  # noqa: S603  # our own program
+                [sys.executable, "-I", "-S", str(WARDEN), str(far_end.fileno()), str(of_warden)],
+                env={MARK: mark},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=inherited if account is None else [*inherited, account.descriptor],
+                start_new_session=True,
+            )
+        except OSError:
+            line.close()
+            raise
+    warden = Warden(process, line, mark, None if account is None else account.uid)
     try:
         yield warden
     finally:
         warden.close()
+
+
+def _program_order(job: Job) -> Mapping[str, Any]:
+    return {
+        "arguments": list(job.arguments),
+        "variables": dict(job.variables),
+        "path": list(job.path),
+        "stack": resource.getrlimit(resource.RLIMIT_STACK)[0],
+    }
+
+
+@contextmanager
+def _told(order: Mapping[str, Any]) -> Generator[int]:
+    """A descriptor to read an order from, which is in memory alone."""
+    descriptor = os.memfd_create("order")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:  # a descriptor
+            file.write(json.dumps(order).encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)

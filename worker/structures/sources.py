@@ -1,7 +1,8 @@
-"""From a structure's code to the command that executes it."""
+"""From a structure's code to the main file that executes it."""
 
+import os
 import shutil
-import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 
+from shared.structures.allowed import Allowed
 from shared.structures.code import CALLABLE, FOLDER, unsupported
 from worker.executors.base import InvalidConfigurationError
 
@@ -17,29 +19,41 @@ RUNTIMES: Final = ("python3", "python")
 LEFT_OUT: Final = shutil.ignore_patterns(".git", ".venv", "__pycache__")
 
 
+OURS: Final = Path(__file__).parent
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What an operator allows structures to execute."""
 
     directory: Path | None  # whose folders are structures
-    callables: frozenset[str]  # `module:callable`, or `module` for all of its
+    allowed: Allowed
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A command, and the directory it starts in."""
+    """A main file with its arguments, and the directory it starts in."""
 
-    command: Sequence[str]
+    arguments: Sequence[str]
     directory: Path
+    path: Sequence[str] = ()  # where its modules are looked for first
+    is_sample: bool = False  # nothing of anybody's but ours
 
 
 def prepare(
-    sources: Sources, code: Mapping[str, Any], config_file: str | None, args: Sequence[str], place: Path
+    sources: Sources,
+    code: Mapping[str, Any],
+    config_file: str | None,
+    args: Sequence[str],
+    *,
+    home: Path,
+    organization_id: uuid.UUID,
 ) -> Start:
     """Make ready to start what a structure's code names.
 
     Args:
-        place: the run's own directory, into which a folder is copied.
+        home: the run's own directory, into which a folder is copied.
+        organization_id: whose run it is; not all may execute everything.
 
     Raises:
         InvalidConfigurationError: it is not executed here, not allowed, or not there.
@@ -48,44 +62,51 @@ def prepare(
         raise InvalidConfigurationError(why_not)
     source = code.get("default") or {}
     if FOLDER in source:
-        folder = _folder(sources.directory, source[FOLDER])
-        return _from_folder(folder, config_file or CONFIG_FILE, args, place)
+        name = source[FOLDER]
+        folder = _folder(
+            sources.directory, name, is_allowed=sources.allowed.has_folder(name, organization_id)
+        )
+        return _from_folder(folder, config_file or CONFIG_FILE, args, home)
     if CALLABLE in source:
-        return Start(_module("call", _allowed(sources, source[CALLABLE]), *args), place)
-    return Start(_module("sample", *args), place)
+        target = source[CALLABLE]
+        scope = _scope(sources.allowed, target, organization_id)
+        return Start([str(OURS / "call.py"), scope, target, *args], home, path=_added_path())
+    return Start([str(OURS / "sample.py"), *args], home, is_sample=True)
 
 
-def _module(name: str, *args: str) -> list[str]:
-    return [sys.executable, "-m", f"worker.structures.{name}", *args]
-
-
-def _allowed(sources: Sources, target: str) -> str:
-    if not {target, target.partition(":")[0]} & sources.callables:
+def _scope(allowed: Allowed, target: str, organization_id: uuid.UUID) -> str:
+    """By what a callable is allowed: its own name, or its module, which then has to define it."""
+    if not allowed.has_callable(target, organization_id):
         raise InvalidConfigurationError(
             f"{target!r} is not among the callables that the operator allows (RUNYARD_STRUCTURE_CALLABLES)."
         )
-    return target
+    return "named" if allowed.is_named(target, organization_id) else "defined"
 
 
-def _folder(directory: Path | None, name: str) -> Path:
+def _added_path() -> list[str]:
+    """Where the operator has the worker's interpreter look for modules, too; ours ignore variables."""
+    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+
+
+def _folder(directory: Path | None, name: str, *, is_allowed: bool) -> Path:
     if directory is None:
         raise InvalidConfigurationError(
             "The operator has set no directory of structures (RUNYARD_STRUCTURES_DIR)."
         )
     folder = (directory / name).resolve()
-    if folder.parent != directory.resolve() or not folder.is_dir():
+    if not is_allowed or folder.parent != directory.resolve() or not folder.is_dir():
         raise InvalidConfigurationError(f"There is no folder {name!r} among the operator's structures.")
     return folder
 
 
-def _from_folder(folder: Path, config_file: str, args: Sequence[str], place: Path) -> Start:
+def _from_folder(folder: Path, config_file: str, args: Sequence[str], home: Path) -> Start:
     main_file = _main_file(folder, config_file)
-    copy = place / folder.name
+    copy = home / folder.name
     try:
         shutil.copytree(folder, copy, symlinks=True, ignore=LEFT_OUT)
     except (OSError, shutil.Error) as error:
         raise InvalidConfigurationError(f"The folder {folder.name!r} cannot be copied: {error}.") from error
-    return Start([sys.executable, main_file, *args], copy)
+    return Start([main_file, *args], copy, path=[str((copy / main_file).parent), *_added_path()])
 
 
 def _main_file(folder: Path, config_file: str) -> str:

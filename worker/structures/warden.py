@@ -2,12 +2,14 @@
 
 A script of the standard library alone, one for each program:
 
-    python -I -S warden.py '{"line": 5, "grace": 5.0, …}' -- command…
+    python -I -S warden.py LINE ORDER
+    python -I -S warden.py empty UID
 
 It is the subreaper of whatever the program starts: what detaches itself comes back to it as its child.
-`line` is its end of a socket: a byte from the worker means stop, and its end means that the worker is
+`LINE` is its end of a socket: a byte from the worker means stop, and its end means that the worker is
 gone; then the program's directory, `place`, goes with it. When nothing of the program is left, one JSON
-object goes the other way: how it ended.
+object goes the other way: how it ended. `ORDER` is a descriptor to read what is to be done from. Its own
+arguments and environment hold nothing of a caller's. The second form kills all that a user executes.
 """
 
 import ctypes
@@ -24,15 +26,22 @@ from typing import Any
 WATCH = 0.05  # seconds between two looks at what the program uses
 LOOK_SHARE = 4  # a look at a large program is dear: after it, this many times its length passes
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 1, 2, 4, 32, 4096
+MS_REC, MS_PRIVATE = 16384, 1 << 18
 NICE = 10
 ENDED = 10  # ended processes that were not waited for, for each process there may be
 THREAD_STACK = 1 << 20  # bytes, that count as memory, touched or not
-LOADING = 0.2  # seconds after which a program has read how large its threads' stacks are to be
 CPU_MERCY = 5  # seconds from the signal that says so to the end, for one that ignores it
 OUT_OF_MEMORY_FIRST = "1000"  # the kernel's word for: end this one before any other
 UNKILLABLE_AFTER = 60.0  # seconds; a process that the kernel itself does not let go
 PAGE = resource.getpagesize()
+SHARED_DIRECTORIES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # where every user may leave files
+EMPTYING = 10.0  # seconds that a user's processes may take to be gone
 
 
 class Warden:
@@ -45,21 +54,36 @@ class Warden:
         self.why: str | None = None  # why everything was killed, if it was for a limit
         self.was_killed = False  # after it was asked to stop
         self.kill_at: float | None = None
+        self.to_ask = False  # whether the program is still to be asked to stop
         self.look_at = 0.0
-        self.room_at: float | None = None  # when the main thread gets its usual stack
+        self.told = -1  # where the program, and what stands before it, tell of their start
 
-    def run(self, command: list[str]) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
+        account: list[int] | None = self.options["account"]
+        if account is not None and not empty(account[0]):
+            return _unstarted(f"the user {account[0]} executes something that cannot be ended")
         wake = _wake_on_child()
-        error = self.spawn(command)
-        if error is not None:
-            return {"exit_code": 127, "killed": False, "why": "spawn", "message": error}
-        self.room_at = time.monotonic() + LOADING
+        self.spawn()
         readable = [self.options["line"], wake]
         while self.status is None:
             ready, _, _ = select.select(readable, [], [], WATCH)
             self.turn(ready, readable)
         self.kill_all()
+        if account is not None:
+            empty(account[0])
+            sweep(account[0])
+        said = self.said()
+        if said != "+" and self.why is None and not self.was_killed and self.kill_at is None:
+            return _unstarted(said or "what holds it did not start")
         return {"exit_code": _exit_code(self.status or 0), "killed": self.was_killed, "why": self.why}
+
+    def said(self) -> str:
+        """What was told of the start: `+` if the program began, or else what kept it from that."""
+        os.set_blocking(self.told, False)
+        try:
+            return os.read(self.told, 4096).decode(errors="replace")
+        except BlockingIOError:
+            return ""
 
     def turn(self, ready: list[int], readable: list[int]) -> None:
         """Do what is due: hear the worker, keep the deadline and the limits, see who has ended."""
@@ -68,12 +92,12 @@ class Warden:
             os.read(wake, 4096)
         if line in ready:
             self.hear(line, readable)
+        if self.to_ask and (pids := self.pids()):  # a sandbox may be on its way to the program
+            self.to_ask = False
+            _signal(pids, signal.SIGTERM)
         if self.kill_at is not None and time.monotonic() >= self.kill_at:
             self.was_killed, self.kill_at = True, None
             self.kill_all()
-        if self.room_at is not None and time.monotonic() >= self.room_at:
-            self.room_at = None
-            self.make_room()
         if time.monotonic() >= self.look_at:
             started = time.thread_time()
             self.look()
@@ -89,11 +113,20 @@ class Warden:
             self.kill_all()
         elif self.kill_at is None and not self.was_killed:
             self.kill_at = time.monotonic() + self.options["grace"]
-            _signal(descendants(os.getpid()), signal.SIGTERM)
+            self.to_ask = True
+
+    def pids(self, *, most: int = 1 << 30) -> list[int]:
+        """The processes of the program, without those of its sandbox, which would take it with them."""
+        if not self.options["layers"]:
+            return descendants(os.getpid(), most=most)
+        tops = [self.main_pid]
+        for _ in range(self.options["layers"] - 1):
+            tops = [child for top in tops for child in children(top)]
+        return [pid for top in tops for pid in descendants(top, most=most)]
 
     def look(self) -> None:
         """End a program that has grown beyond its limits."""
-        pids = descendants(os.getpid(), most=ENDED * self.options["processes"] + 1)
+        pids = self.pids(most=ENDED * self.options["processes"] + 1)
         if self.has_too_many_processes(pids):
             self.why = "processes"
         elif self.has_too_much_memory(pids):
@@ -113,36 +146,22 @@ class Warden:
         most: int = self.options["memory"]
         return sum(_resident(pid)[0] for pid in pids) > most and sum(map(_memory, pids)) > most
 
-    def spawn(self, command: list[str]) -> str | None:
-        """Start the program; return what kept it from starting, if anything did."""
-        told, tell = os.pipe()
+    def spawn(self) -> None:
+        """Start the program, or what is to hold it."""
+        self.told, tell = os.pipe()
         warden = os.getpid()
         self.main_pid = os.fork()
         if self.main_pid == 0:
             try:
-                self.become(command, warden)
+                self.become(warden, tell)
             except BaseException as error:  # noqa: BLE001  # the fork must not go on as a second warden
                 os.write(tell, str(error).encode())
             os._exit(127)
         os.close(tell)
-        why_not = os.read(told, 4096).decode(errors="replace")
-        os.close(told)
-        if why_not:
-            self.reap()
-        return why_not or None
 
-    def make_room(self) -> None:
-        """Give the main thread the stack it would have had; its threads keep to what it began with."""
-        try:
-            resource.prlimit(self.main_pid, resource.RLIMIT_STACK, resource.getrlimit(resource.RLIMIT_STACK))
-        except OSError:
-            return  # it has ended, or become somebody else
-
-    def become(self, command: list[str], warden: int) -> None:
+    def become(self, warden: int, tell: int) -> None:
         """Turn this fork into the program, which dies with its warden."""
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != warden:  # it died before the kernel was told
-            return
+        _prctl(PR_SET_DUMPABLE, 1)  # what is below belongs to it
         os.setsid()
         for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGPIPE"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -155,7 +174,18 @@ class Warden:
         _, most = resource.getrlimit(resource.RLIMIT_STACK)
         if most == resource.RLIM_INFINITY or most > THREAD_STACK:
             resource.setrlimit(resource.RLIMIT_STACK, (THREAD_STACK, most))
-        os.execvpe(command[0], command, os.environ)  # noqa: S606  # there is no shell to be had
+        if self.options["covers"]:
+            reveal(self.options["covers"], self.options["shown"])
+        if self.options["account"] is not None:
+            _become_user(*self.options["account"])
+        _prctl(PR_SET_NO_NEW_PRIVS, 1)
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which would clear it
+        if os.getppid() != warden:  # it died before the kernel was told
+            return
+        os.chdir(self.options["cwd"])
+        command = [word.replace("{tell}", str(tell)) for word in self.options["command"]]
+        os.set_inheritable(tell, True)
+        os.execve(command[0], command, self.options["env"])  # noqa: S606  # there is no shell to be had
 
     def reap(self) -> None:
         while True:
@@ -199,21 +229,22 @@ def descendants(pid: int, *, most: int = 1 << 30) -> list[int]:
     found: list[int] = []
     unseen = [pid]
     while unseen and len(found) < most:
-        children = _children(unseen.pop())
-        found += children
-        unseen += children
+        below = children(unseen.pop())
+        found += below
+        unseen += below
     return found
 
 
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, or adopted; also those that have ended."""
+    found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  # pathlib is dear
             with open(f"/proc/{pid}/task/{thread}/children") as listed:  # noqa: PTH123
-                children += map(int, listed.read().split())
+                found += map(int, listed.read().split())
     except OSError:
-        return children  # it has just ended
-    return children
+        return found  # it has just ended
+    return found
 
 
 def _lives(pid: int) -> bool:
@@ -315,15 +346,144 @@ def _remove(place: str) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
+def _unstarted(message: str) -> dict[str, Any]:
+    return {"exit_code": 127, "killed": False, "why": "start", "message": message}
+
+
+def _become_user(uid: int, gid: int) -> None:
+    """Become another user for good, who may open again what the output goes to."""
+    for descriptor in (1, 2):
+        os.fchown(descriptor, uid, gid)
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def reveal(covers: list[str], shown: list[list[Any]]) -> None:
+    """Give this process a view in which some directories hold nothing but what is shown of them.
+
+    Args:
+        covers: directories that other users cannot enter.
+        shown: paths below them, each with whether it may be written to.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.unshare(CLONE_NEWNS | CLONE_NEWIPC))
+    _mount(libc, "none", "/", MS_REC | MS_PRIVATE)
+    opened = [(os.open(path, os.O_PATH), path, os.path.isdir(path), writable) for path, writable in shown]  # noqa: PTH112
+    for cover in covers:
+        _mount(libc, "tmpfs", cover, MS_NOSUID | MS_NODEV, kind="tmpfs", options="mode=0755,size=1m")
+    for descriptor, path, is_directory, is_writable in opened:
+        _make(path, is_directory=is_directory)
+        _mount(libc, f"/proc/self/fd/{descriptor}", path, MS_BIND | MS_REC)
+        if not is_writable:
+            _mount(libc, "none", path, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
+        os.close(descriptor)
+    for cover in covers:
+        _mount(libc, "none", cover, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def _make(path: str, *, is_directory: bool) -> None:
+    os.makedirs(path if is_directory else os.path.dirname(path), mode=0o755, exist_ok=True)  # noqa: PTH103, PTH120
+    if not is_directory and not os.path.exists(path):  # noqa: PTH110
+        os.close(os.open(path, os.O_CREAT, 0o644))
+
+
+def _mount(
+    libc: ctypes.CDLL, source: str, target: str, flags: int, *, kind: str = "none", options: str = ""
+) -> None:
+    texts = (source.encode(), target.encode(), kind.encode())
+    _check(libc.mount(*texts, ctypes.c_ulong(flags), options.encode()), target)
+
+
+def _check(result: int, what: str = "") -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def empty(uid: int) -> bool:
+    """Kill all that a user executes; say whether nothing is left. It takes root."""
+    deadline = time.monotonic() + EMPTYING
+    while _lives_of(uid):
+        if time.monotonic() > deadline:
+            return False
+        _kill_user(uid)
+        _reap_strays()
+    return True
+
+
+def _lives_of(uid: int) -> bool:
+    """Whether a user executes anything; asked of what the kernel says of each process, whoever owns that."""
+    for name in os.listdir("/proc"):  # noqa: PTH208  # pathlib is dear
+        if not name.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{name}/status") as lines:  # noqa: PTH123
+                fields = dict(line.split(":", 1) for line in lines if line.startswith(("State:", "Uid:")))
+        except OSError:  # it has just ended
+            continue
+        if str(uid) in fields["Uid"].split() and fields["State"].split()[0] not in {"Z", "X"}:
+            return True
+    return False
+
+
+def _kill_user(uid: int) -> None:
+    """Kill once all that a user executes, whatever its names: the kernel forks none meanwhile."""
+    killer = os.fork()
+    if killer == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(killer, 0)
+
+
+def _reap_strays() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
+def sweep(uid: int) -> None:
+    """Remove what a user has left in directories that are everybody's."""
+    for directory in SHARED_DIRECTORIES:
+        try:
+            with os.scandir(directory) as entries:
+                own = [entry.path for entry in entries if entry.stat(follow_symlinks=False).st_uid == uid]
+        except OSError:
+            continue
+        for path in own:
+            if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+                _remove(path)
+            else:
+                os.unlink(path)  # noqa: PTH108
+
+
 def main() -> None:
-    options = json.loads(sys.argv[1])
+    if sys.argv[1] == "empty":
+        uid = int(sys.argv[2])
+        is_empty = empty(uid)
+        sweep(uid)
+        sys.exit(not is_empty)
+    line, order = map(int, sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.set_inheritable(options["line"], False)
+    _prctl(PR_SET_DUMPABLE, 0)
+    os.set_inheritable(line, False)
+    with open(order, "rb") as told:  # noqa: PTH123  # a descriptor
+        options = json.load(told)
+    options["line"] = line
+    if options["hold"] is not None:  # on the program's user: who has it may let it go
+        os.set_inheritable(options["hold"], False)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    report = json.dumps(Warden(options).run(sys.argv[3:]))
+    report = json.dumps(Warden(options).run())
     try:
-        os.write(options["line"], report.encode())
+        os.write(line, report.encode())
     except OSError:  # nobody is there to know, nor to clean up
         _remove(options["place"])
 

@@ -176,3 +176,20 @@ def test_a_structure_says_what_the_keys_of_its_runs_may_do(client, create, scope
     assert client.patch(url, json={"run_scope": "runs"}).json()["run_scope"] == "runs"
     assert client.patch(url, json={"name": "x"}).json()["run_scope"] == "runs"
     assert client.patch(url, json={"run_scope": "everything"}).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["PYTHONWARNINGS", "BROWSER", "LD_PRELOAD", "https_proxy"])
+def test_a_variable_that_steers_what_executes_programs_is_a_400_that_names_it(client, create, name):
+    structure = create()["structure_id"]
+    variable = {"name": name, "value": "all:0:antigravity.x:0:0"}
+    for method, path, body in (
+        ("POST", "structures", {"name": "x", "env_vars": [{"name": "A", "value": "1"}, variable]}),
+        ("PATCH", f"structures/{structure}", {"env_vars": [variable]}),
+        ("POST", f"structures/{structure}/runs", {"env_vars": [variable]}),
+        ("POST", f"structures/{structure}/runs", {"env": {name: "x"}}),
+    ):
+        answer = client.request(method, f"/api/{path}", json=body)
+        assert answer.status_code == 400
+        (error,) = answer.json()["errors"]
+        assert name in error["message"]
+        assert error["path"].startswith("body.env_vars.")

@@ -16,6 +16,7 @@ from shared.runs import transitions
 from shared.runs.effects import cancel_by
 from shared.runs.lifecycle import RunStatus, Trigger
 from shared.structures.reports import Report, post_events, post_spans, read_lines
+from tests.support.sandboxes import sandbox_here
 from tests.support.seats import FakeSeat
 from tests.support.waiting import wait_until
 from worker import resources as worker_resources
@@ -44,8 +45,14 @@ def folders(tmp_path):
 
 
 @pytest.fixture
-def setting_overrides(folders):
+def sandbox():
+    return sandbox_here()
+
+
+@pytest.fixture
+def setting_overrides(folders, sandbox):
     return {
+        "structure_sandbox": sandbox,
         "cancel_grace": timedelta(seconds=1),
         "heartbeat": timedelta(milliseconds=200),
         "structures_dir": folders,
@@ -154,6 +161,7 @@ def test_a_run_whose_creator_has_left_is_an_error_that_says_so(make, attempt, re
     assert "no longer belongs to its organization" in after.status_detail["message"]
 
 
+@pytest.mark.parametrize("sandbox", ["none"])  # in any other a program cannot reach its warden
 def test_a_dead_warden_is_not_the_programs_failure(make, attempt, read):
     run = make("import os, time; os.kill(os.getppid(), 9); time.sleep(60)")
     assert attempt(run) is Ending.BROKEN
