@@ -58,7 +58,7 @@ def on_setup_logging(**_: Any) -> None:
 
 
 def on_worker_init(**_: Any) -> None:
-    """Tidy the keys, and load what the first run would wait for; before any fork, so that children have it."""
+    """Tidy the keys, and load what the first run would wait for; before a fork, so that children have it."""
     for unfit in credentials.tidy():
         log.error("provider key unusable", variable=unfit.variable, message=str(unfit))
     warm_up(get_settings().model)
