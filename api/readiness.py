@@ -5,10 +5,12 @@ from typing import Final
 
 import structlog
 from anyio import CapacityLimiter, to_thread
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, false, func, select, true, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.database_errors import words_of
 from shared.migrations.upgrade import is_current
+from shared.models import IdempotencyKey
 
 PATIENCE: Final = 2.0  # seconds for an answer
 
@@ -22,7 +24,7 @@ log = structlog.get_logger(__name__)
 class Readiness:
     """Asks PostgreSQL one question at a time, in a thread beside those that endpoints share.
 
-    A schema that was once complete stays so: from then on only the connection is tried, and a
+    A schema that was once complete stays so: from then on only a write is tried, and a
     newer release that migrates meanwhile does not take this one out of service.
     """
 
@@ -45,11 +47,22 @@ class Readiness:
     def _try(self) -> str:
         try:
             if self._is_migrated:
-                with self._engine.connect() as connection:
-                    connection.execute(text("SELECT 1"))
+                self._write()
             else:
                 self._is_migrated = is_current(self._engine)
+                if self._is_migrated:
+                    self._write()
         except SQLAlchemyError as error:
-            log.warning("not ready", error=type(error).__name__)
+            log.warning("not ready", error=type(error).__name__, cause=words_of(error))
             return UNAVAILABLE
         return READY if self._is_migrated else NOT_MIGRATED
+
+    def _write(self) -> None:
+        """Write, and leave nothing behind: a message in the write-ahead log that nobody reads.
+
+        A server that only reads refuses the update, though it is of no row; one whose disk is full,
+        or that waits for its standby, does not get through the commit.
+        """
+        with self._engine.begin() as connection:
+            connection.execute(update(IdempotencyKey).where(false()).values(key=IdempotencyKey.key))
+            connection.execute(select(func.pg_logical_emit_message(true(), "runyard", "ready")))

@@ -1,36 +1,79 @@
 """The database: engine, units of work, and what is to happen after a commit."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from datetime import timedelta
+from enum import Enum
+from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import Engine, ExceptionContext, Select, create_engine, event
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from shared.database_errors import DEMOTED, sqlstate_of
 from shared.settings import Settings
 
 Sessions = sessionmaker[Session]
 
-OUTAGE_ERRORS: Final = (OperationalError, InterfaceError, PoolTimeoutError)
-"""What it looks like when PostgreSQL is away, starting, or out of connections."""
+Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
+
+
+class Lock(Enum):
+    """How a row is held from its reading to the end of the transaction.
+
+    Who changes or deletes a row reads it under its lock, so that what has been deleted meanwhile is not
+    found instead of failing later. Several locks are taken in one order, wherever they are needed:
+
+    1. the organization, by what is begun in it (REFERENCE) or deletes it (REMOVAL);
+    2. the assistant or the structure of a run;
+    3. the run that has a thread, and any other run that is being ended;
+    4. the thread;
+    5. the runs that wait for the thread, and what it holds: messages;
+    6. rules, by their ids; then the ruleset; then which ruleset lists which rules, by both ids.
+
+    Keys are locked one at a time, or, when their uses are recorded, only if nobody else has them.
+    """
+
+    REFERENCE = "reference"  # it stays there; others may change it
+    CHANGE = "change"  # nobody else changes it
+    REMOVAL = "removal"  # and nobody refers to it anew
+
+    def __call__(self, query: Rows, of: type[DeclarativeBase]) -> Rows:
+        """A query that locks those of its rows that are `of` one table, and reads them as they are then."""
+        match self:
+            case Lock.REFERENCE:
+                locked = query.with_for_update(read=True, key_share=True, of=of)
+            case Lock.CHANGE:
+                locked = query.with_for_update(key_share=True, of=of)
+            case Lock.REMOVAL:
+                locked = query.with_for_update(of=of)
+        return locked.execution_options(populate_existing=True)
+
+
+def locked(query: Rows, lock: Lock | None, of: type[DeclarativeBase]) -> Rows:
+    """A query under a lock, if there is to be one."""
+    return query if lock is None else lock(query, of)
 
 
 def _dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
+def make_engine(
+    settings: Settings, *, pool_size: int | None = None, limits: Mapping[str, timedelta] | None = None
+) -> Engine:
     """Make the engine of one process; under prefork, after the fork.
 
     Args:
         settings: where the database is and how patient to be.
         pool_size: connections to keep at the most; the setting's number if absent.
+        limits: PostgreSQL's own timeouts for what these connections do, by their names there.
     """
+    session_options = {"timezone": "UTC"} | {
+        name: f"{int(limit.total_seconds() * 1000)}ms" for name, limit in (limits or {}).items()
+    }
     timeout = settings.database_timeout.total_seconds()
-    return create_engine(
+    engine = create_engine(
         settings.sqlalchemy_url,
         pool_size=pool_size or settings.database_pool,
         max_overflow=0,
@@ -43,7 +86,7 @@ def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
         connect_args={
             "connect_timeout": max(2, int(timeout)),
             "application_name": "runyard",
-            "options": "-c timezone=UTC",
+            "options": " ".join(f"-c {name}={value}" for name, value in session_options.items()),
             # A peer that vanished without a word is noticed within about 15 s.
             "keepalives_idle": 5,
             "keepalives_interval": 3,
@@ -51,6 +94,15 @@ def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
             "tcp_user_timeout": 15_000,
         },
     )
+    event.listen(engine, "handle_error", _leave_demoted)
+    return engine
+
+
+def _leave_demoted(context: ExceptionContext) -> None:
+    """Drop every connection to a server that takes no writes any more; the next may find its successor."""
+    if context.original_exception is not None and sqlstate_of(context.original_exception) == DEMOTED:
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = True
 
 
 def make_sessions(engine: Engine) -> Sessions:

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         description="PostgreSQL, as postgresql://user:password@host:port/name; `?host=DIR` for a socket."
     )
+    migration_database_url: SecretStr | None = Field(
+        default=None,
+        description="The same database for the role that owns the schema: `runyard migrate` alone uses it.",
+    )
     redis_url: SecretStr = Field(
         description="Redis, as redis://:password@host:port/database; broker and pub/sub."
     )
@@ -57,12 +61,87 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=1_048_576, gt=0, description="The largest request body; a larger one is a 413."
     )
+    max_body_memory: int = Field(
+        default=16_777_216,
+        gt=0,
+        description="Bytes of all request bodies that the API holds at once; the others wait.",
+    )
+    max_url_bytes: int = Field(default=8192, gt=0, description="The longest URL; a longer one is a 414.")
+    max_header_bytes: int = Field(
+        default=32_768, gt=0, description="Bytes of a request's line and headers; more are a 431."
+    )
+    max_headers: int = Field(default=100, gt=0, description="Headers of a request; more are a 431.")
+    header_timeout: Seconds = Field(
+        default=timedelta(seconds=10),
+        description="How long a connection may take to its first byte, and then to the end of its headers.",
+    )
+    body_timeout: Seconds = Field(
+        default=timedelta(seconds=10),
+        description="How long a request body may pause, and be slower than `RUNYARD_BODY_RATE`; then a 408.",
+    )
+    body_rate: int = Field(
+        default=16_384, ge=0, description="Bytes a second that a request body has to come with on average."
+    )
+    write_timeout: Seconds = Field(
+        default=timedelta(seconds=60), description="How long a reader may take nothing of what is sent to it."
+    )
+    keep_alive: Seconds = Field(
+        default=timedelta(seconds=75), description="How long a connection may be idle between two requests."
+    )
+    max_connections: int | None = Field(
+        default=None,
+        gt=0,
+        description="Connections of an API process; beyond, only probes are answered. "
+        "By default what the limit of open files allows, up to 4096.",
+    )
+    max_address_connections: int | None = Field(
+        default=None,
+        gt=0,
+        description="Connections of one address, which may be a proxy's; by default three quarters of all.",
+    )
+    key_refusals: int = Field(
+        default=10,
+        gt=0,
+        description="Wrong keys a second that one address may try; beyond, keys not seen before are a 429.",
+    )
+    admission_timeout: Seconds = Field(
+        default=timedelta(seconds=15),
+        description="How long a request may wait for its turn; then 503, Overloaded.",
+    )
+    organization_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="The share of the API's connections and body memory one organization has at the most.",
+    )
+    lock_timeout: Seconds = Field(
+        default=timedelta(seconds=5), description="How long a request waits for a row that another changes."
+    )
+    statement_timeout: Seconds = Field(
+        default=timedelta(seconds=30), description="How long one statement of a request may take."
+    )
     key_cache_ttl: Seconds = Field(
         default=timedelta(seconds=3), description="For how long a process trusts a key it has looked up."
     )
     key_use_flush: Seconds = Field(
         default=timedelta(seconds=30),
         description="The pause between two records of when keys were last used.",
+    )
+    max_keys: int = Field(
+        default=100, gt=0, description="API keys one user may have in one organization; more are a 409."
+    )
+    max_organizations: int = Field(
+        default=100, gt=0, description="Organizations one user may make; more are a 409."
+    )
+    max_external_runs: int = Field(
+        default=1000,
+        gt=0,
+        description="External runs of one organization that may be under way at once; more are a 409.",
+    )
+    max_stored_bytes: int = Field(
+        default=107_374_182_400,
+        gt=0,
+        description="Bytes of events and spans one organization may keep; more are a 409.",
     )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
@@ -77,7 +156,9 @@ class Settings(BaseSettings):
         description="Live batches kept for one reader; one further behind reads PostgreSQL.",
     )
     database_pool: int = Field(
-        default=20, gt=0, description="PostgreSQL connections one process keeps at the most."
+        default=20,
+        gt=0,
+        description="PostgreSQL connections one process keeps at the most; the API needs 9 of them.",
     )
     database_timeout: Seconds = Field(
         default=timedelta(seconds=5), description="How long to wait for a PostgreSQL connection."
@@ -199,11 +280,20 @@ class Settings(BaseSettings):
     @property
     def sqlalchemy_url(self) -> str:
         """`database_url` with the driver that SQLAlchemy is to use."""
-        url = self.database_url.get_secret_value()
-        scheme, separator, rest = url.partition("://")
-        if scheme in {"postgres", "postgresql"}:
-            return f"postgresql+psycopg{separator}{rest}"
-        return url
+        return _with_driver(self.database_url)
+
+    @property
+    def sqlalchemy_migration_url(self) -> str:
+        """`migration_database_url` likewise; without it, that of everybody."""
+        return _with_driver(self.migration_database_url or self.database_url)
+
+
+def _with_driver(secret: SecretStr) -> str:
+    url = secret.get_secret_value()
+    scheme, separator, rest = url.partition("://")
+    if scheme in {"postgres", "postgresql"}:
+        return f"postgresql+psycopg{separator}{rest}"
+    return url
 
 
 @lru_cache(maxsize=1)

@@ -116,6 +116,15 @@ def committed_engine(committed_settings: Settings) -> Generator[Engine]:
 
 
 @pytest.fixture
+def superuser_engine(services: TestServices, committed_settings: Settings) -> Generator[Engine]:
+    """Superuser's connections to the test's own database: to break what our own role cannot."""
+    name = committed_settings.database_url.get_secret_value().rpartition("/")[2]
+    engine = make_engine(services.settings(database_url=services.postgres.database_url(name)))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
 def committed_sessions(committed_engine: Engine) -> Sessions:
     """Sessions that commit, in the test's own database."""
     return make_sessions(committed_engine)

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared.db import OUTAGE_ERRORS, unit_of_work
+from shared.database_errors import is_passing, words_of
+from shared.db import unit_of_work
 from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.models import JsonObject
 from shared.runs import service, transitions
@@ -109,8 +111,10 @@ def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> bool:
     except (TransitionRefusedError, RunNotFoundError) as refusal:
         log.info("run not claimed", reason=str(refusal))
         return False
-    except OUTAGE_ERRORS as error:  # the run stays QUEUED; the reconciler sends it again
-        log.warning("run not claimed", reason=str(error.__cause__ or error))
+    except SQLAlchemyError as error:  # the run stays QUEUED; the reconciler sends it again
+        if not is_passing(error):
+            raise
+        log.warning("run not claimed", reason=words_of(error))
         return False
     log.info("run claimed")
     return True
@@ -154,12 +158,13 @@ class Attempt:
         with self._resources.leases.hold(self._run_id, self._number, self._token):
             try:
                 self._start_and_execute()
-            except OUTAGE_ERRORS as error:
-                log.warning("run left to the reconciler", reason=str(error.__cause__ or error))
-                self._ending = Ending.LOST
-            except Exception:
-                log.exception("run attempt broke")
-                self._break(Reason.INTERNAL_ERROR, UNEXPECTED)
+            except Exception as error:
+                if is_passing(error):
+                    log.warning("run left to the reconciler", reason=words_of(error))
+                    self._ending = Ending.LOST
+                else:
+                    log.exception("run attempt broke")
+                    self._break(Reason.INTERNAL_ERROR, UNEXPECTED)
         return self._ending
 
     def _start_and_execute(self) -> None:
@@ -178,7 +183,8 @@ class Attempt:
             return
         self._tell_rest()
         self._writer.close()
-        self._finish(result)
+        # What it said last may have got lost: then it has not succeeded, whatever it returned.
+        self._finish(_Stopped(ladder.how) if self._writer.is_broken else result)
 
     def _tell_rest(self) -> None:
         try:
@@ -340,8 +346,10 @@ class Attempt:
         log.error("run abandoned: its code does not stop", reason=self._token.reason)
         try:
             self._stopped(self._seat.last_resort)
-        except OUTAGE_ERRORS as error:
-            log.warning("run left to the reconciler", reason=str(error.__cause__ or error))
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
+            log.warning("run left to the reconciler", reason=words_of(error))
         finally:
             self._resources.leases.release(self._run_id, self._number)
             self._seat.abandon()

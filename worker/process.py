@@ -6,6 +6,7 @@ import warnings
 from celery import Celery
 from celery.platforms import SecurityWarning  # type: ignore[attr-defined]  # not in the stubs
 
+from shared.processes.hidden import hide_memory
 from shared.settings import get_settings, names_of
 from worker import lifeline
 from worker.options import Pool, ProcessOptions
@@ -30,6 +31,7 @@ def serve(celery: Celery, options: ProcessOptions) -> int:
 
 
 def main() -> None:
+    hide_memory()  # before the pool forks: what prefork executes runs in is hidden, too
     options = ProcessOptions.parse()
     if options.lifeline is not None:
         lifeline.hold(options.lifeline)

@@ -13,14 +13,17 @@ from typing import Final
 import redis
 import structlog
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared.celery_app import make_celery
-from shared.db import OUTAGE_ERRORS, Sessions, make_engine, make_sessions, unit_of_work
+from shared.database_errors import is_passing, words_of
+from shared.db import Sessions, make_engine, make_sessions, unit_of_work
 from shared.dispatch import Dispatcher
 from shared.idempotency.service import forget_expired
 from shared.logs import configure_logging
 from shared.models import JsonObject, Run
+from shared.processes.hidden import hide_memory
 from shared.runs import queries, transitions
 from shared.runs.admission import admit_next, find_free_threads_waited_for
 from shared.runs.effects import follow
@@ -71,8 +74,10 @@ class Reconciler:
             try:
                 if changed := self.round():
                     log.info("reconciled", runs=changed)
-            except OUTAGE_ERRORS as error:
-                log.warning("database away", error=str(error.__cause__ or error))
+            except SQLAlchemyError as error:
+                if not is_passing(error):
+                    raise
+                log.warning("database away", error=words_of(error))
             stop.wait(pause)
 
     def _repeat(self, step: Callable[[Session], int]) -> int:
@@ -177,6 +182,7 @@ class Reconciler:
 
 def main() -> None:
     """Run the reconciler until SIGTERM or SIGINT."""
+    hide_memory()
     settings = get_settings()
     configure_logging(settings, process="reconciler")
     stop = threading.Event()

@@ -1,5 +1,6 @@
 """What a worker does at the turning points of Celery's life."""
 
+import os
 import signal
 import threading
 import uuid
@@ -19,11 +20,13 @@ from shared.settings import get_settings
 from worker import credentials, resources
 from worker.drain import ConsumerPost, Drain
 from worker.executors.registry import warm_up
+from worker.lifeline import EX_RECYCLE
 from worker.pool import TaskPool
 from worker.prefork import PreforkPool, ignore_drain_signal
 from worker.redaction import blot
 from worker.revocation import cancel_revoked
 from worker.supervisor import EX_DRAINED
+from worker.vitals import vitals
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -58,7 +61,7 @@ def on_setup_logging(**_: Any) -> None:
 
 
 def on_worker_init(**_: Any) -> None:
-    """Tidy the keys, and load what the first run would wait for; before a fork, so that children have it."""
+    """Tidy the keys, and load what the first run would wait for; before any fork, so that all have it."""
     for unfit in credentials.tidy():
         log.error("provider key unusable", variable=unfit.variable, message=str(unfit))
     warm_up(get_settings().model)
@@ -91,6 +94,7 @@ def shut_down(state: Any, **_: Any) -> Mapping[str, str]:
 def on_worker_process_init(**_: Any) -> None:
     """Prepare a child of the prefork pool; its resources are made with its first run."""
     ignore_drain_signal()
+    vitals.on_death(partial(os._exit, EX_RECYCLE))  # its parent forks another
 
 
 def on_worker_process_shutdown(**_: Any) -> None:

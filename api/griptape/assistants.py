@@ -1,16 +1,16 @@
 """Assistants: list, create, read, change, delete (contract: griptape §5)."""
 
 from http import HTTPStatus
-from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from api.dependencies import PrincipalDep, SessionDep, TermsDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep
 from api.errors import TOO_LARGE
 from api.griptape.assistant_schemas import AssistantCreate, AssistantList, AssistantUpdate, AssistantView
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import AssistantId
 from api.routing import KeyedRoute
 from shared.assistants import queries, service
@@ -22,12 +22,15 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
 @router.get("", response_model=AssistantList, responses=documented(_BAD))
-def list_assistants(session: SessionDep, principal: PrincipalDep, page: PageDep) -> dict[str, Any]:
+def list_assistants(session: SessionDep, principal: PrincipalDep, lists: ListsDep, page: PageDep) -> Response:
     """List assistants, newest first."""
     found = queries.page(
-        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size
+        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size, is_light=True
     )
-    return {"assistants": found.assistants, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(
+        session, principal, found.assistants, shown_as(AssistantView), key="assistants", more=more
+    )
 
 
 @router.post(

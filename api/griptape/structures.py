@@ -1,16 +1,16 @@
 """Structures: list, create, read, change, delete (contract: griptape §9)."""
 
 from http import HTTPStatus
-from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from api.dependencies import PrincipalDep, SessionDep, TermsDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.structure_schemas import StructureCreate, StructureList, StructureUpdate, StructureView
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import StructureId
 from api.routing import KeyedRoute
 from shared.models import Structure
@@ -22,12 +22,15 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
 @router.get("", response_model=StructureList, responses=documented(_BAD))
-def list_structures(session: SessionDep, principal: PrincipalDep, page: PageDep) -> dict[str, Any]:
+def list_structures(session: SessionDep, principal: PrincipalDep, lists: ListsDep, page: PageDep) -> Response:
     """List structures, newest first."""
     found = queries.page(
-        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size
+        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size, is_light=True
     )
-    return {"structures": found.structures, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(
+        session, principal, found.structures, shown_as(StructureView), key="structures", more=more
+    )
 
 
 @router.post(

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.routing import KeyedRoute
 from api.watsonx.errors import ERRORS
 from api.watsonx.paging import MAX_LIMIT, Limit, Offset
@@ -29,22 +30,23 @@ ARGUMENTS: Final[JsonObject] = {
 
 
 Chosen = Annotated[
-    Sequence[str],
-    Query(max_length=MAX_LIMIT, description="Repeat it; without `names` and `ids` all are listed."),
+    Sequence[Annotated[str, StringConstraints(max_length=200)]],
+    Query(max_length=50, description="Repeat it; without `names` and `ids` all are listed."),
 ]
 
 
-@router.get("/agents", tags=["Agents"])
-@router.get("/orchestrate/agents", tags=["Agents"])
+@router.get("/agents", response_model=list[dict[str, Any]], tags=["Agents"])
+@router.get("/orchestrate/agents", response_model=list[dict[str, Any]], tags=["Agents"])
 def list_agents(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
     *,
     names: Chosen = (),
     ids: Chosen = (),
     limit: Limit = MAX_LIMIT,
     offset: Offset = 0,
-) -> list[dict[str, Any]]:
+) -> Response:
     """List agents, which are our assistants; with `names` or `ids` only those that have one of them."""
     page = assistants.page(
         session,
@@ -53,21 +55,23 @@ def list_agents(
         ids=_uuids(ids) if names or ids else None,
         offset=offset,
         limit=limit,
+        is_light=True,
     )
-    return [_agent(assistant) for assistant in page.assistants]
+    return lists.answer(session, principal, page.assistants, lambda _, rows: [_agent(row) for row in rows])
 
 
-@router.get("/tools", tags=["Tools"])
-@router.get("/orchestrate/tools", tags=["Tools"])
+@router.get("/tools", response_model=list[dict[str, Any]], tags=["Tools"])
+@router.get("/orchestrate/tools", response_model=list[dict[str, Any]], tags=["Tools"])
 def list_tools(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
     *,
     names: Chosen = (),
     ids: Chosen = (),
     limit: Limit = MAX_LIMIT,
     offset: Offset = 0,
-) -> list[dict[str, Any]]:
+) -> Response:
     """List tools, which are our structures; with `names` or `ids` only those that have one of them."""
     page = structures.page(
         session,
@@ -75,8 +79,9 @@ def list_tools(
         ids=_tools_among(session, principal.organization_id, names, ids) if names or ids else None,
         offset=offset,
         limit=limit,
+        is_light=True,
     )
-    return [_tool(structure) for structure in page.structures]
+    return lists.answer(session, principal, page.structures, lambda _, rows: [_tool(row) for row in rows])
 
 
 def _uuids(ids: Sequence[str]) -> list[uuid.UUID]:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared.db import OUTAGE_ERRORS, make_engine
+from shared.database_errors import is_passing
+from shared.db import make_engine
 from shared.doctor.broker import examine_broker
 from shared.doctor.findings import Finding, Severity, first_line
 from shared.doctor.invariants import RULES, Violation, check
@@ -67,7 +68,7 @@ def _examine_database(settings: Settings, clock: Clock, *, queue_length: int | N
                     found.violations.extend(check(session))
                 found.findings.append(_invariants(found.violations))
     except SQLAlchemyError as error:
-        advice = AWAY if isinstance(error, OUTAGE_ERRORS) else REFUSED
+        advice = AWAY if is_passing(error) else REFUSED
         found.findings.append(Finding("PostgreSQL", Severity.PROBLEM, first_line(error), advice))
     return found
 

@@ -12,14 +12,16 @@ LOCK_TIMEOUT = "5s"
 
 def run_migrations() -> None:
     """Migrate the database of `Config.attributes["url"]`, or of the settings."""
-    url = context.config.attributes.get("url") or get_settings().sqlalchemy_url
+    url = context.config.attributes.get("url") or get_settings().sqlalchemy_migration_url
     engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
-        context.configure(connection=connection, target_metadata=Base.metadata)
-        with context.begin_transaction():
-            context.run_migrations()
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+            context.configure(connection=connection, target_metadata=Base.metadata)
+            with context.begin_transaction():
+                context.run_migrations()
+    finally:
+        engine.dispose()
 
 
 run_migrations()

@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from shared.artifacts import encode_artifact, text_artifact
 from shared.assistants import queries as assistants
 from shared.assistants.resources import check_resources
-from shared.db import Sessions, unit_of_work
+from shared.db import Lock, Sessions, unit_of_work
 from shared.dispatch import Dispatcher
 from shared.errors import ThreadNotFoundError
 from shared.keys.principal import Principal
 from shared.models import LIMITS, RESOURCE_LISTS, Assistant, JsonObject, Run
+from shared.organizations.queries import hold_organization
 from shared.runs import admission, queries, transitions
 from shared.runs.acceptance import accept
 from shared.runs.effects import cancel_by, follow
@@ -95,7 +96,10 @@ def submit(
         InvalidRequestError: a resource it names does not exist there; or the operator's terms refuse a
             limit, or the model, be it the assistant's.
     """
-    assistant = assistants.get_assistant(session, assistant_id, organization_id=principal.organization_id)
+    hold_organization(session, principal.organization_id, Lock.REFERENCE)
+    assistant = assistants.get_assistant(
+        session, assistant_id, organization_id=principal.organization_id, lock=Lock.REFERENCE
+    )
     model = request.model or assistant.model
     terms.check(principal.organization_id, {"model": model, **request.limits})
     resources = request.resources(assistant)

@@ -9,10 +9,12 @@ from typing import Any, Final
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from shared.db import Lock
 from shared.dispatch import Dispatcher
 from shared.errors import ConflictError, ForbiddenError
 from shared.keys.principal import Principal
 from shared.models import LIMITS, JsonObject, Run
+from shared.organizations.queries import hold_organization
 from shared.runs import queries, transitions
 from shared.runs.acceptance import accept
 from shared.runs.effects import follow
@@ -56,7 +58,10 @@ def submit(
         InvalidRequestError: the operator's terms refuse a limit.
     """
     terms.check(principal.organization_id, request.limits)
-    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    hold_organization(session, principal.organization_id, Lock.REFERENCE)
+    structure = get_structure(
+        session, structure_id, organization_id=principal.organization_id, lock=Lock.REFERENCE
+    )
     run = Run(
         id=uuid.uuid4(),
         organization_id=principal.organization_id,

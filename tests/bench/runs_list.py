@@ -198,7 +198,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="runyard-") as directory,
         running_services(Path(directory)) as services,
     ):
-        settings = services.settings()
+        settings = services.settings(database_url=services.postgres.url)
         upgrade(settings.sqlalchemy_url)
         engine = make_engine(settings)
         loaded = load(services, make_sessions(engine))

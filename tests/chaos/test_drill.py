@@ -36,8 +36,8 @@ DROPS_THE_TAIL = (
 
     follow = StreamHub.follow
 
-    async def without_the_last(self, run_id, *, after):
-        async for batch in follow(self, run_id, after=after):
+    async def without_the_last(self, run_id, **start):
+        async for batch in follow(self, run_id, **start):
             yield [event for event in batch if not event.is_last]
 
     StreamHub.follow = without_the_last

@@ -43,6 +43,13 @@ class Stack:
         return content
 
     @property
+    def redis_admin_url(self) -> str:
+        """Where Redis obeys everything, as its own administrator finds it."""
+        address = self.file["redis_url"].rpartition("@")[2]
+        password = (self.data_dir / "redis" / "password").read_text()
+        return f"redis://:{password}@{address}"
+
+    @property
     def output(self) -> str:
         """What `runyard dev` has printed."""
         return (self.data_dir.parent / "dev.out").read_text()

@@ -60,3 +60,17 @@ class World:
             return self.ids
         exchange = uuid.UUID(self.ids["message_id"])
         return self.ids | {"message_id": str(message_id(exchange, USER))}
+
+    def settle(self, client):
+        """End the run that its caller executes: an organization with one that goes on cannot be deleted."""
+        path = f"/api/structure-runs/{self.ids['structure_run_id']}/cancel"
+        assert client.post(path, headers=self.headers).status_code == 200
+
+    @staticmethod
+    def loses_its_key(*operations):
+        """Whether one of some operations takes away the very key that they are sent with."""
+        return any(
+            operation.method == "DELETE"
+            and operation.parameters("path")[-1] in {"api_key_id", "organization_id"}
+            for operation in operations
+        )

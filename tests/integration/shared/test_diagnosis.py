@@ -33,9 +33,9 @@ def examined(committed_settings):
 
 
 @pytest.fixture
-def execute(committed_engine):
+def execute(superuser_engine):
     def execute(statement):
-        with committed_engine.begin() as connection:
+        with superuser_engine.begin() as connection:
             connection.execute(text(statement))
 
     return execute
@@ -119,6 +119,7 @@ def test_missing_migrations_are_a_problem_and_runs_are_not_looked_at(examined, e
 def test_an_empty_database_lacks_migrations(examined, execute):
     execute("DROP SCHEMA public CASCADE")
     execute("CREATE SCHEMA public")
+    execute("GRANT USAGE ON SCHEMA public TO runyard_app")
     assert examined()["Schema"].severity is PROBLEM
 
 

@@ -416,7 +416,7 @@ def test_a_worker_that_lost_its_run_can_write_nothing(start, reload, committed_s
     assert len(events_of(run)) == count
 
 
-def test_an_outage_of_the_database_is_lived_through(start, reload, events_of, committed_engine, resources):
+def test_an_outage_of_the_database_is_lived_through(start, reload, events_of, superuser_engine, resources):
     """The server ends every connection again and again while the assistant speaks."""
     begun, done = threading.Event(), threading.Event()
 
@@ -435,7 +435,7 @@ def test_an_outage_of_the_database_is_lived_through(start, reload, events_of, co
         " where datname = current_database() and pid <> pg_backend_pid()"
     )
     while not done.is_set():
-        with committed_engine.connect() as connection:
+        with superuser_engine.connect() as connection:
             connection.exec_driver_sql(kill)
         done.wait(0.05)
     assert join() is Ending.SUCCEEDED

@@ -10,7 +10,7 @@ from shared.errors import InvalidRequestError
 from shared.settings import Settings
 from shared.terms import UNBOUNDED, ModelRules, Terms
 
-OWN, OTHER = uuid.uuid4(), uuid.uuid4()
+OWN, OTHER = (uuid.UUID(int=number) for number in (1, 2))
 NEEDED = {"database_url": "postgresql://nowhere/none", "redis_url": "redis://nowhere"}
 
 
