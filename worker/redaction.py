@@ -6,8 +6,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -27,27 +27,42 @@ PART: Final = 12
 TEXT_CHUNK: Final = "TextChunkEvent"
 
 
-@dataclass(frozen=True, slots=True)
 class Secret:
     """A value that nobody is to read, under the name of its variable."""
 
-    name: str
-    forms: tuple[str, ...]  # it, and what escapes and encodings make of it; the longest first
-    is_key: bool  # of which a part is as bad as the whole: an address begins like many others
+    def __init__(self, name: str, value: str, *, is_key: bool) -> None:
+        """Make it.
+
+        Args:
+            name: of its variable.
+            value: of which every form is blotted.
+            is_key: a part of it is as bad as the whole; an address begins like many others.
+        """
+        self.forms = forms_of(value)
+        self._label = f"[{name}]"
+        parts = [form for form in self.forms if is_key and len(form) > PART]
+        self._beginnings = _grouped(parts, lambda form: form[:PART])
+        self._ends = _grouped(parts, lambda form: form[-PART:])
 
     def blotted(self, text: str) -> str:
         """A text without it."""
-        label = f"[{self.name}]"
         for form in self.forms:
             if form in text:
-                text = text.replace(form, label)
-        if self.is_key:
-            long = [form for form in self.forms if len(form) > PART]
-            for head in {form[:PART] for form in long}:
-                text = _without_beginnings(text, [form for form in long if form.startswith(head)], label)
-            for tail in {form[-PART:] for form in long}:
-                text = _without_ends(text, [form for form in long if form.endswith(tail)], label)
+                text = text.replace(form, self._label)
+        for head, forms in self._beginnings.items():
+            if head in text:
+                text = _without_beginnings(text, forms, self._label)
+        for tail, forms in self._ends.items():
+            if tail in text:
+                text = _without_ends(text, forms, self._label)
         return text
+
+
+def _grouped(forms: Sequence[str], key: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
+    groups: dict[str, list[str]] = {}
+    for form in forms:
+        groups.setdefault(key(form), []).append(form)
+    return groups
 
 
 def _without_beginnings(text: str, forms: Sequence[str], label: str) -> str:
@@ -117,9 +132,9 @@ def _secrets(variables: tuple[tuple[str, str], ...]) -> tuple[Secret, ...]:
         is_address = "://" in value
         if is_address and not {"@", "?"} & set(value):
             continue  # it lets nobody in, and messages name it
-        found.append(Secret(name, forms_of(value), is_key=not is_address))
+        found.append(Secret(name, value, is_key=not is_address))
         if is_address and (password := _password(value)):
-            found.append(Secret(name, forms_of(password), is_key=False))
+            found.append(Secret(name, password, is_key=False))
     return tuple(found)
 
 
@@ -165,6 +180,10 @@ class EventRedactor:
     def __init__(self) -> None:
         keys = {name: value for name in credentials.VARIABLES if (value := os.environ.get(name))}
         self._secrets = _secrets(tuple(secrets_among(keys).items()))
+        self._forms = _grouped(
+            [form for secret in self._secrets for form in secret.forms], lambda form: form[0]
+        )
+        self._longest = max((len(form) for secret in self._secrets for form in secret.forms), default=0)
         self._held: ExecutorEvent | None = None  # a chunk, of what may be the beginning of a key
         self._lock = threading.Lock()
 
@@ -212,11 +231,9 @@ class EventRedactor:
 
     def _beginning_at_end(self, text: str) -> int:
         """How many characters at the end of a text are the beginning of a key, and not yet all of it."""
-        forms = [form for secret in self._secrets for form in secret.forms]
-        longest = min(len(text), max(map(len, forms)) - 1)
-        for length in range(longest, 0, -1):
-            end = text[-length:]
-            if any(len(form) > length and form.startswith(end) for form in forms):
+        for length in range(min(len(text), self._longest - 1), 0, -1):
+            forms = self._forms.get(text[-length], ())
+            if forms and any(len(form) > length and form.startswith(text[-length:]) for form in forms):
                 return length
         return 0
 

@@ -181,6 +181,28 @@ def test_no_secret_of_the_environment_gets_into_a_message(start, reload, monkeyp
     assert "OPENAI_API_KEY" in reload(run).status_detail["message"]
 
 
+@pytest.mark.parametrize(
+    "text", [("the key sk-very-sec", "ret-value-12345 is bad"), ("ends in sk-very-secret-val",)]
+)
+def test_no_key_of_a_provider_gets_into_an_event_or_an_answer(start, reload, events_of, monkeypatch, text):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-value-12345\n")
+
+    def executor(context, emit):
+        for token in text:
+            emit(say(token))
+        emit(ExecutorEvent("FinishPromptEvent", {"type": "FinishPromptEvent", "result": "".join(text)}))
+        for token in text:
+            emit(say(token))
+        return Succeeded({**ANSWER, "value": "".join(text)})
+
+    run, _, join = start(executor)
+    assert join() is Ending.SUCCEEDED
+    told = [event.payload for event in events_of(run)]
+    assert not {"sk-very", "ret-value"} & {part for part in ("sk-very", "ret-value") if part in str(told)}
+    assert str(told).count("[OPENAI_API_KEY]") >= 3
+    assert "OPENAI_API_KEY" in reload(run).output["value"]
+
+
 def test_an_unknown_model_ends_the_run_in_error(resources, make_run, reload):
     run = make_run(model="nobody/knows")
     assert execute(resources, run.id, 1, FakeSeat()) is Ending.BROKEN

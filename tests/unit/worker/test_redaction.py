@@ -3,10 +3,15 @@
 import base64
 import html
 import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 from urllib.parse import quote, quote_plus
 
 import pytest
 
+from worker import signals
 from worker.executors.base import ExecutorEvent
 from worker.executors.model_errors import MAX_WORDS, model_error
 from worker.redaction import MAX_LENGTH, EventRedactor, blot, redact, shortened
@@ -140,3 +145,49 @@ def test_without_keys_events_pass_as_they_are(monkeypatch) -> None:
     event = chunk("sk-proj-Zq8")
 
     assert EventRedactor().passed(event) == [event]
+
+
+LOGGING = """
+import logging
+from shared.logs import configure_logging
+from shared.settings import get_settings
+from worker.redaction import blot
+
+configure_logging(get_settings(), process="test", blot=blot)
+try:
+    raise ValueError("Illegal header value b'Bearer sk-proj-line-end-12345\\\\n'")
+except ValueError:
+    logging.getLogger("lib").exception("call failed with sk-proj-line-end-12345\\n")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_key_gets_into_a_log_line_or_a_traceback(log_format) -> None:
+    environment = {
+        "OPENAI_API_KEY": "sk-proj-line-end-12345\n",
+        "RUNYARD_DATABASE_URL": "postgresql://nowhere/none",
+        "RUNYARD_REDIS_URL": "redis://nowhere",
+        "RUNYARD_LOG_FORMAT": log_format,
+    }
+    command = [sys.executable, "-P", "-c", LOGGING]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+
+    assert "ValueError" in done.stderr
+    assert done.stderr.count("[OPENAI_API_KEY]") >= 2
+    assert "line-end" not in done.stderr
+
+
+def test_a_worker_strips_its_keys_at_start_and_names_the_unfit_ones(monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(signals, "warm_up", lambda _: None)
+    monkeypatch.setattr(signals, "get_settings", lambda: SimpleNamespace(model="echo"))
+    monkeypatch.setattr(signals.log, "error", lambda event, **fields: told.append((event, fields)))
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    monkeypatch.setenv("COHERE_API_KEY", f"{KEY}\n{KEY}")
+
+    signals.on_worker_init()
+
+    assert os.environ["OPENAI_API_KEY"] == KEY
+    ((event, fields),) = told
+    assert (event, fields["variable"]) == ("provider key unusable", "COHERE_API_KEY")
+    assert KEY not in str(told)
