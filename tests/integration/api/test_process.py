@@ -124,4 +124,4 @@ def test_bodies_that_do_not_come_hold_up_nobody_elses(committed_settings, secret
         assert process.client.post(path, json={"args": ["hello"]}).status_code == 201
         assert process.memory - before < 30_000_000
         for connection in announced:
-            assert received(connection).startswith(b"HTTP/1.1 408 ")
+            assert received(connection).split()[1] in {b"408", b"503"}  # too slow, or too many in the queue
