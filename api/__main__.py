@@ -57,17 +57,8 @@ class Server(uvicorn.Server):
             )
         )
         self._app = app
-        self._swept_at = time.monotonic()
         self._has_given_up = False
-
-    async def on_tick(self, counter: int) -> bool:
-        if counter % TICKS_A_SWEEP == 0:
-            now = time.monotonic()
-            seconds, self._swept_at = min(now - self._swept_at, LONGEST_SWEEP), now
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, GuardedProtocol):
-                    connection.sweep(seconds)
-        return await super().on_tick(counter)
+        self._swept_at = time.monotonic()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -82,6 +73,15 @@ class Server(uvicorn.Server):
 
     def _give_up(self) -> None:
         self._has_given_up = self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_A_SWEEP == 0:
+            now = time.monotonic()
+            seconds, self._swept_at = min(now - self._swept_at, LONGEST_SWEEP), now
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, GuardedProtocol):
+                    connection.sweep(seconds)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         resources: Resources = self._app.state.resources

@@ -78,11 +78,11 @@ class KeyCache:
         self._sessions = sessions
         self._ttl = ttl
         self._size = size
-        self._known: OrderedDict[bytes, tuple[float, Principal | None]] = OrderedDict()
-        self._asked: dict[bytes, asyncio.Future[Principal | None]] = {}  # one look-up for all who ask at once
-        self._old_keys = (0.0, True)
         self._lookups = lookups or Gate(KEY_LOOKUPS, patience=LOOKUP_PATIENCE)
         self._refusals = Refusals(refusals)
+        self._known: OrderedDict[bytes, tuple[float, Principal | None]] = OrderedDict()
+        self._pending: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._old_keys = (0.0, True)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -110,24 +110,24 @@ class KeyCache:
             self._refusals.note(address)
         return found
 
-    async def _found(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
-        asked = self._asked.get(digest)
-        if asked is None:
-            asked = asyncio.ensure_future(self._find_anew(digest, secret, was_good=was_good))
-            self._asked[digest] = asked
-            asked.add_done_callback(lambda done: self._forget(digest, done))
-        return await asyncio.shield(asked)  # others may wait for it, too
-
-    def _forget(self, digest: bytes, done: asyncio.Future[Principal | None]) -> None:
-        self._asked.pop(digest, None)
-        if not done.cancelled():
-            done.exception()  # those who waited for it may have left
-
     async def is_worth_a_look(self, secret: str) -> bool:
         """Whether this may be a key at all; garbage is told by its form and checksum, without PostgreSQL."""
         return may_be_secret(secret) and (has_checksum(secret) or await self._there_are_old_keys())
 
-    async def _find_anew(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
+    async def _found(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
+        pending = self._pending.get(digest)
+        if pending is None:
+            pending = asyncio.create_task(self._looked_up(digest, secret, was_good=was_good))
+            self._pending[digest] = pending
+            pending.add_done_callback(lambda done: self._forget(digest, done))
+        return await asyncio.shield(pending)  # others may wait for it, too
+
+    def _forget(self, digest: bytes, done: asyncio.Task[Principal | None]) -> None:
+        del self._pending[digest]
+        if not done.cancelled():
+            done.exception()  # those who waited for it may have left
+
+    async def _looked_up(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
         principal = await self._lookups.run(was_good, self._look_up, secret)
         self._remember(digest, principal)
         return principal
@@ -140,7 +140,7 @@ class KeyCache:
         """Whether a secret without a checksum is worth a look-up; garbage of that form is not, else."""
         expires_at, are_there = self._old_keys
         if expires_at <= time.monotonic():
-            are_there = await self._lookups.run(None, self._look_for_old_keys)
+            are_there = await self._lookups.run(True, self._look_for_old_keys)  # a group of look-ups
             self._old_keys = (time.monotonic() + OLD_KEYS_TTL.total_seconds(), are_there)
         return are_there
 
@@ -179,7 +179,9 @@ async def _bearer_of(request: Request, secret: str | None) -> Principal:
     keys: KeyCache = resources.keys
     uses: KeyUses = resources.key_uses
     address = request.client.host if request.client else ""
-    principal = await keys.find(secret, address=address) if await keys.is_worth_a_look(secret) else None
+    if not await keys.is_worth_a_look(secret):
+        raise UnauthenticatedError
+    principal = await keys.find(secret, address=address)
     if principal is None:
         raise UnauthenticatedError
     uses.note(principal.key_id)

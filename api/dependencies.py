@@ -19,6 +19,7 @@ from shared.db import Sessions, run_after_commit, unit_of_work
 from shared.dispatch import Dispatcher
 from shared.keys.principal import Principal
 from shared.quotas import Quotas
+from shared.terms import Terms
 
 Read = TypeVar("Read")
 
@@ -144,6 +145,11 @@ async def _sessions(request: Request) -> Sessions:
     return _resources(request).sessions
 
 
+async def _terms(request: Request) -> Terms:
+    terms: Terms = request.app.state.terms
+    return terms
+
+
 async def _hub(request: Request) -> StreamHub:
     return _resources(request).hub
 
@@ -154,7 +160,7 @@ async def _waiting(request: Request) -> Waiting:
 
 async def _lists(request: Request) -> Lists:
     resources = _resources(request)
-    return Lists(resources.sessions, resources.budget, resources.lanes.streams)
+    return Lists(resources.sessions, resources.lanes.streams, resources.budget)
 
 
 async def _quotas(request: Request) -> Quotas:
@@ -163,6 +169,8 @@ async def _quotas(request: Request) -> Quotas:
 
 # scope="function": commit, then answer; FastAPI's default answers first.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
+ListsDep = Annotated[Lists, Depends(_lists)]
+QuotasDep = Annotated[Quotas, Depends(_quotas)]
 CancelSessionDep = Annotated[Session, Depends(_cancel_session, scope="function")]
 """For what ends runs: never behind requests that begin or read some."""
 
@@ -172,11 +180,12 @@ CancelSessionsDep = Annotated[Sessions, Depends(_cancel_sessions, scope="functio
 ReaderDep = Annotated[Reader, Depends(_reader)]
 """For those who wait between two reads, and hold nothing meanwhile."""
 
-ListsDep = Annotated[Lists, Depends(_lists)]
-QuotasDep = Annotated[Quotas, Depends(_quotas)]
 DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
 SessionsDep = Annotated[Sessions, Depends(_sessions)]
 """For what is read while an answer is being sent, in a lane of its own; an endpoint has `SessionDep`."""
+
+TermsDep = Annotated[Terms, Depends(_terms)]
+"""What the operator lets callers ask for."""
 
 HubDep = Annotated[StreamHub, Depends(_hub)]
 WaitingDep = Annotated[Waiting, Depends(_waiting)]

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from psycopg.errors import QueryCanceled
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -37,9 +38,6 @@ MAX_FAULTS: Final = 20
 RETRY_AFTER: Final = "2"  # seconds
 
 TOO_LARGE: Final = HTTPStatus(413)
-
-TOOK_TOO_LONG: Final = "57014"
-"""What PostgreSQL says of a statement that `statement_timeout` has ended: no outage, as others may go on."""
 
 log = structlog.get_logger(__name__)
 
@@ -141,15 +139,17 @@ def of_database(error: sql.SQLAlchemyError) -> Problem:
     PostgreSQL away or refusing, and others in the way, are a 503; what has just been deleted or taken
     is a 404 or a 409; a value that cannot be stored is a 400. Anything else is a bug of ours.
     """
+    if isinstance(error.__cause__, QueryCanceled):
+        log.warning("request took too long", cause=words_of(error))
+        return of_domain(OverloadedError("This takes longer than a request may; ask for less, or again."))
+    if isinstance(error, sql.TimeoutError):
+        log.warning("no database connection was free", cause=words_of(error))
+        return of_domain(OverloadedError())
     fault = fault_of(error)
     if fault is DatabaseFault.BUG:
         log.error("database error", exc_info=error)
         return internal_error()
-    state = sqlstate_of(error)
-    if isinstance(error, sql.TimeoutError) or state == TOOK_TOO_LONG:
-        refusal: Callable[[], RunyardError] = _TOO_LONG
-    else:
-        refusal = _REFUSALS[fault] if state else _UNSAID.get(fault, _REFUSALS[fault])
+    refusal = _REFUSALS[fault] if sqlstate_of(error) else _UNSAID.get(fault, _REFUSALS[fault])
     write = log.warning if fault in {DatabaseFault.OUTAGE, DatabaseFault.CONTENTION} else log.info
     write("database refused", fault=fault, error=type(error).__name__, cause=words_of(error))
     return of_domain(refusal())
@@ -162,7 +162,6 @@ _REFUSALS: Final[Mapping[DatabaseFault, Callable[[], RunyardError]]] = {
     DatabaseFault.TAKEN: partial(ConflictError, "Another one has just taken what is to be unique."),
     DatabaseFault.UNSTORABLE: partial(InvalidRequestError, "A value in this request cannot be stored."),
 }
-_TOO_LONG: Final = partial(OverloadedError, "This takes longer than a request may; ask for less, or again.")
 _UNSAID: Final[Mapping[DatabaseFault, Callable[[], RunyardError]]] = {DatabaseFault.GONE: NotFoundError}
 """As above, where PostgreSQL has said nothing: the row itself was gone."""
 

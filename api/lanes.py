@@ -12,7 +12,7 @@ from api.admission import Gate
 from shared.settings import Settings
 
 UPKEEP: Final = 4
-"""Connections for what no caller waits in a queue for: readiness, waits for runs, uses and ends of keys."""
+"""Connections for what no caller waits in a queue for: readiness, waits, uses of keys, keys of streams."""
 
 KEY_LOOKUPS: Final = 2
 LEAST: Final = 4

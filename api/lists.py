@@ -23,7 +23,7 @@ BATCH_BYTES: Final = 1_048_576
 
 LOOK_AHEAD: Final = 50  # rows that are measured at once
 
-Result = TypeVar("Result")
+Done = TypeVar("Done")
 
 Show = Callable[[Session, Sequence[Any]], Sequence[BaseModel | dict[str, Any]]]
 """Makes of loaded rows what is shown of them."""
@@ -34,8 +34,8 @@ class Lists:
     """Makes the answers to one request."""
 
     sessions: Sessions
+    readers: Gate  # the lane of what is read while it is sent
     budget: Budget
-    readers: Gate  # what is read while an answer is being sent goes through it
 
     def answer(
         self,
@@ -93,8 +93,8 @@ class _Pieces:
                     yield separator + piece
                     separator = b","
 
-    async def _in_turn(self, read: Callable[..., Result], *args: object) -> Result:
-        return await self.lists.readers.run(self.principal.organization_id, read, *args)
+    async def _in_turn(self, work: Callable[..., Done], ids: Sequence[Any]) -> Done:
+        return await self.lists.readers.run(self.principal.organization_id, work, ids)
 
     def _measure(self, ids: Sequence[Any]) -> list[list[Any]]:
         with unit_of_work(self.lists.sessions) as session:

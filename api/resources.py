@@ -65,7 +65,7 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     subscriber = Subscriber.make(settings)
     key_watch = KeyWatch.make(settings, upkeep_sessions)
     budget = Budget()
-    hub = StreamHub.make(settings, sessions, subscriber, key_watch, budget, readers=lanes.streams)
+    hub = StreamHub.make(settings, sessions, subscriber, lanes.streams, keys=key_watch, budget=budget)
     waiting = Waiting.make(settings, upkeep_sessions, subscriber, key_watch)
     key_uses = KeyUses.make(settings, upkeep_sessions)
     vitals = Vitals()

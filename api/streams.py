@@ -23,7 +23,6 @@ from shared.settings import Settings
 
 PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
 PAGE_BYTES: Final = 262_144  # likewise, unless a single event is larger
-
 AWAY: Final = Page(events=[], total=0, is_closed=False)
 """What is read while PostgreSQL cannot be reached, or has too much to do: nothing yet."""
 
@@ -39,10 +38,10 @@ class StreamHub:
         self,
         sessions: Sessions,
         subscriber: Subscriber,
+        readers: Gate,
+        *,
         keys: KeyWatch,
         budget: Budget,
-        *,
-        readers: Gate,
         reread: timedelta,
         heartbeat: timedelta,
     ) -> None:
@@ -61,14 +60,16 @@ class StreamHub:
         settings: Settings,
         sessions: Sessions,
         subscriber: Subscriber,
+        readers: Gate,
+        *,
         keys: KeyWatch,
         budget: Budget,
-        *,
-        readers: Gate,
     ) -> "StreamHub":
         """Make the hub of a process; `readers` is the lane that its reads go through."""
         reread, heartbeat = settings.stream_reread, settings.stream_heartbeat
-        return cls(sessions, subscriber, keys, budget, readers=readers, reread=reread, heartbeat=heartbeat)
+        return cls(
+            sessions, subscriber, readers, keys=keys, budget=budget, reread=reread, heartbeat=heartbeat
+        )
 
     def close(self) -> None:
         """End every stream where it is; its reader resumes elsewhere."""
@@ -94,7 +95,7 @@ class StreamHub:
             self._budget.holding(principal.organization_id) as hold,
         ):
             while not (is_end or mailbox.is_closed):
-                turn = asyncio.create_task(self._next(mailbox, hold, run_id, after, principal))
+                turn = asyncio.create_task(self._next(mailbox, hold, principal, run_id, after))
                 try:
                     while not turn.done():
                         await asyncio.wait({turn}, timeout=beat_at - clock())
@@ -111,12 +112,12 @@ class StreamHub:
                     beat_at = clock() + self._heartbeat
 
     async def _next(
-        self, mailbox: Mailbox, hold: Hold, run_id: uuid.UUID, after: int, principal: Principal
+        self, mailbox: Mailbox, hold: Hold, principal: Principal, run_id: uuid.UUID, after: int
     ) -> tuple[Batch, bool]:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
             await hold.take(PAGE_BYTES)
-            page = await self._read(run_id, after, principal)
+            page = await self._read(principal.organization_id, run_id, after)
             if not page.events:
                 hold.give_back()
                 return [], page.is_closed
@@ -135,18 +136,18 @@ class StreamHub:
         return fresh, batch[-1].is_last
 
     async def in_reader_thread(
-        self, principal: Principal, read: Callable[..., Result], *args: object
+        self, organization_id: uuid.UUID, read: Callable[..., Result], *args: object
     ) -> Result:
         """Read for a stream, in one of the threads that all streams share; organizations take turns.
 
         Raises:
             OverloadedError: there was no turn in time.
         """
-        return await self._readers.run(principal.organization_id, read, *args)
+        return await self._readers.run(organization_id, read, *args)
 
-    async def _read(self, run_id: uuid.UUID, after: int, principal: Principal) -> Page:
+    async def _read(self, organization_id: uuid.UUID, run_id: uuid.UUID, after: int) -> Page:
         try:
-            return await self.in_reader_thread(principal, self._page, run_id, after)
+            return await self.in_reader_thread(organization_id, self._page, run_id, after)
         except OverloadedError:
             return AWAY
         except sql.NoResultFound:

@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -11,8 +12,12 @@ from shared.settings import Settings
 from shared.terminal import visible, visible_line
 
 
-def configure_logging(settings: Settings, *, process: str) -> None:
-    """Set up logging for a process; its name is in every line, and no secret ever is."""
+def configure_logging(settings: Settings, *, process: str, blot: Callable[[str], str] | None = None) -> None:
+    """Set up logging for a process; its name is in every line, and no secret ever is.
+
+    Args:
+        blot: takes secrets out of a line as it is written, escapes and all.
+    """
     shared_processors: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -31,6 +36,8 @@ def configure_logging(settings: Settings, *, process: str) -> None:
             _harmless,
         ]
     )
+    if blot is not None:
+        renderer.append(lambda _logger, _name, line: blot(str(line)))
     structlog.configure(
         processors=[*shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

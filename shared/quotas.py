@@ -1,8 +1,9 @@
 """How many of some things one user or organization may have, so that nobody fills the tables for all."""
 
+import time
 import uuid
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -20,10 +21,16 @@ class Quotas:
     keys: int  # of one user in one organization
     organizations: int  # that one user has made
     external_runs: int  # of one organization, that have not ended
+    stored_bytes: int  # of events and spans of one organization
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(settings.max_keys, settings.max_organizations, settings.max_external_runs)
+        return cls(
+            settings.max_keys,
+            settings.max_organizations,
+            settings.max_external_runs,
+            settings.max_stored_bytes,
+        )
 
     def require_room_for_key(
         self, session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID
@@ -59,6 +66,40 @@ class Quotas:
             Run.organization_id == organization_id, Run.is_external, Run.status.in_(ACTIVE)
         )
         _require(session, query, self.external_runs, "external runs of an organization that have not ended")
+
+    def require_room_for_bytes(
+        self, session: Session, organization_id: uuid.UUID, *, is_report: bool = False
+    ) -> None:
+        """Refuse runs and reports of an organization whose events and spans take up what they may.
+
+        What a worker executes is not disturbed. The sum is remembered for `SUM_TTL`, by process.
+
+        Args:
+            is_report: of a run that is there already; it finds room for longer than a new run does.
+
+        Raises:
+            LimitReachedError: there are as many bytes as there may be.
+        """
+        counted_at, stored = _sums.get(organization_id, (float("-inf"), 0))
+        if time.monotonic() - counted_at > SUM_TTL:
+            query = select(func.coalesce(func.sum(Run.stored_bytes), 0))
+            stored = int(session.scalar(query.where(Run.organization_id == organization_id)) or 0)
+            if len(_sums) >= MOST_SUMS:
+                _sums.clear()
+            _sums[organization_id] = (time.monotonic(), stored)
+        if stored >= self.stored_bytes * (REPORTS_ROOM if is_report else 1):
+            raise LimitReachedError(
+                f"The organization keeps {stored} bytes of events and spans, of {self.stored_bytes}:"
+                " ask the operator."
+            )
+
+
+SUM_TTL: Final = 30.0  # seconds
+REPORTS_ROOM: Final = 1.1  # times the limit for new runs, so that those under way can be told to their end
+MOST_SUMS: Final = 10_000  # organizations
+
+_sums: dict[uuid.UUID, tuple[float, int]] = {}
+"""When the bytes of an organization were last summed, and to what: seconds of the monotonic clock, bytes."""
 
 
 def _require(session: Session, query: Select[Any], limit: int, what: str) -> None:

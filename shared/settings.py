@@ -5,8 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.terms import ModelRules
 
 
 def _seconds(value: object) -> object:
@@ -20,6 +22,11 @@ def _seconds(value: object) -> object:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+
+
+def _model_rules(text: str) -> str:
+    ModelRules.parse(text)
+    return text
 
 
 def names_of(listed: str) -> list[str]:
@@ -131,6 +138,11 @@ class Settings(BaseSettings):
         gt=0,
         description="External runs of one organization that may be under way at once; more are a 409.",
     )
+    max_stored_bytes: int = Field(
+        default=107_374_182_400,
+        gt=0,
+        description="Bytes of events and spans one organization may keep; more are a 409.",
+    )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
     )
@@ -146,7 +158,7 @@ class Settings(BaseSettings):
     database_pool: int = Field(
         default=20,
         gt=0,
-        description="PostgreSQL connections one process keeps at the most; the API needs 10 of them.",
+        description="PostgreSQL connections one process keeps at the most; the API needs 9 of them.",
     )
     database_timeout: Seconds = Field(
         default=timedelta(seconds=5), description="How long to wait for a PostgreSQL connection."
@@ -154,6 +166,21 @@ class Settings(BaseSettings):
 
     model: str = Field(
         default="echo", description="The model of runs whose assistant names none, as provider/model."
+    )
+    history_messages: int = Field(
+        default=1_000,
+        ge=0,
+        description="Newest messages of its thread that a run is given, if they fit into the model's window.",
+    )
+    history_bytes: int = Field(
+        default=2_097_152,
+        ge=0,
+        description="Bytes of the newest messages of its thread that are read for a run.",
+    )
+    models: Annotated[str, AfterValidator(_model_rules)] = Field(
+        default="",
+        description="Models that may be used, as patterns separated by commas; by organization as"
+        " `<id>=openai/*, echo; *=echo`. Empty: every model.",
     )
     queues: str = Field(default="runs", description="The queues a worker takes from, separated by commas.")
     queue: str = Field(default="runs", description="The queue that new runs are sent to.")
@@ -179,6 +206,15 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(
         default=3, ge=1, description="Attempts of a run that is lost before it was RUNNING."
+    )
+    max_duration_cap: Seconds = Field(
+        default=timedelta(days=7), description="The longest `max_duration` that a caller may ask for."
+    )
+    queue_ttl_cap: Seconds = Field(
+        default=timedelta(days=30), description="The longest `queue_ttl` that a caller may ask for."
+    )
+    max_attempts_cap: int = Field(
+        default=100, ge=1, description="The most `max_attempts` that a caller may ask for."
     )
     max_attempts_running: int = Field(
         default=1,

@@ -47,7 +47,7 @@ from worker.guardrails.guarded import guarded
 from worker.ladder import Ladder
 from worker.line_keeper import LineKeeper
 from worker.outage import persistently
-from worker.redaction import redact
+from worker.redaction import EventRedactor, redact
 from worker.resources import Resources
 from worker.revocation import cancel_revoked
 from worker.usage import UsageMeter
@@ -149,6 +149,7 @@ class Attempt:
         self._seat = seat
         self._token = seat.token
         self._usage = UsageMeter()
+        self._redactor = EventRedactor()
         self._max_duration = resources.settings.max_duration
         self._ending = Ending.LOST
         self._writer = EventWriter(resources, self._run_id, self._number, self._token)
@@ -180,14 +181,22 @@ class Attempt:
         if ladder.gave_up:
             self._ending = Ending.ABANDONED
             return
+        self._tell_rest()
         self._writer.close()
         # What it said last may have got lost: then it has not succeeded, whatever it returned.
         self._finish(_Stopped(ladder.how) if self._writer.is_broken else result)
 
+    def _tell_rest(self) -> None:
+        try:
+            for event in self._redactor.rest():
+                self._writer.emit(event)
+        except RunStopped:
+            log.info("end of an answer not told: the run is to stop")
+
     def _prepare(self) -> RunContext:
         def load() -> Claimed:
             with unit_of_work(self._resources.sessions) as session:
-                return load_claimed(session, self._run_id)
+                return load_claimed(session, self._run_id, self._resources.settings)
 
         claimed = self._persistently(load)
         of_attempt = (self._resources, self._run_id, self._number, self._token)
@@ -220,7 +229,8 @@ class Attempt:
 
     def _emit(self, event: ExecutorEvent) -> None:
         self._usage.count(event)
-        self._writer.emit(event)
+        for passed in self._redactor.passed(event):
+            self._writer.emit(passed)
 
     def _work(self, ladder: Ladder, context: RunContext, executor: Executor) -> Outcome | _Stopped | _Broken:
         try:
@@ -246,7 +256,7 @@ class Attempt:
     def _finish(self, result: Outcome | _Stopped | _Broken) -> None:
         match result:
             case Succeeded(output, prompt, detail):
-                self._succeed(Success(prompt, output, self._usage.total(), detail))
+                self._succeed(Success(prompt, self._redactor.cleaned(output), self._usage.total(), detail))
             case Failed(message, reason, more):
                 self._fail(reason, message, more)
             case Exited(exit_code, message):

@@ -17,12 +17,13 @@ from shared.db import unit_of_work
 from shared.dispatch import EXECUTE_RUN, Outbox, parse_task_id
 from shared.logs import configure_logging
 from shared.settings import get_settings
-from worker import resources
+from worker import credentials, resources
 from worker.drain import ConsumerPost, Drain
 from worker.executors.registry import warm_up
 from worker.lifeline import EX_RECYCLE
 from worker.pool import TaskPool
 from worker.prefork import PreforkPool, ignore_drain_signal
+from worker.redaction import blot
 from worker.revocation import cancel_revoked
 from worker.supervisor import EX_DRAINED
 from worker.vitals import vitals
@@ -56,11 +57,13 @@ def connect() -> None:
 
 def on_setup_logging(**_: Any) -> None:
     """Log our way; that there is a receiver keeps Celery from its own."""
-    configure_logging(get_settings(), process="worker")
+    configure_logging(get_settings(), process="worker", blot=blot)
 
 
 def on_worker_init(**_: Any) -> None:
-    """Load what the first run would otherwise wait for; before any fork, so that children share it."""
+    """Tidy the keys, and load what the first run would wait for; before any fork, so that all have it."""
+    for unfit in credentials.tidy():
+        log.error("provider key unusable", variable=unfit.variable, message=str(unfit))
     warm_up(get_settings().model)
 
 

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep
 from api.errors import TOO_LARGE
 from api.griptape.assistant_schemas import AssistantCreate, AssistantList, AssistantUpdate, AssistantView
 from api.griptape.errors import documented
@@ -40,11 +40,11 @@ def list_assistants(session: SessionDep, principal: PrincipalDep, lists: ListsDe
     responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
 )
 def create_assistant(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: AssistantCreate
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, terms: TermsDep, body: AssistantCreate
 ) -> Assistant:
     """Create an assistant."""
     return once(
-        lambda: service.create(session, principal, body.given()),
+        lambda: service.create(session, principal, body.given(), terms=terms),
         lambda made: queries.get_assistant(session, made, organization_id=principal.organization_id),
     )
 
@@ -61,11 +61,12 @@ def get_assistant(session: SessionDep, principal: PrincipalDep, assistant_id: As
 def update_assistant(
     session: SessionDep,
     principal: PrincipalDep,
+    terms: TermsDep,
     assistant_id: AssistantId,
     body: AssistantUpdate | None = None,
 ) -> Assistant:
     """Change an assistant; a field that is absent stays as it is."""
-    return service.change(session, principal, assistant_id, body.given() if body else {})
+    return service.change(session, principal, assistant_id, body.given() if body else {}, terms=terms)
 
 
 @router.delete("/{assistant_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))

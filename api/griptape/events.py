@@ -110,6 +110,5 @@ def page_of_events(session: Session, run: Run, *, limit: int, offset: int) -> Re
 
 def stream(hub: StreamHub, run: Run, start: int, principal: Principal) -> EventStream:
     """The events of a run of either kind, as they come."""
-    return EventStream(
-        hub.follow(run.id, after=start, principal=principal), encode=partial(encode, kind=run.kind)
-    )
+    events = hub.follow(run.id, after=start, principal=principal)
+    return EventStream(events, encode=partial(encode, kind=run.kind))

@@ -14,9 +14,11 @@ from api.dependencies import (
     DispatcherDep,
     ListsDep,
     PrincipalDep,
+    QuotasDep,
     Reader,
     ReaderDep,
     SessionDep,
+    TermsDep,
     WaitingDep,
 )
 from api.errors import TOO_LARGE
@@ -54,15 +56,22 @@ def create_assistant_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
-    once: OnceDep,
     *,
+    quotas: QuotasDep,
+    terms: TermsDep,
+    once: OnceDep,
     assistant_id: AssistantId,
     body: RunCreate | None = None,
 ) -> Run:
     """Accept a run; it is durable when answered, and a worker takes it from there."""
     request = (body or RunCreate()).request()
+
+    def make() -> Run:
+        quotas.require_room_for_bytes(session, principal.organization_id)
+        return service.submit(session, dispatcher, principal, assistant_id, request, terms=terms)
+
     return once(
-        lambda: service.submit(session, dispatcher, principal, assistant_id, request),
+        make,
         lambda made: queries.get_run(session, made, organization_id=principal.organization_id),
     )
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.event_schemas import StructureEventPage
@@ -79,10 +79,13 @@ def create_events(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
+    quotas: QuotasDep,
+    *,
     structure_run_id: StructureRunId,
     body: ReportsBody,
 ) -> Response:
     """Report a batch, an array or a single event; what is sent again, by its payload's `id`, counts once."""
+    quotas.require_room_for_bytes(session, principal.organization_id, is_report=True)
     reports.post_events(session, dispatcher, principal, structure_run_id, reports_of(body))
     return Response(status_code=HTTPStatus.ACCEPTED)
 
@@ -136,9 +139,14 @@ def list_structure_run_logs(
 )
 @open_to_runs(RunAccess.REPORT)
 def create_spans(
-    session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, body: Spans
+    session: SessionDep,
+    principal: PrincipalDep,
+    quotas: QuotasDep,
+    structure_run_id: StructureRunId,
+    body: Spans,
 ) -> Response:
     """Report spans; what is sent again, by its `span_id`, counts once."""
+    quotas.require_room_for_bytes(session, principal.organization_id, is_report=True)
     spans = [span.model_dump(mode="json") for span in body]
     reports.post_spans(session, principal, structure_run_id, spans)
     return Response(status_code=HTTPStatus.OK)

@@ -15,6 +15,7 @@ from api.dependencies import (
     QuotasDep,
     ReaderDep,
     SessionDep,
+    TermsDep,
     WaitingDep,
 )
 from api.errors import TOO_LARGE
@@ -57,9 +58,10 @@ def create_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
-    quotas: QuotasDep,
-    once: OnceDep,
     *,
+    quotas: QuotasDep,
+    terms: TermsDep,
+    once: OnceDep,
     structure_id: StructureId,
     body: StructureRunCreate | None = None,
 ) -> Run:
@@ -72,9 +74,10 @@ def create_structure_run(
         )
 
     def make() -> Run:
+        quotas.require_room_for_bytes(session, principal.organization_id)
         if request.is_external:
             quotas.require_room_for_external_run(session, principal.organization_id)
-        return runs.submit(session, dispatcher, principal, structure_id, request)
+        return runs.submit(session, dispatcher, principal, structure_id, request, terms=terms)
 
     return once(make, find)
 

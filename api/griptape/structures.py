@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
@@ -40,11 +40,11 @@ def list_structures(session: SessionDep, principal: PrincipalDep, lists: ListsDe
     responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
 )
 def create_structure(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: StructureCreate
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, terms: TermsDep, body: StructureCreate
 ) -> Structure:
     """Create a structure; it is deployed at once."""
     return once(
-        lambda: service.create(session, principal, body.given()),
+        lambda: service.create(session, principal, body.given(), terms=terms),
         lambda made: queries.get_structure(session, made, organization_id=principal.organization_id),
     )
 
@@ -61,11 +61,12 @@ def get_structure(session: SessionDep, principal: PrincipalDep, structure_id: St
 def update_structure(
     session: SessionDep,
     principal: PrincipalDep,
+    terms: TermsDep,
     structure_id: StructureId,
     body: StructureUpdate | None = None,
 ) -> Structure:
     """Change a structure; a field that is absent stays as it is, and new code is deployed."""
-    return service.change(session, principal, structure_id, body.given() if body else {})
+    return service.change(session, principal, structure_id, body.given() if body else {}, terms=terms)
 
 
 @router.delete("/{structure_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))

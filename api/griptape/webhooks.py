@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from api.auth import query_key
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, TermsDep
 from api.griptape.errors import documented
 from api.griptape.structure_schemas import StructureView
 from api.idempotency import OnceDep
@@ -49,6 +49,7 @@ def invoke_structure_webhook(
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     once: OnceDep,
+    terms: TermsDep,
     *,
     structure_id: StructureId,
     args: Annotated[list[str], Depends(_args)],
@@ -58,5 +59,7 @@ def invoke_structure_webhook(
     def find(made: uuid.UUID) -> Run:
         return get_run(session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE)
 
-    once(lambda: runs.submit_by_webhook(session, dispatcher, principal, structure_id, args), find)
+    once(
+        lambda: runs.submit_by_webhook(session, dispatcher, principal, structure_id, args, terms=terms), find
+    )
     return get_structure(session, structure_id, organization_id=principal.organization_id)

@@ -74,7 +74,7 @@ async def stored_then_live(
 
     after = 0
     while True:
-        page = await hub.in_reader_thread(principal, read, after)
+        page = await hub.in_reader_thread(run.organization_id, read, after)
         if not page.events:
             break
         yield page.events
@@ -83,6 +83,7 @@ async def stored_then_live(
             return
         if after >= page.total:
             break
-    async with aclosing(within(hub.follow(run.id, after=after, principal=principal), seconds)) as live:
+    events = hub.follow(run.id, after=after, principal=principal)
+    async with aclosing(within(events, seconds)) as live:
         async for batch in live:
             yield batch

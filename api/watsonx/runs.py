@@ -15,8 +15,10 @@ from api.dependencies import (
     HubDep,
     ListsDep,
     PrincipalDep,
+    QuotasDep,
     SessionDep,
     SessionsDep,
+    TermsDep,
 )
 from api.idempotency import OnceDep
 from api.lists import Show
@@ -57,20 +59,32 @@ class Creation:
     """What every way to create a run needs."""
 
     def __init__(
-        self, session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, once: OnceDep
+        self,
+        session: SessionDep,
+        principal: PrincipalDep,
+        dispatcher: DispatcherDep,
+        *,
+        quotas: QuotasDep,
+        terms: TermsDep,
+        once: OnceDep,
     ) -> None:
+        self._quotas = quotas
         self._session = session
         self.principal = principal
         self._dispatcher = dispatcher
         self._once = once
+        self._terms = terms
 
     def submit(self, body: RunOrchestrate, assistant_id: uuid.UUID | None) -> Run:
         """Accept a run of the assistant that is named, or else of the one called `default`."""
         request = body.request()
 
         def make() -> Run:
+            self._quotas.require_room_for_bytes(self._session, self.principal.organization_id)
             chosen = assistant_id or default_assistant(self._session, self.principal).id
-            return service.submit(self._session, self._dispatcher, self.principal, chosen, request)
+            return service.submit(
+                self._session, self._dispatcher, self.principal, chosen, request, terms=self._terms
+            )
 
         return self._once(make, self._find)
 

@@ -13,17 +13,21 @@ from shared.db import Lock
 from shared.keys.principal import Principal
 from shared.models import RESOURCE_LISTS, Assistant
 from shared.organizations.queries import hold_organization
+from shared.terms import UNBOUNDED, Terms
 
 CHANGEABLE: Final = frozenset({"name", "description", "input", "model", *RESOURCE_LISTS})
 """The fields a caller may set."""
 
 
-def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Assistant:
+def create(
+    session: Session, principal: Principal, fields: Mapping[str, Any], *, terms: Terms = UNBOUNDED
+) -> Assistant:
     """Create an assistant from a subset of `CHANGEABLE`, `name` among them.
 
     Raises:
-        InvalidRequestError: a resource it names does not exist.
+        InvalidRequestError: a resource it names does not exist, or the operator's terms refuse it.
     """
+    terms.check(principal.organization_id, fields)
     check_resources(session, principal, resources_in(fields))
     assistant = Assistant(organization_id=principal.organization_id, created_by=principal.user_id, **fields)
     session.add(assistant)
@@ -64,14 +68,20 @@ def _default_of(principal: Principal) -> Select[Assistant]:
 
 
 def change(
-    session: Session, principal: Principal, assistant_id: uuid.UUID, fields: Mapping[str, Any]
+    session: Session,
+    principal: Principal,
+    assistant_id: uuid.UUID,
+    fields: Mapping[str, Any],
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Assistant:
     """Set those fields of an assistant that are given; the rest stays.
 
     Raises:
         AssistantNotFoundError: there is no such assistant in the principal's organization.
-        InvalidRequestError: a resource it names does not exist.
+        InvalidRequestError: a resource it names does not exist, or the operator's terms refuse it.
     """
+    terms.check(principal.organization_id, fields)
     assistant = get_assistant(
         session, assistant_id, organization_id=principal.organization_id, lock=Lock.CHANGE
     )

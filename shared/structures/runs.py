@@ -20,6 +20,7 @@ from shared.runs.acceptance import accept
 from shared.runs.effects import follow
 from shared.runs.lifecycle import TERMINAL, Reason, RunKind, RunStatus, Trigger
 from shared.structures.queries import get_structure
+from shared.terms import UNBOUNDED, Terms
 
 EXTERNAL_WORKER: Final = "external"
 """Who holds a run that its caller executes."""
@@ -45,6 +46,8 @@ def submit(
     principal: Principal,
     structure_id: uuid.UUID,
     request: StructureRunRequest,
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Run:
     """Accept a run of a structure: it is durable once this transaction commits.
 
@@ -52,7 +55,9 @@ def submit(
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
+        InvalidRequestError: the operator's terms refuse a limit.
     """
+    terms.check(principal.organization_id, request.limits)
     hold_organization(session, principal.organization_id, Lock.REFERENCE)
     structure = get_structure(
         session, structure_id, organization_id=principal.organization_id, lock=Lock.REFERENCE
@@ -72,7 +77,7 @@ def submit(
         event_count=1,
         queued_at=func.now(),
         dispatched_at=func.now(),
-        **{name: request.limits.get(name, getattr(structure, name)) for name in LIMITS},
+        **terms.capped({name: request.limits.get(name, getattr(structure, name)) for name in LIMITS}),
     )
     accept(session, dispatcher, run, name=structure.name, is_sent=not run.is_external)
     return _begun_elsewhere(session, dispatcher, run) if run.is_external else run
@@ -84,6 +89,8 @@ def submit_by_webhook(
     principal: Principal,
     structure_id: uuid.UUID,
     args: Sequence[str],
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Run:
     """Accept a run of a structure that may be run by whoever knows the address of its webhook.
 
@@ -94,7 +101,7 @@ def submit_by_webhook(
     structure = get_structure(session, structure_id, organization_id=principal.organization_id)
     if not structure.webhook_enabled:
         raise ForbiddenError("The webhook of this structure is not enabled.")
-    return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args))
+    return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args), terms=terms)
 
 
 def _begun_elsewhere(session: Session, dispatcher: Dispatcher, run: Run) -> Run:

@@ -12,13 +12,21 @@ from shared.keys.principal import Principal
 from shared.models import Deployment, DeploymentStatus, JsonObject, Structure
 from shared.structures.code import SAMPLE, code_source, unsupported
 from shared.structures.queries import get_structure
+from shared.terms import UNBOUNDED, Terms
 
 HIDDEN: Final = "********"
 """What is shown of a variable's value; no answer gives the value itself back."""
 
 
-def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Structure:
-    """Create a structure, `name` among its fields, and deploy it."""
+def create(
+    session: Session, principal: Principal, fields: Mapping[str, Any], *, terms: Terms = UNBOUNDED
+) -> Structure:
+    """Create a structure, `name` among its fields, and deploy it.
+
+    Raises:
+        InvalidRequestError: the operator's terms refuse a limit.
+    """
+    terms.check(principal.organization_id, fields)
     structure = Structure(
         organization_id=principal.organization_id,
         created_by=principal.user_id,
@@ -30,7 +38,12 @@ def create(session: Session, principal: Principal, fields: Mapping[str, Any]) ->
 
 
 def change(
-    session: Session, principal: Principal, structure_id: uuid.UUID, fields: Mapping[str, Any]
+    session: Session,
+    principal: Principal,
+    structure_id: uuid.UUID,
+    fields: Mapping[str, Any],
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Structure:
     """Set those fields of a structure that are given; the rest stays. New code is deployed.
 
@@ -38,7 +51,9 @@ def change(
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
+        InvalidRequestError: the operator's terms refuse a limit.
     """
+    terms.check(principal.organization_id, fields)
     structure = get_structure(
         session, structure_id, organization_id=principal.organization_id, lock=Lock.CHANGE
     )

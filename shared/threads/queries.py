@@ -167,6 +167,46 @@ def page_of_messages(
     return MessagePage(session.scalars(query).all(), total)
 
 
+@dataclass(frozen=True, slots=True)
+class RecentExchanges:
+    """The end of a thread."""
+
+    exchanges: Sequence[tuple[str, str]]  # the stored inputs and outputs, oldest first
+    left_out: int  # messages before them
+
+
+def recent_exchanges(
+    session: Session, thread_id: uuid.UUID, *, max_messages: int, max_bytes: int
+) -> RecentExchanges:
+    """Return the newest messages of a thread that fit together; what is before them is not read.
+
+    Args:
+        max_messages: how many at the most.
+        max_bytes: of all their inputs and outputs, as they are stored.
+    """
+    total = (
+        session.scalar(select(func.count()).select_from(Message).where(Message.thread_id == thread_id)) or 0
+    )
+    size = func.octet_length(Message.input) + func.octet_length(Message.output)  # told without reading them
+    newest = (
+        select(Message.id, Message.index, size.label("size"))
+        .where(Message.thread_id == thread_id)
+        .order_by(Message.index.desc())
+        .limit(max_messages)
+        .subquery()
+    )
+    reached = func.sum(newest.c.size).over(order_by=newest.c.index.desc())
+    counted = select(newest.c.id, reached.label("reached")).subquery()
+    fitting = (
+        select(Message.input, Message.output)
+        .join(counted, counted.c.id == Message.id)
+        .where(counted.c.reached <= max_bytes)
+        .order_by(Message.index)
+    )
+    exchanges = [(row.input, row.output) for row in session.execute(fitting)]
+    return RecentExchanges(exchanges, max(0, total - len(exchanges)))
+
+
 def get_message(
     session: Session, message_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
 ) -> Message:

@@ -14,6 +14,7 @@ from api import run_keys
 from api.app import create_app
 from api.auth import KeyCache
 from api.watsonx.app import create_watsonx
+from shared import quotas
 from shared.db import unit_of_work
 from shared.keys import service as keys
 from shared.keys.service import create_run_key, new_secret
@@ -343,3 +344,36 @@ def test_nobody_makes_more_than_there_may_be(client, me, factories):
         assert answers[-1].json()["type"] == "Conflict"
         assert answers[-1].json()["errors"][0]["type"] == "LimitReached"
     assert client.post(f"/api/structures/{structure.id}/runs", json={}).status_code == 201
+
+
+@pytest.mark.parametrize("setting_overrides", [{"max_stored_bytes": 5_000}])
+def test_an_organization_stores_no_more_than_it_may(client, factories, make_assistant, monkeypatch):
+    """What is under way can be told to its end for a while."""
+    monkeypatch.setattr(quotas, "SUM_TTL", -1.0)
+    run = factories.structure_run(is_external=True)
+    assistant = make_assistant()
+
+    def report(characters):
+        event = {
+            "type": "Said",
+            "timestamp": 1,
+            "payload": {"id": uuid.uuid4().hex, "text": "x" * characters},
+        }
+        return client.post(f"/api/structure-runs/{run.id}/events", json=event)
+
+    def others():
+        return [
+            client.post(f"/api/{path}", json=body).status_code
+            for path, body in (
+                (f"assistants/{assistant.id}/runs", {"input": "Hi"}),
+                (f"structures/{run.structure_id}/runs", {}),
+                ("v1/orchestrate/runs", {"agent_id": str(assistant.id)}),
+            )
+        ]
+
+    assert report(5_100).status_code == 202
+    assert others() == [409, 409, 409]
+    assert report(1_000).status_code == 202
+    refused = report(1)
+    assert (refused.status_code, refused.json()["errors"][0]["type"]) == (409, "LimitReached")
+    monkeypatch.setattr(quotas, "_sums", {})

@@ -1,5 +1,6 @@
 """One attempt from claim to outcome, on the real database, with executors that do as they are told."""
 
+import dataclasses
 import threading
 import time
 from datetime import timedelta
@@ -184,6 +185,20 @@ def test_an_unknown_model_ends_the_run_in_error(resources, make_run, reload):
     run = make_run(model="nobody/knows")
     assert execute(resources, run.id, 1, FakeSeat()) is Ending.BROKEN
     assert reload(run).status_detail["reason"] == Reason.INVALID_CONFIGURATION
+
+
+@pytest.mark.parametrize(("model", "default"), [("openai/gpt-5", "echo"), (None, "openai/gpt-5")])
+def test_a_model_that_the_operator_does_not_allow_ends_the_run_in_error(
+    resources, make_run, reload, model, default
+):
+    changed = {"models": "echo, ollama/*", "model": default}
+    under_terms = dataclasses.replace(resources, settings=resources.settings.model_copy(update=changed))
+    run = make_run(model=model)
+
+    assert execute(under_terms, run.id, 1, FakeSeat()) == Ending.BROKEN
+    ended = reload(run)
+    assert (ended.status, ended.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
+    assert "allowed are: echo, ollama/*" in ended.status_detail["message"]
 
 
 def test_a_fault_of_the_worker_ends_the_run_in_error(resources, make_run, reload):
