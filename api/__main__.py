@@ -1,5 +1,7 @@
 """Start the HTTP server: `python -m api`."""
 
+import errno
+import os
 import signal
 import socket
 import sys
@@ -22,6 +24,7 @@ from shared.settings import Settings, get_settings
 
 GRACE: Final = 5  # seconds for requests that are under way when the process is told to stop
 BACKLOG: Final = 2048  # connections that wait to be accepted
+NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}  # such as IPv6 on a machine without it
 TICKS_A_SWEEP: Final = 10  # ticks are a tenth of a second apart
 LONGEST_SWEEP: Final = 2.0
 """Seconds that count between two sweeps: what came while the loop was held up has not been read yet."""
@@ -103,20 +106,30 @@ def main() -> None:
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Take a port on every address of a host, before anything else is begun.
+    """Take a port on every address of a host that this machine has, before anything else is begun.
 
     Raises:
         SystemExit: it cannot be had, with the reason in one sentence.
     """
     sockets: list[socket.socket] = []
+    reason = "there is no such address"
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, *_, address in dict.fromkeys(found):
-            sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
-    except OSError as error:
+            try:
+                sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                if error.errno not in NOT_HERE:
+                    raise
+    except socket.gaierror as error:
+        reason = str(error.strerror)
+    except OSError:
         for taken in sockets:
             taken.close()
-        sys.exit(f"The API cannot listen on {host}, port {port}: {error.strerror}.")
+        sockets.clear()
+    if not sockets:
+        sys.exit(f"The API cannot listen on {host}, port {port}: {reason}.")
     return sockets
 
 

@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from shared.errors import OverloadedError
 
 MAX_QUEUE: Final = 2000
-"""Those of one group that may wait at one gate; each is a connection, and its body is counted elsewhere."""
+"""Those of one group that may wait at a gate; each is a connection, and its body is counted elsewhere."""
 
 Result = TypeVar("Result")
 
@@ -30,20 +30,25 @@ class Gate:
     its share, so that whoever fills it waits behind itself alone. It belongs to one event loop.
     """
 
-    def __init__(self, capacity: int, *, share: int | None = None, patience: float) -> None:
+    def __init__(
+        self, capacity: int, *, share: int | None = None, queue: int = MAX_QUEUE, patience: float
+    ) -> None:
         """Make a gate.
 
         Args:
             capacity: what all together may have at once.
             share: what one group may have of it at once; everything if absent.
+            queue: what of one group may wait, in the same unit.
             patience: seconds that one may wait for its turn.
         """
         self.capacity = capacity
         self._share = capacity if share is None else min(share, capacity)
+        self._longest_queue = queue
         self._patience = patience
         self._free = capacity
         self._used: dict[Hashable, int] = {}
         self._waiting: OrderedDict[Hashable, deque[_Waiter]] = OrderedDict()
+        self._queued: dict[Hashable, int] = {}  # what waits of each group
         self._threads = CapacityLimiter(capacity)
 
     @property
@@ -92,11 +97,11 @@ class Gate:
         return await asyncio.shield(running)
 
     async def _enter(self, group: Hashable, weight: int) -> bool:
-        queue = self._waiting.setdefault(group, deque())
-        if len(queue) >= MAX_QUEUE:
+        if self._queued.get(group, 0) >= self._longest_queue:
             raise OverloadedError("Too many requests of this organization wait already.")
         waiter = _Waiter(asyncio.get_running_loop().create_future(), weight)
-        queue.append(waiter)
+        self._waiting.setdefault(group, deque()).append(waiter)
+        self._queued[group] = self._queued.get(group, 0) + weight
         self._advance()
         if waiter.turn.done():
             return False
@@ -114,11 +119,15 @@ class Gate:
         if waiter.turn.done() and not waiter.turn.cancelled():
             self._leave(group, waiter.weight)  # the turn came at the moment in which the waiter gave up
             return
-        queue = self._waiting[group]
-        queue.remove(waiter)
-        if not queue:
-            del self._waiting[group]
+        self._waiting[group].remove(waiter)
+        self._unqueue(group, waiter)
         self._advance()
+
+    def _unqueue(self, group: Hashable, waiter: _Waiter) -> None:
+        """Forget one who has left the queue of a group."""
+        self._queued[group] -= waiter.weight
+        if not self._waiting[group]:
+            del self._waiting[group], self._queued[group]
 
     def _leave(self, group: Hashable, weight: int) -> None:
         self._free += weight
@@ -136,10 +145,8 @@ class Gate:
             waiter = queue.popleft()
             self._free -= waiter.weight
             self._used[group] = self._used.get(group, 0) + waiter.weight
-            if queue:
-                self._waiting.move_to_end(group)
-            else:
-                del self._waiting[group]
+            self._waiting.move_to_end(group)
+            self._unqueue(group, waiter)
             waiter.turn.set_result(None)
 
     def _next_group(self) -> Hashable | None:

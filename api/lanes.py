@@ -21,6 +21,9 @@ LEAST: Final = 4
 PARSERS: Final = 2
 """Threads that read large bodies; none of those that hold a connection."""
 
+QUEUED_BODIES: Final = 4
+"""Bodies that one organization may have waiting, by what they announce, as a multiple of what is held."""
+
 SPARE_THREADS: Final = 8
 
 
@@ -48,16 +51,20 @@ class Lanes:
         streams = max(1, connections // 5)
         patience = settings.admission_timeout.total_seconds()
 
+        bodies = max(settings.max_body_memory, 2 * settings.max_body_bytes)
+
+        def share_of(capacity: int) -> int:
+            return ceil(capacity * settings.organization_share)
+
         def gate(capacity: int) -> Gate:
-            share = ceil(capacity * settings.organization_share)
-            return Gate(capacity, share=share, patience=patience)
+            return Gate(capacity, share=share_of(capacity), patience=patience)
 
         return cls(
             requests=gate(connections - cancels - streams),
             cancels=gate(cancels),
             streams=gate(streams),
             keys=Gate(KEY_LOOKUPS, share=KEY_LOOKUPS - 1, patience=patience),
-            bodies=gate(max(settings.max_body_memory, 2 * settings.max_body_bytes)),
+            bodies=Gate(bodies, share=share_of(bodies), queue=QUEUED_BODIES * bodies, patience=patience),
             largest_body=settings.max_body_bytes,
             parsers=CapacityLimiter(PARSERS),
         )

@@ -13,6 +13,8 @@ from shared.migrations.upgrade import is_current
 from shared.models import IdempotencyKey
 
 PATIENCE: Final = 2.0  # seconds for an answer
+FRESH: Final = 0.5
+"""Seconds for which an answer is good for others, too: probes need no key, and each question is a write."""
 
 READY: Final = "ready"
 UNAVAILABLE: Final = "unavailable"
@@ -32,12 +34,14 @@ class Readiness:
         self._engine = engine
         self._thread = CapacityLimiter(1)
         self._question: asyncio.Task[str] | None = None
+        self._asked_at = 0.0
         self._is_migrated = False
 
     async def database(self) -> str:
         """Return `READY`, `NOT_MIGRATED`, or `UNAVAILABLE`: also for no answer in time."""
-        if self._question is None or self._question.done():
-            self._question = asyncio.create_task(self._ask())
+        now = asyncio.get_running_loop().time()
+        if self._question is None or (self._question.done() and now - self._asked_at > FRESH):
+            self._question, self._asked_at = asyncio.create_task(self._ask()), now
         await asyncio.wait({self._question}, timeout=PATIENCE)
         return self._question.result() if self._question.done() else UNAVAILABLE
 

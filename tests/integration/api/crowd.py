@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
@@ -32,14 +33,16 @@ class Crowd:
 
         async def call() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            for request in left:
-                try:
+            try:
+                for request in left:
                     writer.write(request)
                     answered[await _status(reader)] += 1
-                except (ConnectionError, asyncio.IncompleteReadError):
-                    answered[0] += 1
-                    break
-            writer.close()
+            except (ConnectionError, asyncio.IncompleteReadError):
+                answered[0] += 1
+            finally:
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(callers):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from shared.keys.service import new_secret
 from tests.integration.api.serving import api_process, received
 from tests.support.waiting import wait_until
 
@@ -289,6 +290,19 @@ def test_a_body_is_not_read_before_its_sender_is_known(process):
     for connection in connections:
         assert statuses(received(connection)) in ([401], [])
         connection.close()
+
+
+def test_keys_that_are_tried_are_paced_by_address(process):
+    def ask(path):
+        return process.client.get(path, headers={"Authorization": f"Bearer {new_secret()}"})
+
+    answers = [ask("/api/users") for _ in range(200)]
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert answers[0].status_code == 401
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.json()["errors"][0]["type"] == "TooManyRefusals"
+    assert refused.headers["Retry-After"]
+    assert "detail" in ask("/v1/orchestrate/runs").json()
 
 
 def test_connections_beyond_the_limit_get_probes_answered_and_are_logged_once(settings_of_module):

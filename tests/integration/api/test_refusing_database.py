@@ -22,14 +22,14 @@ def database(served):
 
 def test_while_it_only_reads_writes_are_a_503_and_readiness_says_so(served, read_only):
     assert served.client.post("/api/threads", json={"name": "x"}).status_code == 201
-    assert database(served) == "ready"
+    wait_until(lambda: database(served) == "ready")
     with read_only():
         for path in ("/api/threads", "/api/v1/threads"):
             answer = served.client.post(path, json={"name": "x"})
             assert answer.status_code == 503
             assert answer.headers["Retry-After"]
         assert served.client.get("/api/threads").status_code == 200
-        assert database(served) == "unavailable"
+        wait_until(lambda: database(served) == "unavailable")
         assert served.client.get("/health/live").status_code == 200
 
 
