@@ -40,8 +40,11 @@ class Subscriber:
     task meets the failure first, which two tasks on one connection do not survive.
     """
 
-    def __init__(self, pool: ConnectionPool, *, buffer: int, secret: Secret = lambda: None) -> None:
+    def __init__(
+        self, pool: ConnectionPool, *, buffer: int, prefix: str = "", secret: Secret = lambda: None
+    ) -> None:
         self._pool = pool
+        self._prefix = prefix
         self._find_secret = secret
         self._secret: bytes | None = None
         self._doubted: set[str] = set()
@@ -52,14 +55,20 @@ class Subscriber:
 
     @classmethod
     def make(cls, settings: Settings) -> "Subscriber":
+        address = settings.redis_address
         pool = ConnectionPool.from_url(
-            settings.redis_url.get_secret_value(),
+            address.url,
+            **address.options,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
         )
-        return cls(pool, buffer=settings.stream_buffer, secret=InstallationSecret(settings))
+        return cls(
+            pool,
+            buffer=settings.stream_buffer,
+            prefix=settings.redis_prefix,
+            secret=InstallationSecret(settings),
+        )
 
     @property
     def is_connected(self) -> bool:
@@ -73,7 +82,7 @@ class Subscriber:
     @contextmanager
     def listen(self, run_id: uuid.UUID) -> Generator[Mailbox]:
         """Collect what is published about a run, for as long as the block lasts."""
-        channel = channel_of(run_id)
+        channel = channel_of(run_id, prefix=self._prefix)
         mailbox = Mailbox(batches=self._buffer)
         readers = self._mailboxes.setdefault(channel, set())
         readers.add(mailbox)

@@ -28,20 +28,26 @@ PREFIX: Final = "runyard:run:"
 PUBLISH_TIMEOUT: Final = 2.0  # seconds; a lost publish costs a reader one re-read, a hung one blocks all
 
 
-def channel_of(run_id: uuid.UUID) -> str:
-    """The channel on which a run's events are published."""
-    return f"{PREFIX}{run_id}"
+def channel_of(run_id: uuid.UUID, *, prefix: str = "") -> str:
+    """The channel on which a run's events are published; `prefix` is the installation's."""
+    return f"{prefix}{PREFIX}{run_id}"
 
 
 def run_of(channel: str) -> uuid.UUID:
     """The run whose channel this is."""
-    return uuid.UUID(channel.removeprefix(PREFIX))
+    return uuid.UUID(channel.rpartition(":")[2])
 
 
 def make_redis(settings: Settings) -> redis.Redis:
-    """A client for publishing: short timeouts, and no second try."""
+    """A client for publishing: short timeouts, and no second try.
+
+    Raises:
+        shared.addresses.AddressError: `settings.redis_url` is none of a Redis that we can use.
+    """
+    address = settings.redis_address
     return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
+        address.url,
+        **address.options,
         socket_timeout=PUBLISH_TIMEOUT,
         socket_connect_timeout=PUBLISH_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
@@ -112,14 +118,16 @@ def _seal(channel: str, body: bytes, secret: bytes) -> bytes:
     ).digest()
 
 
-def publish(client: redis.Redis, events: Sequence[StoredEvent], secret: bytes | None = None) -> None:
+def publish(
+    client: redis.Redis, events: Sequence[StoredEvent], secret: bytes | None = None, *, prefix: str = ""
+) -> None:
     """Publish events of one run, as one message; without the secret only that there are some.
 
     Raises:
         redis.RedisError: they were not published; they are stored all the same.
     """
     if events:
-        channel = channel_of(events[0].run_id)
+        channel = channel_of(events[0].run_id, prefix=prefix)
         send(client, channel, message_of(channel, events, secret))
 
 

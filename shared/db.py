@@ -4,14 +4,16 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import Engine, ExceptionContext, Select, create_engine, event
+from sqlalchemy import URL, Engine, ExceptionContext, Select, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from shared import pooled_dialect
 from shared.database_errors import DEMOTED, sqlstate_of
-from shared.settings import Settings
+from shared.postgres_address import PREPARE_THRESHOLD
+from shared.settings import TRANSACTION, Settings
 
 Sessions = sessionmaker[Session]
 
@@ -55,6 +57,15 @@ def locked(query: Rows, lock: Lock | None, of: type[DeclarativeBase]) -> Rows:
     return query if lock is None else lock(query, of)
 
 
+KEEPALIVES: Final = {
+    # A peer that vanished without a word is noticed within about 15 s.
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+
 def _dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
@@ -68,13 +79,20 @@ def make_engine(
         settings: where the database is and how patient to be.
         pool_size: connections to keep at the most; the setting's number if absent.
         limits: PostgreSQL's own timeouts for what these connections do, by their names there.
+
+    Raises:
+        shared.addresses.AddressError: `settings.database_url` is no address of PostgreSQL.
     """
-    session_options = {"timezone": "UTC"} | {
+    ours = {"timezone": "UTC"} | {
         name: f"{int(limit.total_seconds() * 1000)}ms" for name, limit in (limits or {}).items()
     }
     timeout = settings.database_timeout.total_seconds()
+    is_pooled = settings.database_pooler == TRANSACTION
+    arguments = _connect_arguments(settings, {} if is_pooled else ours)
+    pooled: dict[str, Any] = {"transaction_settings": ours} if is_pooled else {}
+    driver = pooled_dialect.NAME if is_pooled else "postgresql+psycopg"
     engine = create_engine(
-        settings.sqlalchemy_url,
+        URL.create(driver, database=arguments.get("dbname")),
         pool_size=pool_size or settings.database_pool,
         max_overflow=0,
         pool_timeout=timeout,
@@ -83,19 +101,32 @@ def make_engine(
         hide_parameters=True,  # what users said is not for the log
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
-        connect_args={
-            "connect_timeout": max(2, int(timeout)),
-            "application_name": "runyard",
-            "options": " ".join(f"-c {name}={value}" for name, value in session_options.items()),
-            # A peer that vanished without a word is noticed within about 15 s.
-            "keepalives_idle": 5,
-            "keepalives_interval": 3,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,
-        },
+        connect_args=arguments,
+        **pooled,
     )
     event.listen(engine, "handle_error", _leave_demoted)
     return engine
+
+
+def _connect_arguments(settings: Settings, session: Mapping[str, str]) -> dict[str, Any]:
+    """What to connect with: the address's own words count for more than our defaults.
+
+    Args:
+        session: what is set for the whole session, after what the address sets; nothing behind a pooler.
+    """
+    given = settings.postgres_address
+    options = [given.get("options") or "", *(f"-c {name}={value}" for name, value in session.items())]
+    arguments: dict[str, Any] = {
+        "connect_timeout": max(2, int(settings.database_timeout.total_seconds())),
+        "application_name": "runyard",
+        **KEEPALIVES,
+        **given,
+    }
+    if any(options):
+        arguments["options"] = " ".join(filter(None, options))
+    if not session:
+        arguments[PREPARE_THRESHOLD] = None
+    return arguments
 
 
 def _leave_demoted(context: ExceptionContext) -> None:

@@ -169,9 +169,11 @@ class Dispatcher:
         client: redis.Redis,
         *,
         queues: Mapping[RunKind, str],
+        prefix: str = "",
         secret: channels.Secret = lambda: None,
     ) -> None:
         self._celery = celery
+        self._prefix = prefix
         self._secret = secret
         self._redis = client
         self._queues = queues
@@ -180,15 +182,21 @@ class Dispatcher:
 
     @classmethod
     def make(cls, settings: Settings, celery: Celery) -> "Dispatcher":
-        queues = {RunKind.ASSISTANT: settings.queue, RunKind.STRUCTURE: settings.structure_queue}
         secret = channels.InstallationSecret(settings)
-        return cls(celery, channels.make_redis(settings), queues=queues, secret=secret)
+        return cls.over(settings, celery, channels.make_redis(settings), secret=secret)
 
     @classmethod
-    def over(cls, settings: Settings, celery: Celery, client: redis.Redis) -> "Dispatcher":
+    def over(
+        cls,
+        settings: Settings,
+        celery: Celery,
+        client: redis.Redis,
+        *,
+        secret: channels.Secret = lambda: None,
+    ) -> "Dispatcher":
         """Send by connections that are there."""
         queues = {RunKind.ASSISTANT: settings.queue, RunKind.STRUCTURE: settings.structure_queue}
-        return cls(celery, client, queues=queues)
+        return cls(celery, client, queues=queues, prefix=settings.redis_prefix, secret=secret)
 
     def enqueue(
         self, session: Session, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT
@@ -209,7 +217,9 @@ class Dispatcher:
     def _announce(self, events: Sequence[StoredEvent]) -> None:
         # The secret is read in the outbox's thread: here nobody may wait for PostgreSQL.
         size = sum(event.size or 0 for event in events)
-        self._events.put(lambda: channels.publish(self._redis, events, self._secret()), size=size)
+        self._events.put(
+            lambda: channels.publish(self._redis, events, self._secret(), prefix=self._prefix), size=size
+        )
 
     def send(self, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT) -> None:
         """Send a run to the workers at once. It carries its id and its attempt, nothing else.
@@ -234,7 +244,7 @@ class Dispatcher:
         Raises:
             redis.RedisError: Redis is away.
         """
-        return sum(int(self._redis.llen(name)) for name in set(self._queues.values()))
+        return sum(int(self._redis.llen(f"{self._prefix}{name}")) for name in set(self._queues.values()))
 
     def close(self) -> None:
         """Send what is waiting, then let go of the connections."""

@@ -3,12 +3,17 @@
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.postgres_address import parse_postgres_address
+from shared.redis_address import RedisAddress, parse_redis_address
 from shared.terms import ModelRules
+
+TRANSACTION = "transaction"
+"""The way of a pooler that lends a connection for one transaction."""
 
 
 def _seconds(value: object) -> object:
@@ -41,17 +46,36 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a variable has a value of the wrong kind, or a needed one is missing.
     """
 
-    model_config = SettingsConfigDict(env_prefix="RUNYARD_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="RUNYARD_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     database_url: SecretStr = Field(
         description="PostgreSQL, as postgresql://user:password@host:port/name; `?host=DIR` for a socket."
+        " Several hosts, and whatever else libpq knows, as libpq writes it."
+    )
+    database_pooler: str = Field(
+        default="none",
+        pattern=f"^(none|{TRANSACTION})$",
+        description=f"`{TRANSACTION}` if PostgreSQL is reached through a pooler that lends connections for a"
+        " transaction, as pgbouncer does: nothing is prepared on the server or set in a session.",
     )
     migration_database_url: SecretStr | None = Field(
         default=None,
         description="The same database for the role that owns the schema: `runyard migrate` alone uses it.",
     )
     redis_url: SecretStr = Field(
-        description="Redis, as redis://:password@host:port/database; broker and pub/sub."
+        description="Redis, as redis://:password@host:port/database (rediss:// with TLS) or"
+        " unix:///path?db=0; broker and pub/sub."
+    )
+    redis_ca: FilePath | None = Field(
+        default=None,
+        description="A file of certificates that may vouch for a rediss:// server, beside the system's.",
+    )
+    redis_prefix: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._:-]{0,64}$",
+        description="What every key and channel in Redis begins with, so that installations can share one.",
     )
     log_format: str = Field(default="json", pattern="^(json|console)$", description="`json` or `console`.")
     log_level: str = Field(default="INFO", description="The least severe level that is logged.")
@@ -319,25 +343,52 @@ class Settings(BaseSettings):
     )
 
     @property
-    def sqlalchemy_url(self) -> str:
-        """`database_url` with the driver that SQLAlchemy is to use."""
-        return _with_driver(self.database_url)
+    def postgres_address(self) -> dict[str, Any]:
+        """`database_url`, as parameters of psycopg.
+
+        Raises:
+            shared.addresses.AddressError: it is none of PostgreSQL.
+        """
+        return parse_postgres_address(self.database_url.get_secret_value())
 
     @property
-    def sqlalchemy_migration_url(self) -> str:
-        """`migration_database_url` likewise; without it, that of everybody."""
-        return _with_driver(self.migration_database_url or self.database_url)
+    def redis_address(self) -> RedisAddress:
+        """`redis_url` and `redis_ca`, for clients of Redis and for Celery.
 
+        Raises:
+            shared.addresses.AddressError: it is none of a Redis that we can use.
+        """
+        return parse_redis_address(self.redis_url.get_secret_value(), ca=self.redis_ca)
 
-def _with_driver(secret: SecretStr) -> str:
-    url = secret.get_secret_value()
-    scheme, separator, rest = url.partition("://")
-    if scheme in {"postgres", "postgresql"}:
-        return f"postgresql+psycopg{separator}{rest}"
-    return url
+    def for_migrations(self) -> Self:
+        """The same, but with `migration_database_url` for the database, if there is one.
+
+        Raises:
+            shared.addresses.AddressError: it is no address of PostgreSQL.
+        """
+        if not self.migration_database_url:
+            return self
+        url = self.migration_database_url.get_secret_value()
+        parse_postgres_address(url, variable="RUNYARD_MIGRATION_DATABASE_URL")
+        return self.model_copy(update={"database_url": self.migration_database_url})
+
+    def check_addresses(self) -> None:
+        """See at the start what would otherwise fail at the first connection.
+
+        Raises:
+            shared.addresses.AddressError: an address is none that can be used.
+        """
+        _ = self.postgres_address, self.redis_address
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process."""
-    return Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+    """The settings of this process.
+
+    Raises:
+        pydantic.ValidationError: a variable has a value of the wrong kind, or a needed one is missing.
+        shared.addresses.AddressError: an address is none that can be used.
+    """
+    settings = Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+    settings.check_addresses()
+    return settings

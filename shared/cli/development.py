@@ -167,6 +167,7 @@ def development(options: Options, *, report: Callable[[Death], None]) -> Generat
     Raises:
         NotOursError: others can write to the directory.
         AlreadyRunningError: it runs on this directory already.
+        AddressError: the environment names a server by an address that is none.
         PortTakenError: somebody else has the port that was asked for.
         EmbeddedServiceError: PostgreSQL or Redis does not start.
         DatabaseRefusedError: PostgreSQL does not do what it is asked for.
@@ -181,8 +182,9 @@ def development(options: Options, *, report: Callable[[Death], None]) -> Generat
         stack = exits.enter_context(Stack(report=report))
         servers = _launch_servers(stack, directory)
         settings = _settings(options, servers.urls)
+        settings.check_addresses()
         with readable_database_errors():
-            upgrade(settings.sqlalchemy_migration_url)
+            upgrade(settings)
         with one_session(settings) as session:
             api_key = ensure_first_key(session, directory)
         programs = make_programs(
@@ -208,8 +210,9 @@ def _locked(directory: Path) -> DirectoryLock:
 
 def _launch_servers(stack: Stack, directory: Path) -> Servers:
     """Start the servers that the environment does not name, and wait until they answer."""
+    prefix = os.environ.get("RUNYARD_REDIS_PREFIX", "")
     servers = Servers(
-        None if os.environ.get("RUNYARD_REDIS_URL") else EmbeddedRedis(directory / "redis"),
+        None if os.environ.get("RUNYARD_REDIS_URL") else EmbeddedRedis(directory / "redis", prefix=prefix),
         None if os.environ.get("RUNYARD_DATABASE_URL") else EmbeddedPostgres(directory / "postgres"),
     )
     started: list[EmbeddedServer] = [

@@ -67,4 +67,5 @@ def flower() -> None:
 
 
 def _become(arguments: list[str], environment: Mapping[str, str] = os.environ) -> NoReturn:
+    get_settings()  # what is wrong with them is said here in one line
     os.execve(arguments[0], arguments, dict(environment))  # noqa: S606  # no shell wanted

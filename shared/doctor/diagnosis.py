@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from shared.addresses import AddressError
 from shared.database_errors import is_passing
 from shared.db import make_engine
 from shared.doctor.broker import examine_broker
@@ -22,7 +23,6 @@ from shared.doctor.stuck import examine_runs
 from shared.settings import Settings
 
 AWAY: Final = "Start it, or correct RUNYARD_DATABASE_URL: nothing works without it."
-NO_ADDRESS: Final = "The address of the database is none of PostgreSQL."
 REFUSED: Final = "Is RUNYARD_DATABASE_URL right, and does the database belong to this release?"
 BROKEN: Final = "Keep the database as it is and report this: no fault of a machine explains it."
 
@@ -67,6 +67,8 @@ def _examine_database(settings: Settings, clock: Clock, *, queue_length: int | N
                     found.findings.extend(examine_runs(session, settings, queue_length=queue_length))
                     found.violations.extend(check(session))
                 found.findings.append(_invariants(found.violations))
+    except AddressError as error:
+        found.findings.append(Finding("PostgreSQL", Severity.PROBLEM, error.message, AWAY))
     except SQLAlchemyError as error:
         advice = AWAY if is_passing(error) else REFUSED
         found.findings.append(Finding("PostgreSQL", Severity.PROBLEM, first_line(error), advice))
@@ -78,12 +80,10 @@ def _reading(settings: Settings) -> Generator[Connection]:
     """A connection that PostgreSQL itself keeps from writing.
 
     Raises:
+        shared.addresses.AddressError: its address is none of PostgreSQL.
         sqlalchemy.exc.SQLAlchemyError: there is none to be had.
     """
-    try:
-        engine = make_engine(settings, pool_size=1)
-    except (ValueError, ModuleNotFoundError):  # which may quote a part of a password
-        raise ArgumentError(NO_ADDRESS) from None
+    engine = make_engine(settings, pool_size=1)
     try:
         with engine.execution_options(postgresql_readonly=True).connect() as connection:
             yield connection

@@ -50,8 +50,9 @@ class EmbeddedRedis(EmbeddedServer):
     program: ClassVar[str] = "redis-server"
     ladder: ClassVar[child.Ladder] = ((signal.SIGTERM, 3.0),)
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+    def __init__(self, data_dir: Path, *, durable: bool = True, prefix: str = "") -> None:
         super().__init__(data_dir, durable=durable)
+        self._rules = redis_user.rules_of(prefix)
         self._password = secrets.token_hex(32)
         self._app_password = secrets.token_hex(32)
 
@@ -86,7 +87,7 @@ class EmbeddedRedis(EmbeddedServer):
             f"bind {LOOPBACK}",
             f"port {self.port}",
             f"requirepass {self._password}",
-            f"user {redis_user.NAME} on >{self._app_password} {redis_user.RULES}",
+            f"user {redis_user.NAME} on >{self._app_password} {self._rules}",
             f"appendonly {'yes' if self._durable else 'no'}",
             "appendfsync everysec",
             'save ""',

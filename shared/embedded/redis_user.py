@@ -29,13 +29,22 @@ CHANNELS: Final = (
 )
 """The channels; Redis compares a subscription by pattern with these to the letter."""
 
-RULES: Final = " ".join(
-    [
-        # Queues are named by settings, and nothing but Runyard has keys in this Redis.
-        *("~*", "resetchannels"),
-        *(f"&{channel}" for channel in CHANNELS),
-        "-@all",
-        *(f"+{command}" for command in COMMANDS),
-    ]
-)
-"""The rules behind a user's name and password, in `redis.conf`, an `aclfile` or `ACL SETUSER`."""
+
+def rules_of(prefix: str = "") -> str:
+    """The rules behind a user's name and password, in `redis.conf`, an `aclfile` or `ACL SETUSER`.
+
+    Args:
+        prefix: `RUNYARD_REDIS_PREFIX`; without one every key is ours, since queues are named by settings.
+    """
+    return " ".join(
+        [
+            *(f"~{prefix}*", "resetchannels"),
+            *(f"&{prefix}{channel}" for channel in CHANNELS),
+            "-@all",
+            *(f"+{command}" for command in COMMANDS),
+        ]
+    )
+
+
+RULES: Final = rules_of()
+"""The rules of an installation that has its Redis to itself."""

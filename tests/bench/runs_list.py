@@ -199,7 +199,7 @@ def main() -> None:
         running_services(Path(directory)) as services,
     ):
         settings = services.settings(database_url=services.postgres.url)
-        upgrade(settings.sqlalchemy_url)
+        upgrade(settings)
         engine = make_engine(settings)
         loaded = load(services, make_sessions(engine))
         lists = listings(loaded)

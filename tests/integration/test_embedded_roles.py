@@ -10,16 +10,17 @@ import pytest
 import redis
 from celery import Celery
 from psycopg.errors import InsufficientPrivilege
-from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
 from shared.cli.database import migrate_app
 from shared.db import make_engine
 from shared.doctor.server import examine_server
+from shared.embedded import redis_user
 from shared.embedded.postgres import EmbeddedPostgres
 from shared.embedded.redis import EmbeddedRedis, find_redis_server
 from shared.migrations.upgrade import is_current, upgrade
 from shared.processes.ports import free_port
+from shared.settings import Settings
 from tests.support.waiting import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -28,7 +29,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
     with EmbeddedPostgres(tmp_path_factory.mktemp("roles"), durable=False) as running:
-        upgrade(_driven(running.migration_url))
+        upgrade(settings_of(running.migration_url))
         yield running
 
 
@@ -38,8 +39,8 @@ def redis_server(tmp_path_factory):
         yield running
 
 
-def _driven(url: str) -> str:
-    return url.replace("postgresql:", "postgresql+psycopg:", 1)
+def settings_of(url: str) -> Settings:
+    return Settings.model_validate({"database_url": url, "redis_url": ""})
 
 
 ATTACKS = [
@@ -99,12 +100,12 @@ def test_data_of_an_earlier_release_is_handed_over(tmp_path):
             superuser.execute("REASSIGN OWNED BY runyard_app, runyard_owner TO runyard")
             superuser.execute("DROP OWNED BY runyard_app, runyard_owner")
             superuser.execute("DROP ROLE runyard_app, runyard_owner")
-        upgrade(_driven(earlier.url))  # as the superuser, who owned everything
+        upgrade(settings_of(earlier.url))  # as the superuser, who owned everything
         with psycopg.connect(earlier.url, autocommit=True) as superuser:
             superuser.execute("CREATE TABLE memory (number serial, word text)")
             superuser.execute("INSERT INTO memory (word) VALUES ('kept')")
     with EmbeddedPostgres(tmp_path, durable=False) as later:
-        upgrade(_driven(later.migration_url))
+        upgrade(settings_of(later.migration_url))
         with psycopg.connect(later.application_url, autocommit=True) as application:
             assert application.execute("SELECT word FROM memory").fetchall() == [("kept",)]
             application.execute("INSERT INTO memory (word) VALUES ('new')")
@@ -122,7 +123,7 @@ def test_migrate_uses_the_role_that_owns_the_schema(tmp_path):
         urls["RUNYARD_MIGRATION_DATABASE_URL"] = postgres.migration_url
         done = CliRunner(env=urls).invoke(migrate_app)
         assert done.exit_code == 0, done.output
-        engine = create_engine(_driven(postgres.application_url))
+        engine = make_engine(settings_of(postgres.application_url))
         assert is_current(engine)
         engine.dispose()
 
@@ -172,7 +173,8 @@ def test_nobody_but_the_administrator_can_empty_redis(redis_server):
         assert administrator.flushall()
 
 
-def test_the_script_of_the_deployment_starts_redis_with_that_user_alone(tmp_path):
+@pytest.mark.parametrize("prefix", ["", "ours:"])
+def test_the_script_of_the_deployment_starts_redis_with_that_user_alone(tmp_path, prefix):
     stubs = tmp_path / "bin"
     stubs.mkdir()
     for name, body in {"docker-entrypoint.sh": 'shift; exec "$SERVER" "$@"', "chown": ":"}.items():
@@ -184,6 +186,7 @@ def test_the_script_of_the_deployment_starts_redis_with_that_user_alone(tmp_path
     (tmp_path / "redis.sh").write_text(script, encoding="utf-8")
     port = free_port()
     env = {"PATH": f"{stubs}:{os.environ['PATH']}", "SERVER": str(find_redis_server())}
+    env["RUNYARD_REDIS_PREFIX"] = prefix
     process = subprocess.Popen(
         ["sh", tmp_path / "redis.sh", "--port", str(port), "--bind", "127.0.0.1"],  # noqa: S607  # whatever shell
         env=env,
@@ -195,11 +198,16 @@ def test_the_script_of_the_deployment_starts_redis_with_that_user_alone(tmp_path
             wait_until(lambda: _answers(client), timeout=20, what="Redis to answer")
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.flushall()
-            assert client.lpush("runs", "x") == 1
+            assert client.lpush(f"{prefix}runs", "x") == 1
+            if prefix:
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.lpush("runs", "x")
         with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
         assert "word" not in " ".join(psutil.Process(process.pid).cmdline())
-        assert "word" not in (tmp_path / "users.acl").read_text(encoding="utf-8")
+        users = (tmp_path / "users.acl").read_text(encoding="utf-8")
+        assert "word" not in users
+        assert users.rstrip().endswith(redis_user.rules_of(prefix))
     finally:
         process.kill()
         process.wait(5)

@@ -37,7 +37,7 @@ class TestServices:
         """Make the database that others are cloned from, by the migrations."""
         self._create(TEMPLATE, template="template1")
         self.postgres.ensure_roles(TEMPLATE)
-        upgrade(self.settings(database_url=self.postgres.migration_url_of(TEMPLATE)).sqlalchemy_url)
+        upgrade(self.settings(database_url=self.postgres.migration_url_of(TEMPLATE)))
         return TEMPLATE
 
     @contextmanager
