@@ -11,9 +11,11 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.resources import Resources
-from shared.logs import configure_logging
+from shared.failures import plain_failures
 from shared.processes.hidden import hide_memory
-from shared.settings import Settings, get_settings
+from shared.processes.ports import demand_free
+from shared.settings import Settings
+from shared.starting import begin, demand_schema
 
 KEEP_ALIVE: Final = 75  # seconds; longer than a client's own idle limit, so that it is the one to close
 GRACE: Final = 5  # seconds for requests that are under way when the process is told to stop
@@ -69,8 +71,10 @@ class Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM or SIGINT; exit with 70 once something has died that the process lives by."""
     hide_memory()
-    settings = get_settings()
-    configure_logging(settings, process="api")
+    with plain_failures():
+        settings = begin("api")
+        demand_free("The API", settings.api_host, settings.api_port)
+        demand_schema(settings)
     # uvicorn repeats the signal when it is done; by default that would look like a violent death.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
