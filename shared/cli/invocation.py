@@ -23,4 +23,7 @@ def _program() -> str:
         return NAME
     absolute = program.absolute()
     here = Path.cwd()
-    return os.fspath(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+    if not absolute.is_relative_to(here):
+        return os.fspath(absolute)
+    relative = os.fspath(absolute.relative_to(here))
+    return relative if os.sep in relative else f"./{relative}"
