@@ -17,21 +17,17 @@ log = structlog.get_logger(__name__)
 class Presence:
     """A thread that beats. Nothing depends on it: what PostgreSQL refuses is logged, and tried again."""
 
-    def __init__(
-        self, name: str, sessions: Callable[[], Sessions], *, pause: float, let_go: Callable[[], object]
-    ) -> None:
+    def __init__(self, name: str, sessions: Callable[[], Sessions], *, pause: float) -> None:
         """Prepare to beat.
 
         Args:
             name: of the process, as Flower and the broker have it.
             sessions: returns where to write.
             pause: seconds between two beats.
-            let_go: called after each, in this thread.
         """
         self._name = name
         self._sessions = sessions
         self._pause = pause
-        self._let_go = let_go
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
@@ -59,5 +55,3 @@ class Presence:
                     beats.beat(session, self._name, ProcessKind.WORKER)
         except SQLAlchemyError as error:
             log.warning("presence not told", error=words_of(error))
-        finally:
-            self._let_go()

@@ -82,7 +82,8 @@ def on_worker_ready(sender: Any, **_: Any) -> None:
     drain = Drain(pool, ConsumerPost(sender), get_settings())
     drain.start()
     pool.drain = drain
-    _be_present(sender.hostname)
+    if not _forking.is_set():  # a child that is forked while a thread writes would inherit its locks
+        _be_present(sender.hostname)
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: drain.order())
 
@@ -92,15 +93,9 @@ def _be_present(name: str) -> None:
         name,
         lambda: resources.get().sessions,
         pause=get_settings().heartbeat.total_seconds(),
-        let_go=_let_go_of_connections,
     )
     presence.start()
     _presences.append(presence)
-
-
-def _let_go_of_connections() -> None:
-    if _forking.is_set():
-        resources.get().engine.dispose()  # children would inherit what is open
 
 
 def tell_complaints(_state: Any, **_: Any) -> list[str]:
@@ -152,4 +147,5 @@ def _cancel(run_id: uuid.UUID, attempt: int) -> None:
         unit_of_work(own.sessions) as session,
     ):
         cancel_revoked(session, own.dispatcher, run_id, attempt=attempt)
-    _let_go_of_connections()
+    if _forking.is_set():
+        own.engine.dispose()  # children would inherit what is open

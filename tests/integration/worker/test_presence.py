@@ -24,7 +24,7 @@ def present(committed_sessions):
 
 
 def test_a_worker_is_there_until_it_ends_in_good_order(committed_sessions, present):
-    presence = Presence("one@host", lambda: committed_sessions, pause=0.05, let_go=lambda: None)
+    presence = Presence("one@host", lambda: committed_sessions, pause=0.05)
     presence.start()
     wait_until(lambda: present() == {"one@host": ProcessKind.WORKER}, timeout=10, what="a beat")
     presence.close()
@@ -39,7 +39,7 @@ def test_a_database_that_refuses_does_not_end_a_presence(committed_sessions, pre
             raise refusal
         return committed_sessions
 
-    presence = Presence("one@host", sessions, pause=0.05, let_go=lambda: None)
+    presence = Presence("one@host", sessions, pause=0.05)
     presence.start()
     wait_until(lambda: present() == {"one@host": ProcessKind.WORKER}, timeout=10, what="a beat")
     presence.close()
