@@ -18,9 +18,10 @@ from api.app import create_app, render_of
 from api.door import Door
 from api.http_protocol import GuardedProtocol, protocol_for
 from api.resources import Resources
-from shared.logs import configure_logging
+from shared.failures import plain_failures
 from shared.processes.hidden import hide_memory
-from shared.settings import Settings, get_settings
+from shared.settings import Settings
+from shared.starting import begin, demand_schema
 
 GRACE: Final = 5  # seconds for requests that are under way when the process is told to stop
 BACKLOG: Final = 2048  # connections that wait to be accepted
@@ -92,12 +93,13 @@ class Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM or SIGINT; exit with 70 once something has died that the process lives by."""
     hide_memory()
-    settings = get_settings()
-    configure_logging(settings, process="api")
+    with plain_failures():
+        settings = begin("api")
+        sockets = listen(settings.api_host, settings.api_port)
+        demand_schema(settings)
     # uvicorn repeats the signal when it is done; by default that would look like a violent death.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    sockets = listen(settings.api_host, settings.api_port)
     log.info("listening", addresses=[taken.getsockname()[:2] for taken in sockets])
     server = Server(create_app(settings), settings)
     server.run(sockets)

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from shared.database_errors import LACKING, fault_of, sqlstate_of, words_of
 from shared.database_errors import Fault as DatabaseFault
-from shared.database_errors import fault_of, sqlstate_of, words_of
 from shared.errors import (
     ConflictError,
     ContendedError,
@@ -36,6 +36,8 @@ MAX_FAULTS: Final = 20
 """Faults that one answer lists at the most."""
 
 RETRY_AFTER: Final = "2"  # seconds
+
+NOT_MIGRATED: Final = "The database lacks tables of this release: it has to be migrated."
 
 TOO_LARGE: Final = HTTPStatus(413)
 
@@ -136,8 +138,9 @@ def of_http(error: HTTPException) -> Problem:
 def of_database(error: sql.SQLAlchemyError) -> Problem:
     """An error of the database in a caller's terms, by `shared.database_errors`.
 
-    PostgreSQL away or refusing, and others in the way, are a 503; what has just been deleted or taken
-    is a 404 or a 409; a value that cannot be stored is a 400. Anything else is a bug of ours.
+    PostgreSQL away or refusing, others in the way, and a schema that is behind, are a 503;
+    what has just been deleted or taken is a 404 or a 409; a value that cannot be stored is a 400.
+    Anything else is a bug of ours.
     """
     if isinstance(error.__cause__, QueryCanceled):
         log.warning("request took too long", cause=words_of(error))
@@ -145,6 +148,9 @@ def of_database(error: sql.SQLAlchemyError) -> Problem:
     if isinstance(error, sql.TimeoutError):
         log.warning("no database connection was free", cause=words_of(error))
         return of_domain(OverloadedError())
+    if sqlstate_of(error) in LACKING:
+        log.error("database not migrated", cause=words_of(error))
+        return of_domain(ServiceUnavailableError(NOT_MIGRATED))
     fault = fault_of(error)
     if fault is DatabaseFault.BUG:
         log.error("database error", exc_info=error)

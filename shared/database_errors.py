@@ -48,6 +48,10 @@ DEMOTED: Final = "25006"
 """What a server says that took writes before, and does not any more: connections to it are of no use."""
 
 
+LACKING: Final = frozenset({"3F000", "42703", "42P01"})
+"""What a server says of a schema, a column or a table that is not there: it has not been migrated."""
+
+
 def fault_of(error: BaseException) -> Fault:
     """Classify an error by what PostgreSQL said, or by how it said nothing."""
     if isinstance(error, StaleDataError | ObjectDeletedError):

@@ -20,6 +20,9 @@ from shared.events.log import StoredEvent
 from shared.runs.lifecycle import RunKind
 from shared.settings import Settings
 
+COMPLAINTS: Final = "complaints"
+"""The name of the question to a worker what it lacks of what its settings say."""
+
 EXECUTE_RUN: Final = "runyard.execute_run"
 
 BACKLOG: Final = 10_000

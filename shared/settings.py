@@ -1,9 +1,13 @@
 """Settings of every process, from the environment, read once and handed down."""
 
+import os
+from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +30,46 @@ def _seconds(value: object) -> object:
     return value
 
 
+def _log_format(value: str) -> str:
+    return _one_of(value, ("json", "console"))
+
+
+def _log_level(value: str) -> str:
+    return _one_of(value.upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+
+
+def _one_of(value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"it is to be one of {', '.join(allowed)}")
+    return value
+
+
+def _web_address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        is_one = False
+    if not is_one:
+        raise ValueError("it is to be http://host:port or https://host")
+    return value
+
+
+def _credentials(value: SecretStr) -> SecretStr:
+    """Check what Flower is to be given; it would take anything, and let nobody in by most of it."""
+    for pair in value.get_secret_value().split(","):
+        user, separator, password = pair.partition(":")
+        if not (user.strip() and separator and password.strip()):
+            raise ValueError("it is to be user:password, several by commas")
+    return value
+
+
+def _names(value: str) -> str:
+    if not names_of(value):
+        raise ValueError("it names no queue")
+    return value
+
+
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
 
 
@@ -39,6 +83,13 @@ def names_of(listed: str) -> list[str]:
     return [name for part in listed.split(",") if (name := part.strip())]
 
 
+PREFIX: Final = "RUNYARD_"
+"""How the name of a variable begins that is a setting."""
+
+NEARLY: Final = 0.85
+"""How alike two names are of which one is taken for a slip, as `difflib` measures it."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set, each as `RUNYARD_<NAME>`; durations are in seconds.
 
@@ -47,7 +98,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="RUNYARD_", frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
     database_url: SecretStr = Field(
@@ -77,8 +128,12 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._:-]{0,64}$",
         description="What every key and channel in Redis begins with, so that installations can share one.",
     )
-    log_format: str = Field(default="json", pattern="^(json|console)$", description="`json` or `console`.")
-    log_level: str = Field(default="INFO", description="The least severe level that is logged.")
+    log_format: Annotated[str, AfterValidator(_log_format)] = Field(
+        default="json", description="`json` or `console`."
+    )
+    log_level: Annotated[str, AfterValidator(_log_level)] = Field(
+        default="INFO", description="The least severe level that is logged."
+    )
 
     api_host: str = Field(default="127.0.0.1", description="The address the API listens on.")
     api_port: int = Field(default=8000, ge=0, le=65535, description="The port the API listens on.")
@@ -206,7 +261,9 @@ class Settings(BaseSettings):
         description="Models that may be used, as patterns separated by commas; by organization as"
         " `<id>=openai/*, echo; *=echo`. Empty: every model.",
     )
-    queues: str = Field(default="runs", description="The queues a worker takes from, separated by commas.")
+    queues: Annotated[str, AfterValidator(_names)] = Field(
+        default="runs", description="The queues a worker takes from, separated by commas."
+    )
     queue: str = Field(default="runs", description="The queue that new runs are sent to.")
     structure_queue: str = Field(default="runs", description="The queue that new structure runs are sent to.")
     concurrency: int = Field(default=50, gt=0, description="Runs one worker process executes at once.")
@@ -255,7 +312,7 @@ class Settings(BaseSettings):
         default=0, ge=0, description="The pace of the echo model; 0 is as fast as it can."
     )
 
-    api_url: str = Field(
+    api_url: Annotated[str, AfterValidator(_web_address)] = Field(
         default="http://127.0.0.1:8000", description="Where the programs of structure runs reach the API."
     )
     structures_dir: Path | None = Field(
@@ -338,7 +395,7 @@ class Settings(BaseSettings):
 
     flower_host: str = Field(default="127.0.0.1", description="The address Flower listens on.")
     flower_port: int = Field(default=5555, ge=0, le=65535, description="The port Flower listens on.")
-    flower_basic_auth: SecretStr | None = Field(
+    flower_basic_auth: Annotated[SecretStr, AfterValidator(_credentials)] | None = Field(
         default=None, description="user:password for Flower; needed outside loopback."
     )
 
@@ -379,6 +436,21 @@ class Settings(BaseSettings):
             shared.addresses.AddressError: an address is none that can be used.
         """
         _ = self.postgres_address, self.redis_address
+
+
+NOT_SETTINGS: Final = frozenset({"RUNYARD_API_KEY"})
+"""What begins like a setting and is for the command line."""
+
+
+def misspelt_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that are no settings but nearly one, each with the setting that is meant.
+
+    Others that begin alike are no concern of ours: Kubernetes makes them by the names of services.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    nearly = {name: get_close_matches(name, known, n=1, cutoff=NEARLY) for name in unknown}
+    return {name: meant[0] for name, meant in nearly.items() if meant and name not in NOT_SETTINGS}
 
 
 @lru_cache(maxsize=1)

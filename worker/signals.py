@@ -11,18 +11,19 @@ from typing import Any, Final
 import structlog
 from celery import Task, signals
 from celery.exceptions import WorkerShutdown
-from celery.worker.control import control_command
+from celery.worker.control import control_command, inspect_command
 
 from shared.db import unit_of_work
-from shared.dispatch import EXECUTE_RUN, Outbox, parse_task_id
+from shared.dispatch import COMPLAINTS, EXECUTE_RUN, Outbox, parse_task_id
 from shared.logs import configure_logging
 from shared.settings import get_settings
-from worker import credentials, resources
+from worker import credentials, resources, self_check
 from worker.drain import ConsumerPost, Drain
 from worker.executors.registry import warm_up
 from worker.lifeline import EX_RECYCLE
 from worker.pool import TaskPool
 from worker.prefork import PreforkPool, ignore_drain_signal
+from worker.presence import Presence
 from worker.redaction import blot
 from worker.revocation import cancel_revoked
 from worker.supervisor import EX_DRAINED
@@ -34,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 _cancels = Outbox("revocations")
 """Database work of the consumer's thread, done in another."""
+
+_presences: Final[list[Presence]] = []
+"""One, once the worker is ready."""
 
 _forking = threading.Event()
 """Set in the parent of a prefork pool."""
@@ -53,6 +57,7 @@ def connect() -> None:
     for celery_signal, receiver in receivers.items():
         celery_signal.connect(receiver, weak=False, dispatch_uid=receiver.__name__)
     control_command(name="shutdown")(shut_down)
+    inspect_command(name=COMPLAINTS)(tell_complaints)
 
 
 def on_setup_logging(**_: Any) -> None:
@@ -64,7 +69,9 @@ def on_worker_init(**_: Any) -> None:
     """Tidy the keys, and load what the first run would wait for; before any fork, so that all have it."""
     for unfit in credentials.tidy():
         log.error("provider key unusable", variable=unfit.variable, message=str(unfit))
-    warm_up(get_settings().model)
+    settings = get_settings()
+    warm_up(settings.model)
+    self_check.look(settings)
 
 
 def on_worker_ready(sender: Any, **_: Any) -> None:
@@ -78,8 +85,25 @@ def on_worker_ready(sender: Any, **_: Any) -> None:
     drain = Drain(pool, ConsumerPost(sender), get_settings())
     drain.start()
     pool.drain = drain
+    if not _forking.is_set():  # a child that is forked while a thread writes would inherit its locks
+        _be_present(sender.hostname)
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: drain.order())
+
+
+def _be_present(name: str) -> None:
+    presence = Presence(
+        name,
+        lambda: resources.get().sessions,
+        pause=get_settings().heartbeat.total_seconds(),
+    )
+    presence.start()
+    _presences.append(presence)
+
+
+def tell_complaints(_state: Any, **_: Any) -> list[str]:
+    """Say what this worker lacks, to `runyard doctor`: a command over the broker."""
+    return self_check.complaints()
 
 
 def shut_down(state: Any, **_: Any) -> Mapping[str, str]:
@@ -102,6 +126,8 @@ def on_worker_process_shutdown(**_: Any) -> None:
 
 
 def on_worker_shutdown(**_: Any) -> None:
+    for presence in _presences:
+        presence.close()
     _cancels.close()
     resources.close()
 

@@ -8,6 +8,7 @@ import typer
 
 from shared.cli.client import Client
 from shared.cli.dev_file import DATA_DIR, find_dev_file
+from shared.cli.invocation import runyard
 from shared.errors import RunyardError
 
 ApiUrl = Annotated[
@@ -36,8 +37,8 @@ class NoApiKnownError(RunyardError):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(
-            f"No `runyard dev` runs on {directory}: start it, or give --api-url and --api-key"
-            " (RUNYARD_API_URL, RUNYARD_API_KEY)."
+            f"No `runyard dev` runs on {directory}: start it with `{runyard('dev')}`, or give"
+            " --api-url and --api-key (RUNYARD_API_URL, RUNYARD_API_KEY)."
         )
 
 

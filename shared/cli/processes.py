@@ -11,6 +11,7 @@ from shared.cli import flower as flower_command
 from shared.cli.console import notice
 from shared.cli.worker_options import Concurrency, Processes
 from shared.processes.hidden import hidden_module
+from shared.processes.ports import demand_free
 from shared.settings import get_settings
 
 api_app = typer.Typer(add_completion=False)
@@ -63,6 +64,7 @@ def flower() -> None:
     environment = flower_command.flower_environment(settings, os.environ)
     if "FLOWER_BASIC_AUTH" not in environment and "FLOWER_AUTH" not in environment:
         notice("Without RUNYARD_FLOWER_BASIC_AUTH=user:password, Flower's buttons do nothing.")
+    demand_free("Flower", settings.flower_host, settings.flower_port)
     _become(list(flower_command.COMMAND), environment)
 
 

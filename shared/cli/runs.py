@@ -15,6 +15,7 @@ from shared.cli.client import Client, Event
 from shared.cli.console import notice, output, output_line
 from shared.cli.dev_file import DATA_DIR
 from shared.cli.ids import RunId, read_id
+from shared.cli.invocation import runyard
 from shared.runs.lifecycle import RunKind, RunStatus
 
 EXIT_CODES: Final = MappingProxyType(
@@ -204,6 +205,6 @@ def _leaving_it_going(run_id: str) -> Generator[None]:
         yield
     except KeyboardInterrupt:
         notice("")
-        notice(f"The run goes on. Watch it: runyard watch {run_id}")
-        notice(f"           Or cancel it: runyard cancel {run_id}")
+        notice(f"The run goes on. Watch it: {runyard(f'watch {run_id}')}")
+        notice(f"           Or cancel it: {runyard(f'cancel {run_id}')}")
         raise typer.Exit(INTERRUPTED) from None

@@ -10,7 +10,7 @@ from celery import Celery
 from shared import channels
 from shared.addresses import AddressError
 from shared.celery_app import make_celery
-from shared.dispatch import SEND_ERRORS, Dispatcher
+from shared.dispatch import COMPLAINTS, SEND_ERRORS, Dispatcher
 from shared.doctor.findings import Finding, Severity, first_line
 from shared.settings import Settings
 
@@ -87,9 +87,24 @@ def _workers(celery: Celery, queues: Sequence[str]) -> list[Finding]:
     taken = celery.control.inspect(timeout=ANSWER_WITHIN).active_queues() or {}
     if not taken:
         advice = "Start `runyard worker`; one that is there has lost Redis, or hangs: see its log."
-        return [Finding("Workers", Severity.WARNING, f"None answers within {ANSWER_WITHIN:g} s.", advice)]
+        return [Finding("Workers", Severity.PROBLEM, f"None answers within {ANSWER_WITHIN:g} s.", advice)]
     names = ("Workers", "Structure workers")
-    return [_takers(name, taken, queue) for name, queue in zip(names, queues, strict=False)]
+    takers = [_takers(name, taken, queue) for name, queue in zip(names, queues, strict=False)]
+    return [*takers, _complaints(celery)]
+
+
+def _complaints(celery: Celery) -> Finding:
+    """What the workers say that they lack; one of an earlier release does not know the question."""
+    told: dict[str, list[str]] = {}
+    for answer in celery.control.broadcast(COMPLAINTS, reply=True, timeout=ANSWER_WITHIN) or ():
+        for name, said in answer.items():
+            for complaint in said if isinstance(said, list) else ():
+                told.setdefault(str(complaint), []).append(name)
+    if not told:
+        return Finding("Worker settings", Severity.OK, "No worker lacks what its settings name.")
+    seen = " ".join(f"{complaint} (So {', '.join(sorted(names))}.)" for complaint, names in told.items())
+    advice = "Mend it in the environment of these workers, and start them again."
+    return Finding("Worker settings", Severity.PROBLEM, seen, advice)
 
 
 def _takers(title: str, taken: Mapping[str, Any], queue: str) -> Finding:
@@ -97,5 +112,5 @@ def _takers(title: str, taken: Mapping[str, Any], queue: str) -> Finding:
     seen = f"{len(taken)} answer, {len(takers)} take from {queue!r}: {', '.join(sorted(taken))}."
     if not takers:
         advice = f"New runs are sent to {queue!r}: name it in RUNYARD_QUEUES of a worker."
-        return Finding(title, Severity.WARNING, seen, advice)
+        return Finding(title, Severity.PROBLEM, seen, advice)
     return Finding(title, Severity.OK, seen)

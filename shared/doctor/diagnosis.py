@@ -18,8 +18,10 @@ from shared.db import make_engine
 from shared.doctor.broker import examine_broker
 from shared.doctor.findings import Finding, Severity, first_line
 from shared.doctor.invariants import RULES, Violation, check
+from shared.doctor.processes import examine_processes
 from shared.doctor.server import Clock, examine_schema, examine_server
 from shared.doctor.stuck import examine_runs
+from shared.doctor.variables import examine_settings
 from shared.settings import Settings
 
 AWAY: Final = "Start it, or correct RUNYARD_DATABASE_URL: nothing works without it."
@@ -45,7 +47,9 @@ def diagnose(settings: Settings, *, clock: Clock = time.time) -> Diagnosis:
     """Look at everything in reach. Nothing is raised: what does not answer is a finding."""
     broker = examine_broker(settings)
     database = _examine_database(settings, clock, queue_length=broker.queue_length)
-    return Diagnosis([_versions(), *broker.findings, *database.findings], database.violations)
+    return Diagnosis(
+        [_versions(), *examine_settings(settings), *broker.findings, *database.findings], database.violations
+    )
 
 
 def _versions() -> Finding:
@@ -64,6 +68,7 @@ def _examine_database(settings: Settings, clock: Clock, *, queue_length: int | N
             found.findings.append(schema := examine_schema(connection))
             if schema.severity is not Severity.PROBLEM:
                 with Session(connection) as session:
+                    found.findings.extend(examine_processes(session, settings))
                     found.findings.extend(examine_runs(session, settings, queue_length=queue_length))
                     found.violations.extend(check(session))
                 found.findings.append(_invariants(found.violations))

@@ -6,6 +6,7 @@ from shared.models.base import Base, JsonObject
 from shared.models.idempotency_key import IdempotencyKey
 from shared.models.installation import Installation
 from shared.models.organization import Organization
+from shared.models.process_beat import ProcessBeat, ProcessKind
 from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
 from shared.models.run_event import (
@@ -45,6 +46,8 @@ __all__ = [
     "Message",
     "Organization",
     "Origin",
+    "ProcessBeat",
+    "ProcessKind",
     "Role",
     "Rule",
     "Ruleset",

@@ -6,6 +6,8 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from shared.cli import listing, main
+from shared.doctor.diagnosis import Diagnosis
+from shared.doctor.findings import Finding, Severity
 from shared.errors import RunyardError
 
 NOWHERE = "127.0.0.1:1"
@@ -40,12 +42,22 @@ def severities(stdout):
     return {finding["name"]: finding["severity"] for finding in orjson.loads(stdout)["findings"]}
 
 
-def test_warnings_are_no_failure(doctor, make_run):
-    make_run()
+def test_warnings_are_no_failure(doctor, monkeypatch):
+    warning = Finding("Clock", Severity.WARNING, "PostgreSQL's is 9.0 s ahead.", "Set both by NTP.")
+    monkeypatch.setattr("shared.cli.doctor.diagnose", lambda _settings: Diagnosis([warning], []))
     code, printed = doctor()
     assert code == 0
     assert printed.splitlines()[-1] == "0 problems, 1 warning."
-    assert "warning\tWorkers\t" in printed
+    assert "warning\tClock\t" in printed
+
+
+def test_neither_workers_nor_a_reconciler_are_a_failure(doctor, make_run):
+    make_run()
+    code, printed = doctor()
+    assert code == 3
+    assert printed.splitlines()[-1] == "2 problems, 0 warnings."
+    assert "problem\tWorkers\t" in printed
+    assert "problem\tReconciler\t" in printed
 
 
 def test_a_person_is_shown_a_table(doctor, monkeypatch):

@@ -60,7 +60,7 @@ def run_main(monkeypatch, *arguments: str) -> int:
     [
         (["watch", "7f0c52ab-93ab-4c9f-8f0b-0d4f1c2a8e11"], "No `runyard dev` runs on"),
         (["migrate"], "Set RUNYARD_DATABASE_URL"),
-        (["flower"], "RUNYARD_DATABASE_URL: Field required"),
+        (["flower"], "RUNYARD_DATABASE_URL is not set"),
     ],
 )
 def test_a_failure_is_one_line_and_no_traceback(monkeypatch, capsys, tmp_path, arguments, said):
