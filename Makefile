@@ -28,7 +28,7 @@ dev: install ## Start everything and keep it running (ARGS="--port 8000"); Ctrl-
 	@$(BIN)/runyard dev $(ARGS)
 
 test: clients ## Run the tests (TESTS=tests/unit chooses, WORKERS=2 sets how many at once)
-	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=loadgroup $(TESTS)
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=loadscope $(TESTS)
 
 bench: install ## Measure speed and memory (BENCH=spine, runs_list, cancels, readers)
 	$(BIN)/python -m tests.bench.$(BENCH) $(ARGS)

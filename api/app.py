@@ -17,6 +17,7 @@ from api.resources import open_resources
 from api.watsonx import errors as watsonx_errors
 from api.watsonx.app import PREFIXES, create_watsonx
 from shared.settings import Settings
+from shared.terms import Terms
 
 DESCRIPTION = """
 Runs assistants for you, on your own machines. Every request carries an API key as
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(BodyLimit, limit=settings.max_body_bytes, render=render_by_path),
         ],
     )
+    app.state.terms = Terms.of(settings)
     errors.install(app, render_of)
     app.include_router(health.router)
     app.include_router(griptape_router)

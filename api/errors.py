@@ -2,26 +2,32 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from psycopg.errors import ForeignKeyViolation
+from psycopg.errors import QueryCanceled
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from shared.database_errors import LACKING, fault_of, sqlstate_of, words_of
+from shared.database_errors import Fault as DatabaseFault
 from shared.errors import (
     ConflictError,
+    ContendedError,
     ForbiddenError,
     InvalidRequestError,
     LeaseLostError,
     NotFoundError,
+    OverloadedError,
     RunyardError,
     ServiceUnavailableError,
+    TooManyRefusalsError,
     TransitionRefusedError,
     UnauthenticatedError,
 )
@@ -30,6 +36,8 @@ MAX_FAULTS: Final = 20
 """Faults that one answer lists at the most."""
 
 RETRY_AFTER: Final = "2"  # seconds
+
+NOT_MIGRATED: Final = "The database lacks tables of this release: it has to be migrated."
 
 TOO_LARGE: Final = HTTPStatus(413)
 
@@ -64,12 +72,14 @@ STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     ConflictError: HTTPStatus.CONFLICT,
     TransitionRefusedError: HTTPStatus.CONFLICT,
     LeaseLostError: HTTPStatus.CONFLICT,
+    TooManyRefusalsError: HTTPStatus.TOO_MANY_REQUESTS,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each domain error; subclasses follow their base, and what is not here is a 500."""
 
 HEADERS_OF: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": RETRY_AFTER},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": RETRY_AFTER},
 }
 
@@ -126,27 +136,40 @@ def of_http(error: HTTPException) -> Problem:
 
 
 def of_database(error: sql.SQLAlchemyError) -> Problem:
-    """PostgreSQL away, refusing or too busy is a 503; a reference that lost a race with a delete is a 409.
+    """An error of the database in a caller's terms, by `shared.database_errors`.
 
-    Anything else it says is a bug of ours.
+    PostgreSQL away or refusing, others in the way, and a schema that is behind, are a 503;
+    what has just been deleted or taken is a 404 or a 409; a value that cannot be stored is a 400.
+    Anything else is a bug of ours.
     """
-    if isinstance(error.__cause__, ForeignKeyViolation):
-        log.info("reference lost", cause=str(error.__cause__).strip())
-        return of_domain(ConflictError("Something this refers to has just been deleted."))
-    cause = str(getattr(error, "orig", None) or error).strip()
-    if is_outage(error):
-        log.warning("database unavailable", error=type(error).__name__, cause=cause)
-        unavailable = ServiceUnavailableError()
-        return of_domain(unavailable)
-    log.error("database error", exc_info=error)
-    return internal_error()
+    if isinstance(error.__cause__, QueryCanceled):
+        log.warning("request took too long", cause=words_of(error))
+        return of_domain(OverloadedError("This takes longer than a request may; ask for less, or again."))
+    if isinstance(error, sql.TimeoutError):
+        log.warning("no database connection was free", cause=words_of(error))
+        return of_domain(OverloadedError())
+    if sqlstate_of(error) in LACKING:
+        log.error("database not migrated", cause=words_of(error))
+        return of_domain(ServiceUnavailableError(NOT_MIGRATED))
+    fault = fault_of(error)
+    if fault is DatabaseFault.BUG:
+        log.error("database error", exc_info=error)
+        return internal_error()
+    refusal = _REFUSALS[fault] if sqlstate_of(error) else _UNSAID.get(fault, _REFUSALS[fault])
+    write = log.warning if fault in {DatabaseFault.OUTAGE, DatabaseFault.CONTENTION} else log.info
+    write("database refused", fault=fault, error=type(error).__name__, cause=words_of(error))
+    return of_domain(refusal())
 
 
-def is_outage(error: sql.SQLAlchemyError) -> bool:
-    """Whether PostgreSQL cannot be used for now, as opposed to being used wrongly."""
-    if isinstance(error, sql.OperationalError | sql.InterfaceError | sql.TimeoutError):
-        return True
-    return isinstance(error, sql.DBAPIError) and error.connection_invalidated
+_REFUSALS: Final[Mapping[DatabaseFault, Callable[[], RunyardError]]] = {
+    DatabaseFault.OUTAGE: ServiceUnavailableError,
+    DatabaseFault.CONTENTION: ContendedError,
+    DatabaseFault.GONE: partial(ConflictError, "Something this refers to has just been deleted."),
+    DatabaseFault.TAKEN: partial(ConflictError, "Another one has just taken what is to be unique."),
+    DatabaseFault.UNSTORABLE: partial(InvalidRequestError, "A value in this request cannot be stored."),
+}
+_UNSAID: Final[Mapping[DatabaseFault, Callable[[], RunyardError]]] = {DatabaseFault.GONE: NotFoundError}
+"""As above, where PostgreSQL has said nothing: the row itself was gone."""
 
 
 def of_disconnect(_error: ClientDisconnect) -> Problem:

@@ -11,10 +11,18 @@ from api.responses import JsonResponse
 router = APIRouter(prefix="/health", tags=["Health"])
 
 
-@router.get("/live")
-async def get_liveness() -> dict[str, str]:
-    """Whether the process answers at all."""
-    return {"status": "live"}
+@router.get(
+    "/live",
+    response_model=dict[str, str],
+    responses={503: {"model": dict[str, str], "description": "The process is to be replaced."}},
+)
+async def get_liveness(request: Request) -> Response:
+    """Whether the process answers at all, and has lost nothing that it lives by."""
+    resources: Resources = request.app.state.resources
+    if dead := resources.vitals.dead:
+        broken = {"status": "broken", "lost": ", ".join(dead)}
+        return JsonResponse(broken, HTTPStatus.SERVICE_UNAVAILABLE)
+    return JsonResponse({"status": "live"}, HTTPStatus.OK)
 
 
 @router.get(

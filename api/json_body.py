@@ -1,5 +1,7 @@
 """A request's body as JSON: what cannot be stored or passed on is refused here, with its place."""
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -10,21 +12,28 @@ from shared.errors import InvalidRequestError
 MAX_DEPTH: Final = 64
 """Levels of arrays and objects; every library that meets the value later can walk these."""
 
+LONGEST_INTEGER: Final = 20  # characters of one of 64 bits
+
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+_TOO_LARGE: Final = object()
+
 
 def read_json(body: bytes) -> Any:
     """Parse a body, whatever its Content-Type was.
 
     Raises:
-        InvalidRequestError: it is not JSON in UTF-8, holds half a surrogate pair or a number that
-            is none, is nested too deeply, or has a NUL character in a key or a string.
+        InvalidRequestError: it is not JSON in UTF-8, holds half a surrogate pair, a number that is none
+            or an integer of more than 64 bits, is nested too deeply, or has a NUL character anywhere.
     """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}.", path=("body",)) from error
-    # Both are rare and cheap to rule out in the bytes, so that only suspects are walked through.
+    # All are rare and cheap to rule out in the bytes, so that only suspects are walked through.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH or b"\\u0000" in body:
         _check(value)
+    if _LONG_NUMBER.search(body):
+        _check_numbers(body)
     return value
 
 
@@ -42,6 +51,30 @@ def _check(value: Any) -> None:
                 raise InvalidRequestError("NUL characters cannot be stored.", path=(*path, key))
             if isinstance(item, dict | list):
                 pending.append(((*path, key), item))
+
+
+def _check_numbers(body: bytes) -> None:
+    """Refuse integers that would be kept as others: the parser makes floats of them.
+
+    The depth has been checked by now.
+    """
+    value = json.loads(body, parse_int=_integer)
+    pending: list[tuple[tuple[str | int, ...], Any]] = [((), {"body": value})]
+    while pending:
+        path, container = pending.pop()
+        for key, item in _items(container):
+            if item is _TOO_LARGE:
+                raise InvalidRequestError(
+                    "An integer of more than 64 bits would not be kept as it is.", path=(*path, key)
+                )
+            if isinstance(item, dict | list):
+                pending.append(((*path, key), item))
+
+
+def _integer(text: str) -> object:
+    if len(text) > LONGEST_INTEGER:  # also more digits than Python would read
+        return _TOO_LARGE
+    return 0 if -(2**63) <= int(text) < 2**64 else _TOO_LARGE
 
 
 def _items(container: dict[str, Any] | list[Any]) -> Iterable[tuple[str | int, Any]]:

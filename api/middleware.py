@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TOO_LARGE, Problem, internal_error, too_large
+from shared.keys.principal import Principal
 
 REQUEST_ID: Final = "x-request-id"
 PROBES: Final = "/health/"
@@ -135,5 +136,12 @@ def _log_end(scope: Scope, status: int | None, seconds: float) -> None:
         method=scope["method"],
         path=path[:LOGGED_PATH],
         status=status,
+        key=_key_of(scope),
         duration_ms=round(seconds * 1000, 2),
     )
+
+
+def _key_of(scope: Scope) -> str | None:
+    """The id of the key that a request came with, if it was a valid one; never its secret."""
+    principal: Principal | None = scope.get("state", {}).get("principal")
+    return None if principal is None else str(principal.key_id)

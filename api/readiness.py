@@ -5,12 +5,16 @@ from typing import Final
 
 import structlog
 from anyio import CapacityLimiter, to_thread
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, false, func, select, true, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.database_errors import words_of
 from shared.migrations.upgrade import is_current
+from shared.models import IdempotencyKey
 
 PATIENCE: Final = 2.0  # seconds for an answer
+FRESH: Final = 0.5
+"""Seconds for which an answer is good for others, too: probes need no key, and each question is a write."""
 
 READY: Final = "ready"
 UNAVAILABLE: Final = "unavailable"
@@ -22,7 +26,7 @@ log = structlog.get_logger(__name__)
 class Readiness:
     """Asks PostgreSQL one question at a time, in a thread beside those that endpoints share.
 
-    A schema that was once complete stays so: from then on only the connection is tried, and a
+    A schema that was once complete stays so: from then on only a write is tried, and a
     newer release that migrates meanwhile does not take this one out of service.
     """
 
@@ -30,12 +34,14 @@ class Readiness:
         self._engine = engine
         self._thread = CapacityLimiter(1)
         self._question: asyncio.Task[str] | None = None
+        self._asked_at = 0.0
         self._is_migrated = False
 
     async def database(self) -> str:
         """Return `READY`, `NOT_MIGRATED`, or `UNAVAILABLE`: also for no answer in time."""
-        if self._question is None or self._question.done():
-            self._question = asyncio.create_task(self._ask())
+        now = asyncio.get_running_loop().time()
+        if self._question is None or (self._question.done() and now - self._asked_at > FRESH):
+            self._question, self._asked_at = asyncio.create_task(self._ask()), now
         await asyncio.wait({self._question}, timeout=PATIENCE)
         return self._question.result() if self._question.done() else UNAVAILABLE
 
@@ -45,11 +51,22 @@ class Readiness:
     def _try(self) -> str:
         try:
             if self._is_migrated:
-                with self._engine.connect() as connection:
-                    connection.execute(text("SELECT 1"))
+                self._write()
             else:
                 self._is_migrated = is_current(self._engine)
+                if self._is_migrated:
+                    self._write()
         except SQLAlchemyError as error:
-            log.warning("not ready", error=type(error).__name__)
+            log.warning("not ready", error=type(error).__name__, cause=words_of(error))
             return UNAVAILABLE
         return READY if self._is_migrated else NOT_MIGRATED
+
+    def _write(self) -> None:
+        """Write, and leave nothing behind: a message in the write-ahead log that nobody reads.
+
+        A server that only reads refuses the update, though it is of no row; one whose disk is full,
+        or that waits for its standby, does not get through the commit.
+        """
+        with self._engine.begin() as connection:
+            connection.execute(update(IdempotencyKey).where(false()).values(key=IdempotencyKey.key))
+            connection.execute(select(func.pg_logical_emit_message(true(), "runyard", "ready")))

@@ -1,19 +1,31 @@
 """The route class of every dialect: it knows the caller before it reads a body, and reads it as JSON."""
 
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
+import structlog
+from anyio import to_thread
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import run_keys
 from api.auth import authenticate, authenticate_webhook
 from api.json_body import read_json
+from api.lanes import Lanes
+from api.middleware import LOGGED_PATH
+from shared.database_errors import is_lost_race, words_of
 
 LARGE: Final = 65_536  # bytes; a larger body is parsed beside the event loop
 
 _JSON: Final = (b"content-type", b"application/json")
+
+_UNITS_OF_WORK: Final = "fastapi_function_astack"
+"""Where FastAPI keeps what ends with an endpoint's function, such as its transaction."""
+
+log = structlog.get_logger(__name__)
 
 
 class JsonRequest(Request):
@@ -33,29 +45,74 @@ class JsonRequest(Request):
 
 
 class KeyedRoute(APIRoute):
-    """A route for bearers of a key: without one nothing is read, parsed or looked up."""
+    """A route for bearers of a key: without one nothing is read, parsed or looked up.
+
+    A body is read when there is room for it among all that are held at once.
+    """
 
     authenticate = staticmethod(authenticate)
+    takes_anything = False  # a body that the endpoint reads by itself
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
-        has_body = self.body_field is not None
+        has_body = self.takes_anything or self.body_field is not None
 
         async def keyed(request: Request) -> Response:
-            request.state.principal = await self.authenticate(request)
-            return await answer(await _read(request) if has_body else request)
+            principal = request.state.principal = await self.authenticate(request)
+            run_keys.check(principal, self.endpoint, request.path_params)
+            if not has_body:
+                return await _at_most_twice(answer, request)
+            lanes: Lanes = request.app.state.resources.lanes
+            async with lanes.bodies.admit(principal.organization_id, lanes.weight_of(request.headers)):
+                return await _at_most_twice(answer, await self.read(request, lanes))
 
         return keyed
+
+    async def read(self, request: Request, lanes: Lanes) -> JsonRequest:
+        """Read a body as JSON; a large one beside the event loop, and with no connection held."""
+        body = await _bytes(request)
+        if len(body) > LARGE:
+            value = await to_thread.run_sync(read_json, body, limiter=lanes.parsers)
+        else:
+            value = read_json(body) if body else None
+        return JsonRequest(request, body, value)
 
 
 class WebhookRoute(KeyedRoute):
     """A route whose key may also be in the query."""
 
     authenticate = staticmethod(authenticate_webhook)
+    takes_anything = True
+
+    async def read(self, request: Request, lanes: Lanes) -> JsonRequest:
+        """Read a body as it is; its endpoint knows what to make of it."""
+        del lanes
+        return JsonRequest(request, await _bytes(request), None)
 
 
-async def _read(request: Request) -> JsonRequest:
-    body = await request.body()
-    if len(body) > LARGE:
-        return JsonRequest(request, body, await run_in_threadpool(read_json, body))
-    return JsonRequest(request, body, read_json(body) if body else None)
+async def _at_most_twice(
+    answer: Callable[[Request], Coroutine[Any, Any, Response]], request: Request
+) -> Response:
+    """Answer a request; once more if PostgreSQL ended its transaction in favour of another's.
+
+    The first transaction has left its connection before the second begins, and nothing that it wanted
+    done after its commit is done.
+    """
+    try:
+        return await _answered(answer, request)
+    except SQLAlchemyError as error:
+        if not is_lost_race(error):
+            raise
+        log.info("request begun anew", path=request.scope["path"][:LOGGED_PATH], cause=words_of(error))
+    return await _answered(answer, request)
+
+
+async def _answered(answer: Callable[[Request], Coroutine[Any, Any, Response]], request: Request) -> Response:
+    async with AsyncExitStack() as units_of_work:
+        request.scope[_UNITS_OF_WORK] = units_of_work
+        return await answer(request)
+
+
+async def _bytes(request: Request) -> bytes:
+    """The body, of which the request itself keeps nothing for the rest of its life."""
+    return b"".join([part async for part in request.stream()])

@@ -7,22 +7,24 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 import structlog
-from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 
-from api.errors import is_outage
+from api.admission import Gate
+from api.budget import Budget, Hold
+from api.key_watch import KeyWatch
 from api.mailbox import Batch, Mailbox
 from api.subscriber import Subscriber
+from shared.database_errors import is_passing
 from shared.db import Sessions, unit_of_work
+from shared.errors import OverloadedError
 from shared.events.log import Page, read
+from shared.keys.principal import Principal
 from shared.settings import Settings
 
 PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
-READERS: Final = 8
-"""Threads that read for all streams, so that no crowd of readers takes the endpoints' threads."""
-
+PAGE_BYTES: Final = 262_144  # likewise, unless a single event is larger
 AWAY: Final = Page(events=[], total=0, is_closed=False)
-"""What is read while PostgreSQL cannot be reached: nothing yet."""
+"""What is read while PostgreSQL cannot be reached, or has too much to do: nothing yet."""
 
 Result = TypeVar("Result")
 
@@ -33,30 +35,53 @@ class StreamHub:
     """All event streams of one process."""
 
     def __init__(
-        self, sessions: Sessions, subscriber: Subscriber, *, reread: timedelta, heartbeat: timedelta
+        self,
+        sessions: Sessions,
+        subscriber: Subscriber,
+        readers: Gate,
+        *,
+        keys: KeyWatch,
+        budget: Budget,
+        reread: timedelta,
+        heartbeat: timedelta,
     ) -> None:
         self._sessions = sessions
         self._subscriber = subscriber
+        self._keys = keys
+        self._budget = budget
         self._reread = reread.total_seconds()
         self._heartbeat = heartbeat.total_seconds()
-        self._threads = CapacityLimiter(READERS)
+        self._readers = readers
         self._is_closed = False
 
     @classmethod
-    def make(cls, settings: Settings, sessions: Sessions, subscriber: Subscriber) -> "StreamHub":
-        return cls(sessions, subscriber, reread=settings.stream_reread, heartbeat=settings.stream_heartbeat)
+    def make(
+        cls,
+        settings: Settings,
+        sessions: Sessions,
+        subscriber: Subscriber,
+        readers: Gate,
+        *,
+        keys: KeyWatch,
+        budget: Budget,
+    ) -> "StreamHub":
+        """Make the hub of a process; `readers` is the lane that its reads go through."""
+        reread, heartbeat = settings.stream_reread, settings.stream_heartbeat
+        return cls(
+            sessions, subscriber, readers, keys=keys, budget=budget, reread=reread, heartbeat=heartbeat
+        )
 
     def close(self) -> None:
         """End every stream where it is; its reader resumes elsewhere."""
         self._is_closed = True
         self._subscriber.close()
 
-    async def follow(self, run_id: uuid.UUID, *, after: int) -> AsyncGenerator[Batch]:
+    async def follow(self, run_id: uuid.UUID, *, after: int, principal: Principal) -> AsyncGenerator[Batch]:
         """Yield a run's events whose `seq` is at least `after`, in order, each once, to the last.
 
         What is stored comes first and what is published follows; on any doubt PostgreSQL is read
-        again. It ends with the run's last event, or at once if that is before `after`; and with
-        the process. No database connection is held between reads.
+        again. It ends with the run's last event, or at once if that is before `after`; with the key of
+        `principal`, who reads it; and with the process. No database connection is held between reads.
 
         Yields:
             Events; an empty batch, whenever there was none for a heartbeat, says "still here".
@@ -64,9 +89,13 @@ class StreamHub:
         clock = asyncio.get_running_loop().time
         is_end = self._is_closed
         beat_at = clock() + self._heartbeat
-        with self._subscriber.listen(run_id) as mailbox:
+        with (
+            self._subscriber.listen(run_id) as mailbox,
+            self._keys.until_bad(principal, mailbox.close),
+            self._budget.holding(principal.organization_id) as hold,
+        ):
             while not (is_end or mailbox.is_closed):
-                turn = asyncio.create_task(self._next(mailbox, run_id, after))
+                turn = asyncio.create_task(self._next(mailbox, hold, principal, run_id, after))
                 try:
                     while not turn.done():
                         await asyncio.wait({turn}, timeout=beat_at - clock())
@@ -78,14 +107,19 @@ class StreamHub:
                 batch, is_end = turn.result()
                 if batch:
                     yield batch
+                    hold.give_back()
                     after = batch[-1].seq + 1
                     beat_at = clock() + self._heartbeat
 
-    async def _next(self, mailbox: Mailbox, run_id: uuid.UUID, after: int) -> tuple[Batch, bool]:
+    async def _next(
+        self, mailbox: Mailbox, hold: Hold, principal: Principal, run_id: uuid.UUID, after: int
+    ) -> tuple[Batch, bool]:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
-            page = await self._read(run_id, after)
+            await hold.take(PAGE_BYTES)
+            page = await self._read(principal.organization_id, run_id, after)
             if not page.events:
+                hold.give_back()
                 return [], page.is_closed
             last = page.events[-1]
             if last.seq + 1 < page.total:
@@ -101,21 +135,29 @@ class StreamHub:
             return [], False
         return fresh, batch[-1].is_last
 
-    async def in_reader_thread(self, read: Callable[..., Result], *args: object) -> Result:
-        """Read for a stream, in one of the threads that all streams share."""
-        return await to_thread.run_sync(read, *args, abandon_on_cancel=True, limiter=self._threads)
+    async def in_reader_thread(
+        self, organization_id: uuid.UUID, read: Callable[..., Result], *args: object
+    ) -> Result:
+        """Read for a stream, in one of the threads that all streams share; organizations take turns.
 
-    async def _read(self, run_id: uuid.UUID, after: int) -> Page:
+        Raises:
+            OverloadedError: there was no turn in time.
+        """
+        return await self._readers.run(organization_id, read, *args)
+
+    async def _read(self, organization_id: uuid.UUID, run_id: uuid.UUID, after: int) -> Page:
         try:
-            return await self.in_reader_thread(self._page, run_id, after)
+            return await self.in_reader_thread(organization_id, self._page, run_id, after)
+        except OverloadedError:
+            return AWAY
         except sql.NoResultFound:
             return Page(events=[], total=0, is_closed=True)  # the run itself was deleted
         except sql.SQLAlchemyError as error:
-            if not is_outage(error):
+            if not is_passing(error):
                 raise
             log.debug("replay postponed", run_id=str(run_id), error=type(error).__name__)
             return AWAY
 
     def _page(self, run_id: uuid.UUID, after: int) -> Page:
         with unit_of_work(self._sessions) as session:
-            return read(session, run_id, after=after, limit=PAGE)
+            return read(session, run_id, after=after, limit=PAGE, most=PAGE_BYTES)

@@ -1,6 +1,7 @@
 """The process's one pub/sub connection to Redis, shared by every reader of every run."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,18 +9,22 @@ from typing import Any, Final
 
 import redis
 import structlog
+from anyio import to_thread
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from api.mailbox import Mailbox
-from shared.channels import channel_of
+from shared.channels import NEWS, InstallationSecret, Secret, channel_of, run_of, unsealed
 from shared.events import log as events
 from shared.settings import Settings
 
 PING_AFTER: Final = 5.0  # seconds of silence; as many again without an answer, and the connection is dead
 TIMEOUT: Final = 5.0  # seconds for connecting and for a write
 RECONNECT_AFTER: Final = 0.5  # seconds
+ASK_AGAIN: Final = 1.0  # seconds until PostgreSQL is asked for the secret again
+DOUBT: Final = 0.05  # seconds in which whatever cannot be believed leads to one look into PostgreSQL
+TELL_EVERY: Final = 10.0  # seconds between two words of what cannot be believed
 
 Commands = asyncio.Queue[tuple[str, ...]]
 
@@ -35,22 +40,35 @@ class Subscriber:
     task meets the failure first, which two tasks on one connection do not survive.
     """
 
-    def __init__(self, pool: ConnectionPool, *, buffer: int) -> None:
+    def __init__(
+        self, pool: ConnectionPool, *, buffer: int, prefix: str = "", secret: Secret = lambda: None
+    ) -> None:
         self._pool = pool
+        self._prefix = prefix
+        self._find_secret = secret
+        self._secret: bytes | None = None
+        self._doubted: set[str] = set()
+        self._told_at = float("-inf")
         self._buffer = buffer
         self._mailboxes: dict[str, set[Mailbox]] = {}
         self._commands: Commands | None = None  # while connected
 
     @classmethod
     def make(cls, settings: Settings) -> "Subscriber":
+        address = settings.redis_address
         pool = ConnectionPool.from_url(
-            settings.redis_url.get_secret_value(),
+            address.url,
+            **address.options,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
         )
-        return cls(pool, buffer=settings.stream_buffer)
+        return cls(
+            pool,
+            buffer=settings.stream_buffer,
+            prefix=settings.redis_prefix,
+            secret=InstallationSecret(settings),
+        )
 
     @property
     def is_connected(self) -> bool:
@@ -64,7 +82,7 @@ class Subscriber:
     @contextmanager
     def listen(self, run_id: uuid.UUID) -> Generator[Mailbox]:
         """Collect what is published about a run, for as long as the block lasts."""
-        channel = channel_of(run_id)
+        channel = channel_of(run_id, prefix=self._prefix)
         mailbox = Mailbox(batches=self._buffer)
         readers = self._mailboxes.setdefault(channel, set())
         readers.add(mailbox)
@@ -109,6 +127,7 @@ class Subscriber:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_write(connection, commands))
                 tasks.create_task(self._read(connection, commands))
+                tasks.create_task(self._learn_secret())
         finally:
             await connection.disconnect(nowait=True)
 
@@ -139,16 +158,44 @@ class Subscriber:
             case [b"subscribe", bytes(channel), _]:
                 self._mark_gap(channel.decode())
 
+    async def _learn_secret(self) -> None:
+        while self._secret is None:
+            self._secret = await to_thread.run_sync(self._find_secret)
+            if self._secret is None:
+                await asyncio.sleep(ASK_AGAIN)
+
     def _deliver(self, channel: str, message: bytes) -> None:
+        """Hand on what one of our processes has sealed; anything else is no more than a reason to look."""
+        body = unsealed(channel, message, self._secret)
+        if body is None:
+            self._doubt(channel)
+            if message != NEWS:
+                self._tell("published message not sealed", channel)
+            return
         try:
-            batch = events.decode(message)
-        except (ValueError, TypeError, KeyError):
-            log.exception("published message not understood", channel=channel)
-            self._mark_gap(channel)
+            batch = events.decode(body, run_id=run_of(channel))
+        except (ValueError, TypeError, KeyError):  # of another release, as it is sealed
+            self._doubt(channel)
+            self._tell("published message not understood", channel)
             return
         if batch:
             for mailbox in self._mailboxes.get(channel, ()):
                 mailbox.put(batch, size=len(message))
+
+    def _doubt(self, channel: str) -> None:
+        """Have the readers of a channel look into PostgreSQL soon: once, however much arrives until then."""
+        if channel in self._mailboxes and channel not in self._doubted:
+            self._doubted.add(channel)
+            asyncio.get_running_loop().call_later(DOUBT, self._look_again, channel)
+
+    def _look_again(self, channel: str) -> None:
+        self._doubted.discard(channel)
+        self._mark_gap(channel)
+
+    def _tell(self, what: str, channel: str) -> None:
+        if time.monotonic() >= self._told_at + TELL_EVERY:
+            self._told_at = time.monotonic()
+            log.warning(what, channel=channel)
 
     def _mark_gap(self, channel: str) -> None:
         for mailbox in self._mailboxes.get(channel, ()):

@@ -13,9 +13,12 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy import exc as sql
 from starlette.types import Receive
 
-from api.errors import is_outage
+from api.key_watch import KeyWatch
 from api.subscriber import Subscriber
+from shared.database_errors import is_passing
 from shared.db import Sessions, unit_of_work
+from shared.errors import UnauthenticatedError
+from shared.keys.principal import Principal
 from shared.runs.queries import active_among
 from shared.settings import Settings
 
@@ -44,9 +47,12 @@ class Waiting:
     back, and every `reread` in any case.
     """
 
-    def __init__(self, sessions: Sessions, subscriber: Subscriber, *, reread: timedelta) -> None:
+    def __init__(
+        self, sessions: Sessions, subscriber: Subscriber, keys: KeyWatch, *, reread: timedelta
+    ) -> None:
         self._sessions = sessions
         self._subscriber = subscriber
+        self._keys = keys
         self._reread = reread.total_seconds()
         self._awaited: dict[uuid.UUID, _Awaited] = {}
         self._doubt = asyncio.Event()
@@ -54,8 +60,10 @@ class Waiting:
         self._is_closed = False
 
     @classmethod
-    def make(cls, settings: Settings, sessions: Sessions, subscriber: Subscriber) -> "Waiting":
-        return cls(sessions, subscriber, reread=settings.stream_reread)
+    def make(
+        cls, settings: Settings, sessions: Sessions, subscriber: Subscriber, keys: KeyWatch
+    ) -> "Waiting":
+        return cls(sessions, subscriber, keys, reread=settings.stream_reread)
 
     @property
     def callers(self) -> int:
@@ -68,22 +76,35 @@ class Waiting:
         for awaited in self._awaited.values():
             awaited.over.set()
 
-    async def until_ended(self, run_id: uuid.UUID, seconds: float, *, receive: Receive) -> None:
+    async def until_ended(
+        self, run_id: uuid.UUID, seconds: float, *, principal: Principal, receive: Receive
+    ) -> None:
         """Return once a run has ended or is gone, the time is up, the caller has left, or the process ends.
 
         Args:
             seconds: to wait at the most.
+            principal: who waits.
             receive: the ASGI channel of the request, which tells that the caller has left.
+
+        Raises:
+            UnauthenticatedError: the principal's key went bad meanwhile.
         """
         if self._is_closed:
             return
-        with self._wait_for(run_id) as over:
-            tasks = {asyncio.create_task(over.wait()), asyncio.create_task(_left(receive))}
+        refused = asyncio.Event()
+        with self._wait_for(run_id) as over, self._keys.until_bad(principal, refused.set):
+            tasks = {
+                asyncio.create_task(over.wait()),
+                asyncio.create_task(refused.wait()),
+                asyncio.create_task(_left(receive)),
+            }
             try:
                 await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in tasks:
                     task.cancel()
+        if refused.is_set():
+            raise UnauthenticatedError
 
     async def run(self) -> None:
         """Settle doubts until cancelled."""
@@ -127,7 +148,7 @@ class Waiting:
         try:
             active = await to_thread.run_sync(self._active_among, asked, limiter=self._thread)
         except sql.SQLAlchemyError as error:
-            write = log.debug if is_outage(error) else log.exception  # the callers' time goes on either way
+            write = log.debug if is_passing(error) else log.exception  # the callers' time goes on either way
             write("ended runs could not be read", error=type(error).__name__)
             return
         for run_id in set(asked) - active:

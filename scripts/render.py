@@ -30,7 +30,7 @@ def default(field: FieldInfo) -> str:
     """A setting's default as the environment would hold it; empty if it has none."""
     match field.get_default():
         case timedelta() as duration:
-            return f"{duration.total_seconds():g}"
+            return f"{duration.total_seconds():.10g}"
         case str() | int() | float() as value if not field.is_required():
             return str(value)
         case _:

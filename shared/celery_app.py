@@ -11,9 +11,16 @@ CONNECT_TIMEOUT: Final = 2  # seconds
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """Celery's settings. PostgreSQL is the truth; a message is a wake-up call that may get lost."""
+    """Celery's settings. PostgreSQL is the truth; a message is a wake-up call that may get lost.
+
+    Raises:
+        shared.addresses.AddressError: `settings.redis_url` is none of a Redis that we can use.
+    """
+    address = settings.redis_address
     return {
-        "broker_url": settings.redis_url.get_secret_value(),
+        "broker_url": address.broker_url,
+        # Without it, Celery verifies nothing of a server it reaches by TLS.
+        "broker_use_ssl": dict(address.tls) or None,
         "result_backend": None,  # outcomes live in PostgreSQL
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
@@ -39,6 +46,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,  # the default gives up after 100
         "broker_channel_error_retry": True,  # a Redis that refuses to write is no reason to exit
         "broker_transport_options": {
+            # Of queues, of what workers are told, and of what they tell: whose they are.
+            "global_keyprefix": settings.redis_prefix,
             "visibility_timeout": 300,  # only for what a dying worker had reserved
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,

@@ -1,8 +1,9 @@
 """Work on its way: task names, and what is sent once a transaction has committed."""
 
-import queue
 import threading
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -19,10 +20,18 @@ from shared.events.log import StoredEvent
 from shared.runs.lifecycle import RunKind
 from shared.settings import Settings
 
+COMPLAINTS: Final = "complaints"
+"""The name of the question to a worker what it lacks of what its settings say."""
+
 EXECUTE_RUN: Final = "runyard.execute_run"
 
 BACKLOG: Final = 10_000
 """Sends that may wait in one process while Redis is slow; the reconciler covers the rest."""
+
+BACKLOG_BYTES: Final = 16 * 1_048_576
+"""Bytes of messages that may wait in one outbox; a reader looks into PostgreSQL for what was dropped."""
+
+TELL_EVERY: Final = 1.0  # seconds between two words of what was dropped
 
 log = structlog.get_logger(__name__)
 
@@ -63,26 +72,54 @@ def control(
 class Outbox:
     """One thread that sends, in order, what must not hold up a caller. Full, it drops and says so."""
 
-    def __init__(self, name: str, *, backlog: int = BACKLOG) -> None:
+    def __init__(self, name: str, *, backlog: int = BACKLOG, most: int = BACKLOG_BYTES) -> None:
         self._name = name
-        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(backlog)
+        self._backlog = backlog
+        self._most = most
+        self._jobs: deque[tuple[Callable[[], object], int]] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._told_at = float("-inf")
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    def put(self, job: Callable[[], object]) -> None:
-        self._ensure_thread()
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            log.warning("send dropped", outbox=self._name, reason="backlog is full")
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of what waits, and of what is being sent."""
+        return self._bytes
+
+    def put(self, job: Callable[[], object], *, size: int = 0) -> None:
+        """Send something after what waits already; what there is no room for is dropped.
+
+        Args:
+            size: the bytes that it holds while it waits.
+        """
+        with self._changed:
+            has_room = len(self._jobs) < self._backlog and (not size or self._bytes + size <= self._most)
+            if has_room:
+                self._jobs.append((job, size))
+                self._bytes += size
+                self._changed.notify()
+            else:
+                self._tell_of_a_drop()
+        if has_room:
+            self._ensure_thread()
 
     def close(self, timeout: float = 3.0) -> None:
         """Send what is waiting, for up to `timeout` seconds."""
         with self._starting:
             thread, self._thread = self._thread, None
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
         if thread is not None:
-            self._jobs.put(None)
             thread.join(timeout)
+
+    def _tell_of_a_drop(self) -> None:
+        if time.monotonic() >= self._told_at + TELL_EVERY:
+            self._told_at = time.monotonic()
+            log.warning("send dropped", outbox=self._name, reason="backlog is full", waiting=len(self._jobs))
 
     def _ensure_thread(self) -> None:
         # Started on first use, so that a forked child gets a thread of its own.
@@ -92,20 +129,55 @@ class Outbox:
                 self._thread.start()
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        try:
+            self._send_all()
+        except BaseException:
+            # What waits must not wait for the next put, which may never come.
+            log.critical("an outbox died, and is begun anew", outbox=self._name, exc_info=True)
+            with self._starting:
+                is_ours = self._thread is threading.current_thread()
+                self._thread = None if is_ours else self._thread
+            if is_ours:
+                self._ensure_thread()
+
+    def _send_all(self) -> None:
+        while (next_ := self._next()) is not None:
+            job, size = next_
             try:
                 job()
             except SEND_ERRORS as error:
                 log.warning("send failed", outbox=self._name, error=str(error))
             except Exception:
                 log.exception("send failed unexpectedly", outbox=self._name)
+            finally:
+                with self._changed:
+                    self._bytes -= size
+
+    def _next(self) -> tuple[Callable[[], object], int] | None:
+        """Wait for the next job; None once the outbox is closed and nothing waits."""
+        with self._changed:
+            while not self._jobs:
+                if self._is_closing:
+                    return None
+                self._changed.wait()
+            return self._jobs.popleft()
 
 
 class Dispatcher:
     """Sends tasks, revokes and announcements after the commit, and never holds up a caller."""
 
-    def __init__(self, celery: Celery, client: redis.Redis, *, queues: Mapping[RunKind, str]) -> None:
+    def __init__(
+        self,
+        celery: Celery,
+        client: redis.Redis,
+        *,
+        queues: Mapping[RunKind, str],
+        prefix: str = "",
+        secret: channels.Secret = lambda: None,
+    ) -> None:
         self._celery = celery
+        self._prefix = prefix
+        self._secret = secret
         self._redis = client
         self._queues = queues
         self._tasks = Outbox("outbox-tasks")
@@ -113,13 +185,21 @@ class Dispatcher:
 
     @classmethod
     def make(cls, settings: Settings, celery: Celery) -> "Dispatcher":
-        return cls.over(settings, celery, channels.make_redis(settings))
+        secret = channels.InstallationSecret(settings)
+        return cls.over(settings, celery, channels.make_redis(settings), secret=secret)
 
     @classmethod
-    def over(cls, settings: Settings, celery: Celery, client: redis.Redis) -> "Dispatcher":
+    def over(
+        cls,
+        settings: Settings,
+        celery: Celery,
+        client: redis.Redis,
+        *,
+        secret: channels.Secret = lambda: None,
+    ) -> "Dispatcher":
         """Send by connections that are there."""
         queues = {RunKind.ASSISTANT: settings.queue, RunKind.STRUCTURE: settings.structure_queue}
-        return cls(celery, client, queues=queues)
+        return cls(celery, client, queues=queues, prefix=settings.redis_prefix, secret=secret)
 
     def enqueue(
         self, session: Session, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT
@@ -134,9 +214,14 @@ class Dispatcher:
 
     def announce(self, session: Session, events: Sequence[StoredEvent]) -> None:
         """Publish stored events of one run once the transaction commits."""
-        after_commit(
-            session,
-            lambda: self._events.put(partial(channels.publish, self._redis, events)),
+        if events:
+            after_commit(session, partial(self._announce, events))
+
+    def _announce(self, events: Sequence[StoredEvent]) -> None:
+        # The secret is read in the outbox's thread: here nobody may wait for PostgreSQL.
+        size = sum(event.size or 0 for event in events)
+        self._events.put(
+            lambda: channels.publish(self._redis, events, self._secret(), prefix=self._prefix), size=size
         )
 
     def send(self, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT) -> None:
@@ -162,7 +247,7 @@ class Dispatcher:
         Raises:
             redis.RedisError: Redis is away.
         """
-        return sum(int(self._redis.llen(name)) for name in set(self._queues.values()))
+        return sum(int(self._redis.llen(f"{self._prefix}{name}")) for name in set(self._queues.values()))
 
     def close(self) -> None:
         """Send what is waiting, then let go of the connections."""

@@ -16,11 +16,15 @@ RunyardError
 │   ├── UserNotFoundError
 │   └── ApiKeyNotFoundError
 ├── ConflictError               what is there already forbids it; nothing was done
+│   └── LimitReachedError       there are as many as there may be
 ├── UnauthenticatedError        no key, or one that is not valid
 ├── ForbiddenError              the key is valid, and not meant for this
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
 ├── LeaseLostError              the run is no longer this attempt's; nothing was written
-└── ServiceUnavailableError     PostgreSQL cannot be reached; ask again
+├── TooManyRefusalsError        an address tries too many keys
+└── ServiceUnavailableError     PostgreSQL cannot be used; ask again
+    ├── ContendedError          others were in the way; ask again
+    └── OverloadedError         there was no turn in time; ask again
 """
 
 import uuid
@@ -106,6 +110,10 @@ class ConflictError(RunyardError):
     """What is there already forbids it."""
 
 
+class LimitReachedError(ConflictError):
+    """There are as many of these as there may be."""
+
+
 class UnauthenticatedError(RunyardError):
     """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
 
@@ -133,4 +141,16 @@ class LeaseLostError(RunyardError):
 
 
 class ServiceUnavailableError(RunyardError):
-    """The database cannot be reached at the moment."""
+    """The database cannot be used at the moment."""
+
+
+class ContendedError(ServiceUnavailableError):
+    """Others are changing the same things just now; nothing was done. Ask again."""
+
+
+class OverloadedError(ServiceUnavailableError):
+    """The server has more to do than it can at the moment; ask again."""
+
+
+class TooManyRefusalsError(RunyardError):
+    """Too many wrong keys have come from this address; a key it has not used before has to wait."""

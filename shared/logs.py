@@ -2,14 +2,22 @@
 
 import logging
 import logging.config
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
+from shared.processes.hidden import is_hidden
 from shared.settings import Settings
+from shared.terminal import visible, visible_line
 
 
-def configure_logging(settings: Settings, *, process: str) -> None:
-    """Set up logging for a process; its name is in every line, and no secret ever is."""
+def configure_logging(settings: Settings, *, process: str, blot: Callable[[str], str] | None = None) -> None:
+    """Set up logging for a process; its name is in every line, and no secret ever is.
+
+    Args:
+        blot: takes secrets out of a line as it is written, escapes and all.
+    """
     shared_processors: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -22,8 +30,14 @@ def configure_logging(settings: Settings, *, process: str) -> None:
     renderer: list[structlog.types.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+        else [
+            _in_one_line,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+            _harmless,
+        ]
     )
+    if blot is not None:
+        renderer.append(lambda _logger, _name, line: blot(str(line)))
     structlog.configure(
         processors=[*shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -41,6 +55,8 @@ def configure_logging(settings: Settings, *, process: str) -> None:
     root.setLevel(settings.log_level.upper())
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
+    if not is_hidden():
+        root.info("memory not hidden from this user's other processes")
 
 
 _QUIET = {
@@ -61,3 +77,15 @@ def _adds(process: str) -> structlog.types.Processor:
         return event
 
     return add
+
+
+def _in_one_line(
+    _logger: structlog.types.WrappedLogger, _name: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Keep what is said from looking like another line of the log; values are quoted by themselves."""
+    event["event"] = visible_line(str(event.get("event", "")))
+    return event
+
+
+def _harmless(_logger: structlog.types.WrappedLogger, _name: str, rendered: Any) -> str:
+    return visible(rendered)

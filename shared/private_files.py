@@ -1,7 +1,21 @@
 """Files that only the user who runs us can read."""
 
 import os
+import stat
 from pathlib import Path
+from typing import Final
+
+from shared.errors import RunyardError
+
+OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+OTHERS_AT_ALL: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+class NotOursError(RunyardError):
+    """Others may have put there what we are to trust."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is not used: {why}.")
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -18,3 +32,40 @@ def make_private_directory(path: Path) -> Path:
     """Make a directory (0700) with its parents; one that is there already stays as it is."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
+
+
+def demand_own_directory(path: Path) -> None:
+    """Return if only this user, who is its owner, can put anything into a directory.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        NotOursError: others can.
+    """
+    state = path.stat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid():
+        raise NotOursError(path, "it is not a directory of yours")
+    if state.st_mode & OTHERS_WRITE:
+        raise NotOursError(path, "others can write to it (chmod go-w)")
+
+
+def read_private(path: Path) -> bytes:
+    """Read a file that nobody but this user can have written or read.
+
+    Raises:
+        FileNotFoundError: it, or its directory, does not exist.
+        NotOursError: it is somebody else's, a link to somewhere else, or open to others.
+    """
+    demand_own_directory(path.parent)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # a symbolic link, or no right to read
+        raise NotOursError(path, "it is not a plain file of yours") from error
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
+            raise NotOursError(path, "it is not a plain file of yours")
+        if state.st_mode & OTHERS_AT_ALL:
+            raise NotOursError(path, "others can read or write it (chmod 600)")
+        return file.read()

@@ -1,12 +1,23 @@
 """Settings of every process, from the environment, read once and handed down."""
 
+import os
+from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.postgres_address import parse_postgres_address
+from shared.redis_address import RedisAddress, parse_redis_address
+from shared.terms import ModelRules
+
+TRANSACTION = "transaction"
+"""The way of a pooler that lends a connection for one transaction."""
 
 
 def _seconds(value: object) -> object:
@@ -19,12 +30,64 @@ def _seconds(value: object) -> object:
     return value
 
 
+def _log_format(value: str) -> str:
+    return _one_of(value, ("json", "console"))
+
+
+def _log_level(value: str) -> str:
+    return _one_of(value.upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+
+
+def _one_of(value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"it is to be one of {', '.join(allowed)}")
+    return value
+
+
+def _web_address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        is_one = False
+    if not is_one:
+        raise ValueError("it is to be http://host:port or https://host")
+    return value
+
+
+def _credentials(value: SecretStr) -> SecretStr:
+    """Check what Flower is to be given; it would take anything, and let nobody in by most of it."""
+    for pair in value.get_secret_value().split(","):
+        user, separator, password = pair.partition(":")
+        if not (user.strip() and separator and password.strip()):
+            raise ValueError("it is to be user:password, several by commas")
+    return value
+
+
+def _names(value: str) -> str:
+    if not names_of(value):
+        raise ValueError("it names no queue")
+    return value
+
+
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+
+
+def _model_rules(text: str) -> str:
+    ModelRules.parse(text)
+    return text
 
 
 def names_of(listed: str) -> list[str]:
     """The names of a list separated by commas."""
     return [name for part in listed.split(",") if (name := part.strip())]
+
+
+PREFIX: Final = "RUNYARD_"
+"""How the name of a variable begins that is a setting."""
+
+NEARLY: Final = 0.85
+"""How alike two names are of which one is taken for a slip, as `difflib` measures it."""
 
 
 class Settings(BaseSettings):
@@ -34,21 +97,107 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a variable has a value of the wrong kind, or a needed one is missing.
     """
 
-    model_config = SettingsConfigDict(env_prefix="RUNYARD_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     database_url: SecretStr = Field(
         description="PostgreSQL, as postgresql://user:password@host:port/name; `?host=DIR` for a socket."
+        " Several hosts, and whatever else libpq knows, as libpq writes it."
+    )
+    database_pooler: str = Field(
+        default="none",
+        pattern=f"^(none|{TRANSACTION})$",
+        description=f"`{TRANSACTION}` if PostgreSQL is reached through a pooler that lends connections for a"
+        " transaction, as pgbouncer does: nothing is prepared on the server or set in a session.",
+    )
+    migration_database_url: SecretStr | None = Field(
+        default=None,
+        description="The same database for the role that owns the schema: `runyard migrate` alone uses it.",
     )
     redis_url: SecretStr = Field(
-        description="Redis, as redis://:password@host:port/database; broker and pub/sub."
+        description="Redis, as redis://:password@host:port/database (rediss:// with TLS) or"
+        " unix:///path?db=0; broker and pub/sub."
     )
-    log_format: str = Field(default="json", pattern="^(json|console)$", description="`json` or `console`.")
-    log_level: str = Field(default="INFO", description="The least severe level that is logged.")
+    redis_ca: FilePath | None = Field(
+        default=None,
+        description="A file of certificates that may vouch for a rediss:// server, beside the system's.",
+    )
+    redis_prefix: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._:-]{0,64}$",
+        description="What every key and channel in Redis begins with, so that installations can share one.",
+    )
+    log_format: Annotated[str, AfterValidator(_log_format)] = Field(
+        default="json", description="`json` or `console`."
+    )
+    log_level: Annotated[str, AfterValidator(_log_level)] = Field(
+        default="INFO", description="The least severe level that is logged."
+    )
 
     api_host: str = Field(default="127.0.0.1", description="The address the API listens on.")
     api_port: int = Field(default=8000, ge=0, le=65535, description="The port the API listens on.")
     max_body_bytes: int = Field(
         default=1_048_576, gt=0, description="The largest request body; a larger one is a 413."
+    )
+    max_body_memory: int = Field(
+        default=16_777_216,
+        gt=0,
+        description="Bytes of all request bodies that the API holds at once; the others wait.",
+    )
+    max_url_bytes: int = Field(default=8192, gt=0, description="The longest URL; a longer one is a 414.")
+    max_header_bytes: int = Field(
+        default=32_768, gt=0, description="Bytes of a request's line and headers; more are a 431."
+    )
+    max_headers: int = Field(default=100, gt=0, description="Headers of a request; more are a 431.")
+    header_timeout: Seconds = Field(
+        default=timedelta(seconds=10),
+        description="How long a connection may take to its first byte, and then to the end of its headers.",
+    )
+    body_timeout: Seconds = Field(
+        default=timedelta(seconds=10),
+        description="How long a request body may pause, and be slower than `RUNYARD_BODY_RATE`; then a 408.",
+    )
+    body_rate: int = Field(
+        default=16_384, ge=0, description="Bytes a second that a request body has to come with on average."
+    )
+    write_timeout: Seconds = Field(
+        default=timedelta(seconds=60), description="How long a reader may take nothing of what is sent to it."
+    )
+    keep_alive: Seconds = Field(
+        default=timedelta(seconds=75), description="How long a connection may be idle between two requests."
+    )
+    max_connections: int | None = Field(
+        default=None,
+        gt=0,
+        description="Connections of an API process; beyond, only probes are answered. "
+        "By default what the limit of open files allows, up to 4096.",
+    )
+    max_address_connections: int | None = Field(
+        default=None,
+        gt=0,
+        description="Connections of one address, which may be a proxy's; by default three quarters of all.",
+    )
+    key_refusals: int = Field(
+        default=10,
+        gt=0,
+        description="Wrong keys a second that one address may try; beyond, keys not seen before are a 429.",
+    )
+    admission_timeout: Seconds = Field(
+        default=timedelta(seconds=15),
+        description="How long a request may wait for its turn; then 503, Overloaded.",
+    )
+    organization_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="The share of the API's connections and body memory one organization has at the most.",
+    )
+    lock_timeout: Seconds = Field(
+        default=timedelta(seconds=5), description="How long a request waits for a row that another changes."
+    )
+    statement_timeout: Seconds = Field(
+        default=timedelta(seconds=30), description="How long one statement of a request may take."
     )
     key_cache_ttl: Seconds = Field(
         default=timedelta(seconds=3), description="For how long a process trusts a key it has looked up."
@@ -56,6 +205,22 @@ class Settings(BaseSettings):
     key_use_flush: Seconds = Field(
         default=timedelta(seconds=30),
         description="The pause between two records of when keys were last used.",
+    )
+    max_keys: int = Field(
+        default=100, gt=0, description="API keys one user may have in one organization; more are a 409."
+    )
+    max_organizations: int = Field(
+        default=100, gt=0, description="Organizations one user may make; more are a 409."
+    )
+    max_external_runs: int = Field(
+        default=1000,
+        gt=0,
+        description="External runs of one organization that may be under way at once; more are a 409.",
+    )
+    max_stored_bytes: int = Field(
+        default=107_374_182_400,
+        gt=0,
+        description="Bytes of events and spans one organization may keep; more are a 409.",
     )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
@@ -70,7 +235,9 @@ class Settings(BaseSettings):
         description="Live batches kept for one reader; one further behind reads PostgreSQL.",
     )
     database_pool: int = Field(
-        default=20, gt=0, description="PostgreSQL connections one process keeps at the most."
+        default=20,
+        gt=0,
+        description="PostgreSQL connections one process keeps at the most; the API needs 9 of them.",
     )
     database_timeout: Seconds = Field(
         default=timedelta(seconds=5), description="How long to wait for a PostgreSQL connection."
@@ -79,7 +246,24 @@ class Settings(BaseSettings):
     model: str = Field(
         default="echo", description="The model of runs whose assistant names none, as provider/model."
     )
-    queues: str = Field(default="runs", description="The queues a worker takes from, separated by commas.")
+    history_messages: int = Field(
+        default=1_000,
+        ge=0,
+        description="Newest messages of its thread that a run is given, if they fit into the model's window.",
+    )
+    history_bytes: int = Field(
+        default=2_097_152,
+        ge=0,
+        description="Bytes of the newest messages of its thread that are read for a run.",
+    )
+    models: Annotated[str, AfterValidator(_model_rules)] = Field(
+        default="",
+        description="Models that may be used, as patterns separated by commas; by organization as"
+        " `<id>=openai/*, echo; *=echo`. Empty: every model.",
+    )
+    queues: Annotated[str, AfterValidator(_names)] = Field(
+        default="runs", description="The queues a worker takes from, separated by commas."
+    )
     queue: str = Field(default="runs", description="The queue that new runs are sent to.")
     structure_queue: str = Field(default="runs", description="The queue that new structure runs are sent to.")
     concurrency: int = Field(default=50, gt=0, description="Runs one worker process executes at once.")
@@ -104,6 +288,15 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         default=3, ge=1, description="Attempts of a run that is lost before it was RUNNING."
     )
+    max_duration_cap: Seconds = Field(
+        default=timedelta(days=7), description="The longest `max_duration` that a caller may ask for."
+    )
+    queue_ttl_cap: Seconds = Field(
+        default=timedelta(days=30), description="The longest `queue_ttl` that a caller may ask for."
+    )
+    max_attempts_cap: int = Field(
+        default=100, ge=1, description="The most `max_attempts` that a caller may ask for."
+    )
     max_attempts_running: int = Field(
         default=1,
         ge=1,
@@ -119,7 +312,7 @@ class Settings(BaseSettings):
         default=0, ge=0, description="The pace of the echo model; 0 is as fast as it can."
     )
 
-    api_url: str = Field(
+    api_url: Annotated[str, AfterValidator(_web_address)] = Field(
         default="http://127.0.0.1:8000", description="Where the programs of structure runs reach the API."
     )
     structures_dir: Path | None = Field(
@@ -202,21 +395,72 @@ class Settings(BaseSettings):
 
     flower_host: str = Field(default="127.0.0.1", description="The address Flower listens on.")
     flower_port: int = Field(default=5555, ge=0, le=65535, description="The port Flower listens on.")
-    flower_basic_auth: SecretStr | None = Field(
+    flower_basic_auth: Annotated[SecretStr, AfterValidator(_credentials)] | None = Field(
         default=None, description="user:password for Flower; needed outside loopback."
     )
 
     @property
-    def sqlalchemy_url(self) -> str:
-        """`database_url` with the driver that SQLAlchemy is to use."""
-        url = self.database_url.get_secret_value()
-        scheme, separator, rest = url.partition("://")
-        if scheme in {"postgres", "postgresql"}:
-            return f"postgresql+psycopg{separator}{rest}"
-        return url
+    def postgres_address(self) -> dict[str, Any]:
+        """`database_url`, as parameters of psycopg.
+
+        Raises:
+            shared.addresses.AddressError: it is none of PostgreSQL.
+        """
+        return parse_postgres_address(self.database_url.get_secret_value())
+
+    @property
+    def redis_address(self) -> RedisAddress:
+        """`redis_url` and `redis_ca`, for clients of Redis and for Celery.
+
+        Raises:
+            shared.addresses.AddressError: it is none of a Redis that we can use.
+        """
+        return parse_redis_address(self.redis_url.get_secret_value(), ca=self.redis_ca)
+
+    def for_migrations(self) -> Self:
+        """The same, but with `migration_database_url` for the database, if there is one.
+
+        Raises:
+            shared.addresses.AddressError: it is no address of PostgreSQL.
+        """
+        if not self.migration_database_url:
+            return self
+        url = self.migration_database_url.get_secret_value()
+        parse_postgres_address(url, variable="RUNYARD_MIGRATION_DATABASE_URL")
+        return self.model_copy(update={"database_url": self.migration_database_url})
+
+    def check_addresses(self) -> None:
+        """See at the start what would otherwise fail at the first connection.
+
+        Raises:
+            shared.addresses.AddressError: an address is none that can be used.
+        """
+        _ = self.postgres_address, self.redis_address
+
+
+NOT_SETTINGS: Final = frozenset({"RUNYARD_API_KEY"})
+"""What begins like a setting and is for the command line."""
+
+
+def misspelt_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that are no settings but nearly one, each with the setting that is meant.
+
+    Others that begin alike are no concern of ours: Kubernetes makes them by the names of services.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    nearly = {name: get_close_matches(name, known, n=1, cutoff=NEARLY) for name in unknown}
+    return {name: meant[0] for name, meant in nearly.items() if meant and name not in NOT_SETTINGS}
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process."""
-    return Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+    """The settings of this process.
+
+    Raises:
+        pydantic.ValidationError: a variable has a value of the wrong kind, or a needed one is missing.
+        shared.addresses.AddressError: an address is none that can be used.
+    """
+    settings = Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+    settings.check_addresses()
+    return settings

@@ -18,11 +18,17 @@ from shared.settings import Settings
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
 from tests.support.llm_stub import LlmStub
+from tests.support.scheduling import StackLaneScheduling
 from tests.support.services import TestServices, running_services
 from tests.support.stack import Stack, environment, running_stack
 
 STRUCTURES = Path(__file__).parent / "support" / "structures"
 """The folders that the stack may execute."""
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackLaneScheduling:
+    """Spread the tests over the processes of `pytest -n`."""
+    return StackLaneScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -110,6 +116,15 @@ def committed_engine(committed_settings: Settings) -> Generator[Engine]:
 
 
 @pytest.fixture
+def superuser_engine(services: TestServices, committed_settings: Settings) -> Generator[Engine]:
+    """Superuser's connections to the test's own database: to break what our own role cannot."""
+    name = committed_settings.database_url.get_secret_value().rpartition("/")[2]
+    engine = make_engine(services.settings(database_url=services.postgres.database_url(name)))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
 def committed_sessions(committed_engine: Engine) -> Sessions:
     """Sessions that commit, in the test's own database."""
     return make_sessions(committed_engine)
@@ -155,7 +170,7 @@ def llm() -> Generator[LlmStub]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) -> Generator[Stack]:
-    """One `runyard dev` for all tests that ask for it; they are one xdist group."""
+    """One `runyard dev` for all tests that ask for it; they share a test process."""
     env = environment(
         OPENAI_BASE_URL=llm.openai_url,
         OPENAI_API_KEY="sk-stub",

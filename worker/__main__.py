@@ -2,16 +2,19 @@
 
 import sys
 
-from shared.logs import configure_logging
-from shared.settings import get_settings
+from shared.failures import plain_failures
+from shared.processes.hidden import hide_memory
+from shared.starting import begin, demand_schema
 from worker.options import SupervisorOptions
 from worker.supervisor import Supervisor
 
 
 def main() -> int:
-    settings = get_settings()
-    options = SupervisorOptions.parse(settings)
-    configure_logging(settings, process="worker-supervisor")
+    hide_memory()
+    with plain_failures():
+        settings = begin("worker-supervisor")
+        options = SupervisorOptions.parse(settings)
+        demand_schema(settings)
     return Supervisor(options, settings).run()
 
 

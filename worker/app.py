@@ -1,6 +1,14 @@
 """What `celery -A worker.app` and Flower load."""
 
+from importlib.util import find_spec
+
+from shared.processes.hidden import hide_memory
 from shared.settings import get_settings
 from worker.wiring import make_app
 
+hide_memory()
+if find_spec("flower") is not None:  # the extra is installed; then Celery's command line has loaded it, too
+    from worker import flower_guard
+
+    flower_guard.guard()
 app = make_app(get_settings())

@@ -17,6 +17,7 @@ from shared.keys.principal import Principal
 from shared.models import JsonObject, Run
 from shared.runs.lifecycle import HELD, TERMINAL, RunStatus, StoppedHow
 from shared.structures.runs import StructureRunRequest, submit
+from shared.terms import Terms
 from worker.cancellation import CancelToken, RunStopped, Seat, StopReason
 from worker.outage import persistently
 from worker.resources import Resources
@@ -84,7 +85,10 @@ class StructureCalls:
                     caller.organization_id, caller.created_by, caller.id, f"assistant run {caller.id}"
                 )
                 request = StructureRunRequest(args=args, parent_run_id=caller.id)
-                return submit(session, self._resources.dispatcher, principal, structure_id, request).id
+                terms = Terms.of(self._resources.settings)
+                return submit(
+                    session, self._resources.dispatcher, principal, structure_id, request, terms=terms
+                ).id
         except LeaseLostError as lost:
             cancelled = lost.status == RunStatus.CANCELLED
             self._token.cancel(StopReason.CANCELLED if cancelled else StopReason.LEASE_LOST)

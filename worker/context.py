@@ -16,7 +16,8 @@ from shared.rulesets.queries import rules_in_force
 from shared.settings import Settings
 from shared.structures.queries import structures_among
 from shared.structures.variables import VariableRule
-from shared.threads.queries import page_of_messages
+from shared.terms import ModelRules
+from shared.threads.queries import recent_exchanges
 from worker.cancellation import CancelToken
 from worker.executors.base import (
     CallableStructure,
@@ -52,6 +53,7 @@ class Claimed:
     """What is read of a run once it is claimed."""
 
     run_id: uuid.UUID
+    organization_id: uuid.UUID
     attempt: int
     assistant_id: uuid.UUID | None
     name: str  # the assistant's or the structure's
@@ -62,14 +64,17 @@ class Claimed:
     max_duration: timedelta | None  # as the run itself says
     rulesets: tuple[Ruleset, ...]
     history: tuple[Exchange, ...]
+    history_left_out: int
     llm_params: JsonObject
     guardrails: JsonObject
     structure: ClaimedStructure | None
     callable_structures: tuple[tuple[uuid.UUID, str, str], ...]  # id, name, description
 
 
-def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
+def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Claimed:
     """Read what the execution of a run needs; a structure run gets its key.
+
+    Of its thread, the newest messages are read, as many as `history_messages` and `history_bytes` say.
 
     Raises:
         InvalidConfigurationError: there is nobody in whose name a program could act.
@@ -78,8 +83,10 @@ def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
     structure = None if run.structure_id is None else session.get_one(Structure, run.structure_id)
     assistant = None if run.assistant_id is None else session.get_one(Assistant, run.assistant_id)
     owner = structure or assistant
+    history, left_out = _history(session, run, settings)
     return Claimed(
         run_id=run.id,
+        organization_id=run.organization_id,
         attempt=run.attempt,
         assistant_id=run.assistant_id,
         name="" if owner is None else owner.name,
@@ -89,7 +96,8 @@ def load_claimed(session: Session, run_id: uuid.UUID) -> Claimed:
         stream=run.stream,
         max_duration=run.max_duration,
         rulesets=_rulesets(session, run),
-        history=_history(session, run),
+        history=history,
+        history_left_out=left_out,
         llm_params=run.llm_params or {},
         guardrails=run.guardrails or {},
         structure=None if structure is None else _claimed_structure(session, run, structure),
@@ -126,11 +134,18 @@ def _rulesets(session: Session, run: Run) -> tuple[Ruleset, ...]:
     )
 
 
-def _history(session: Session, run: Run) -> tuple[Exchange, ...]:
+def _history(session: Session, run: Run, settings: Settings) -> tuple[tuple[Exchange, ...], int]:
+    """The newest exchanges of the run's thread, and how many there are before them."""
     if run.thread_id is None:
-        return ()
-    messages = page_of_messages(session, run.thread_id).messages
-    return tuple(Exchange(decode_text(one.input), decode_text(one.output)) for one in messages)
+        return (), 0
+    recent = recent_exchanges(
+        session,
+        run.thread_id,
+        max_messages=settings.history_messages,
+        max_bytes=settings.history_bytes,
+    )
+    exchanges = tuple(Exchange(decode_text(asked), decode_text(said)) for asked, said in recent.exchanges)
+    return exchanges, recent.left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +160,26 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken, mean
     """Make the executor's frozen view of a run; the worker's default model fills in for none.
 
     Raises:
-        InvalidConfigurationError: a variable of the program cannot be given to it.
+        InvalidConfigurationError: a variable of the program cannot be given to it; or the operator does
+            not allow the model, which the API could not know or did not have to.
     """
+    model = claimed.model or settings.model
+    if claimed.structure is None:
+        refusal = ModelRules.parse(settings.models).refusal(claimed.organization_id, model)
+        if refusal is not None:
+            raise InvalidConfigurationError(refusal)
     return RunContext(
         run_id=claimed.run_id,
         assistant_id=claimed.assistant_id,
         assistant_name=claimed.name,
         attempt=claimed.attempt,
-        model=claimed.model or settings.model,
+        model=model,
         input=claimed.input,
         args=claimed.args,
         stream=claimed.stream,
         rulesets=claimed.rulesets,
         history=claimed.history,
+        history_left_out=claimed.history_left_out,
         max_duration=claimed.max_duration or settings.max_duration,
         token=token,
         llm_params=claimed.llm_params,

@@ -14,6 +14,7 @@ from shared.settings import Settings
 from worker import lifeline
 from worker.cancellation import StopReason
 from worker.supervisor import EX_DRAINED
+from worker.vitals import vitals
 
 EX_BROKEN: Final = 1  # Celery gives up by itself: the process is to be replaced
 TICK: Final = 0.1  # seconds between two looks for further orders while runs are seen out
@@ -88,6 +89,7 @@ def _wake() -> None:
 class _Order(Enum):
     RECYCLE = auto()
     DRAIN = auto()
+    REPLACE = auto()
 
 
 class Drain:
@@ -111,10 +113,12 @@ class Drain:
         self._code = EX_DRAINED
         self._deadline = float("inf")
         self._completed = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Be ready for orders."""
-        threading.Thread(target=self._obey, name="drain", daemon=True).start()
+        self._thread = vitals.start("drain", self._obey)
+        vitals.on_death(self.replace)
 
     def order(self) -> None:
         """Drain; ordered again, hurry."""
@@ -137,6 +141,17 @@ class Drain:
     def recycle(self) -> None:
         """Have this process replaced, at the pace of its runs."""
         self._orders.put(_Order.RECYCLE)
+
+    def replace(self) -> None:
+        """Have this process replaced now: it has lost what it lives by (`worker.vitals`).
+
+        Its runs are given back, since nobody renews their leases; without its drain, it just exits.
+        """
+        if self._thread is None or not self._thread.is_alive() or self._thread is threading.current_thread():
+            self._post.vanish(lifeline.EX_RECYCLE)
+            return
+        self._is_ordered = True
+        self._orders.put(_Order.REPLACE)
 
     def complete(self) -> None:
         """Wait until the runs are seen out; if nobody has ordered that, do."""
@@ -185,9 +200,11 @@ class Drain:
 
     def _take(self, order: _Order) -> None:
         now = time.monotonic()
-        if order is _Order.RECYCLE:
+        if order is not _Order.DRAIN:
             self._code = lifeline.EX_RECYCLE
             self._post.ask_for_successor()
+            if order is _Order.REPLACE:
+                self._deadline = now
         elif self._deadline == float("inf"):
             self._deadline = now + self._grace
         else:

@@ -10,7 +10,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from shared.db import OUTAGE_ERRORS, unit_of_work
+from shared.database_errors import is_passing
+from shared.db import unit_of_work
 from shared.errors import LeaseLostError
 from shared.events import log as event_log
 from shared.events.log import NewEvent
@@ -82,7 +83,20 @@ class EventWriter:
         if thread is not None:
             thread.join()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether something that was taken could not be stored; the token tells why."""
+        return self._is_broken
+
     def _run(self) -> None:
+        try:
+            self._store_all()
+        except BaseException:
+            # It takes the run with it: one that went on would succeed without its events.
+            log.critical("the event writer of a run died", run_id=str(self._run_id), exc_info=True)
+            self._break(StopReason.DATABASE_LOST)
+
+    def _store_all(self) -> None:
         flushed_at = float("-inf")
         while not self._is_broken:
             batch = self._next_batch(flushed_at)
@@ -115,10 +129,9 @@ class EventWriter:
         except LeaseLostError as lost:
             cancelled = lost.status == RunStatus.CANCELLED
             self._break(StopReason.CANCELLED if cancelled else StopReason.LEASE_LOST)
-        except OUTAGE_ERRORS:
-            self._break(StopReason.DATABASE_LOST)
-        except Exception:
-            log.exception("events could not be stored")
+        except Exception as error:
+            if not is_passing(error):
+                log.exception("events could not be stored")
             self._break(StopReason.DATABASE_LOST)
 
     def _break(self, reason: StopReason) -> None:

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared.db import OUTAGE_ERRORS, unit_of_work
+from shared.database_errors import is_passing, words_of
+from shared.db import unit_of_work
 from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.models import JsonObject
 from shared.runs import service, transitions
@@ -45,7 +47,7 @@ from worker.guardrails.guarded import guarded
 from worker.ladder import Ladder
 from worker.line_keeper import LineKeeper
 from worker.outage import persistently
-from worker.redaction import redact
+from worker.redaction import EventRedactor, redact
 from worker.resources import Resources
 from worker.revocation import cancel_revoked
 from worker.usage import UsageMeter
@@ -109,8 +111,10 @@ def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> bool:
     except (TransitionRefusedError, RunNotFoundError) as refusal:
         log.info("run not claimed", reason=str(refusal))
         return False
-    except OUTAGE_ERRORS as error:  # the run stays QUEUED; the reconciler sends it again
-        log.warning("run not claimed", reason=str(error.__cause__ or error))
+    except SQLAlchemyError as error:  # the run stays QUEUED; the reconciler sends it again
+        if not is_passing(error):
+            raise
+        log.warning("run not claimed", reason=words_of(error))
         return False
     log.info("run claimed")
     return True
@@ -145,6 +149,7 @@ class Attempt:
         self._seat = seat
         self._token = seat.token
         self._usage = UsageMeter()
+        self._redactor = EventRedactor()
         self._max_duration = resources.settings.max_duration
         self._ending = Ending.LOST
         self._writer = EventWriter(resources, self._run_id, self._number, self._token)
@@ -153,12 +158,13 @@ class Attempt:
         with self._resources.leases.hold(self._run_id, self._number, self._token):
             try:
                 self._start_and_execute()
-            except OUTAGE_ERRORS as error:
-                log.warning("run left to the reconciler", reason=str(error.__cause__ or error))
-                self._ending = Ending.LOST
-            except Exception:
-                log.exception("run attempt broke")
-                self._break(Reason.INTERNAL_ERROR, UNEXPECTED)
+            except Exception as error:
+                if is_passing(error):
+                    log.warning("run left to the reconciler", reason=words_of(error))
+                    self._ending = Ending.LOST
+                else:
+                    log.exception("run attempt broke")
+                    self._break(Reason.INTERNAL_ERROR, UNEXPECTED)
         return self._ending
 
     def _start_and_execute(self) -> None:
@@ -175,13 +181,22 @@ class Attempt:
         if ladder.gave_up:
             self._ending = Ending.ABANDONED
             return
+        self._tell_rest()
         self._writer.close()
-        self._finish(result)
+        # What it said last may have got lost: then it has not succeeded, whatever it returned.
+        self._finish(_Stopped(ladder.how) if self._writer.is_broken else result)
+
+    def _tell_rest(self) -> None:
+        try:
+            for event in self._redactor.rest():
+                self._writer.emit(event)
+        except RunStopped:
+            log.info("end of an answer not told: the run is to stop")
 
     def _prepare(self) -> RunContext:
         def load() -> Claimed:
             with unit_of_work(self._resources.sessions) as session:
-                return load_claimed(session, self._run_id)
+                return load_claimed(session, self._run_id, self._resources.settings)
 
         claimed = self._persistently(load)
         of_attempt = (self._resources, self._run_id, self._number, self._token)
@@ -214,7 +229,8 @@ class Attempt:
 
     def _emit(self, event: ExecutorEvent) -> None:
         self._usage.count(event)
-        self._writer.emit(event)
+        for passed in self._redactor.passed(event):
+            self._writer.emit(passed)
 
     def _work(self, ladder: Ladder, context: RunContext, executor: Executor) -> Outcome | _Stopped | _Broken:
         try:
@@ -240,7 +256,7 @@ class Attempt:
     def _finish(self, result: Outcome | _Stopped | _Broken) -> None:
         match result:
             case Succeeded(output, prompt, detail):
-                self._succeed(Success(prompt, output, self._usage.total(), detail))
+                self._succeed(Success(prompt, self._redactor.cleaned(output), self._usage.total(), detail))
             case Failed(message, reason, more):
                 self._fail(reason, message, more)
             case Exited(exit_code, message):
@@ -330,8 +346,10 @@ class Attempt:
         log.error("run abandoned: its code does not stop", reason=self._token.reason)
         try:
             self._stopped(self._seat.last_resort)
-        except OUTAGE_ERRORS as error:
-            log.warning("run left to the reconciler", reason=str(error.__cause__ or error))
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
+            log.warning("run left to the reconciler", reason=words_of(error))
         finally:
             self._resources.leases.release(self._run_id, self._number)
             self._seat.abandon()

@@ -10,11 +10,13 @@ from typing import Final
 
 import structlog
 
-from shared.db import OUTAGE_ERRORS, Sessions, unit_of_work
+from shared.database_errors import is_passing, words_of
+from shared.db import Sessions, unit_of_work
 from shared.runs import leases
 from shared.runs.lifecycle import RunStatus
 from shared.settings import Settings
 from worker.cancellation import CancelToken, StopReason
+from worker.vitals import vitals
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +38,8 @@ class LeaseKeeper:
 
     A run that can no longer be renewed because PostgreSQL is away is stopped after
     `database_outage_grace`, by this process' monotonic clock. Until then the fence protects it:
-    whoever takes it over changes the attempt.
+    whoever takes it over changes the attempt. Neither thread ends for an error of a renewal; should one
+    die all the same, the process is replaced (`worker.vitals`).
     """
 
     def __init__(self, sessions: Sessions, settings: Settings) -> None:
@@ -57,11 +60,9 @@ class LeaseKeeper:
             self._changed.notify_all()
             if not self._threads:
                 self._threads = [
-                    threading.Thread(target=self._renew, name="leases", daemon=True),
-                    threading.Thread(target=self._watch, name="deadlines", daemon=True),
+                    vitals.start("leases", self._renew),
+                    vitals.start("deadlines", self._watch),
                 ]
-                for thread in self._threads:
-                    thread.start()
         try:
             yield
         finally:
@@ -137,8 +138,12 @@ class LeaseKeeper:
                     {run_id: one.attempt for run_id, one in held.items()},
                     lease_ttl=self._lease_ttl,
                 )
-        except OUTAGE_ERRORS as error:
-            log.warning("leases not renewed", runs=len(held), error=str(error.__cause__ or error))
+        except Exception as error:  # noqa: BLE001  # without renewals every run of this process is lost
+            note = log.bind(runs=len(held), error=words_of(error))
+            if is_passing(error):
+                note.warning("leases not renewed")
+            else:
+                note.exception("leases not renewed")
             return False
         for run_id in renewal.kept:
             held[run_id].renewed_at = started

@@ -3,10 +3,12 @@
 import os
 import signal
 import socket
-import threading
+from functools import partial
 from typing import Final
 
 import structlog
+
+from worker.vitals import vitals
 
 EX_RECYCLE: Final = 75
 """The exit code of a process that left a run behind: replace it at once. EX_TEMPFAIL in sysexits.h."""
@@ -23,7 +25,7 @@ def hold(descriptor: int) -> None:
     """Hold this process's end of its line from now on; drain if the supervisor lets go of the other."""
     global _line  # noqa: PLW0603  # a process has one supervisor, and signals reach for it
     _line = socket.socket(fileno=descriptor)
-    threading.Thread(target=_watch, args=(_line,), name="lifeline", daemon=True).start()
+    vitals.start("lifeline", partial(_watch, _line))
 
 
 def ask_for_successor() -> None:

@@ -3,7 +3,10 @@
 import uuid
 from collections.abc import Sequence
 
-from shared.db import OUTAGE_ERRORS, unit_of_work
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.database_errors import is_passing
+from shared.db import unit_of_work
 from shared.errors import LeaseLostError
 from shared.runs.lifecycle import RunStatus
 from shared.structures.reports import append_lines
@@ -38,6 +41,8 @@ class LineKeeper:
             cancelled = lost.status == RunStatus.CANCELLED
             self._token.cancel(StopReason.CANCELLED if cancelled else StopReason.LEASE_LOST)
             raise RunStopped from lost
-        except OUTAGE_ERRORS as error:
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
             self._token.cancel(StopReason.DATABASE_LOST)
             raise RunStopped from error

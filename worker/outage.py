@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
-from shared.db import OUTAGE_ERRORS
+from shared.database_errors import is_passing, words_of
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -17,16 +17,18 @@ log = structlog.get_logger(__name__)
 
 
 def persistently(work: Callable[[], T], *, grace: timedelta) -> T:
-    """Do `work`, one whole unit of work, until PostgreSQL has answered.
+    """Do `work`, one whole unit of work, until PostgreSQL has done it.
+
+    It is done again while PostgreSQL is away or refuses, and when others were in the way.
 
     It may be done twice: a commit whose answer got lost did go through. So `work` must be
     conditional, and must recognise its own traces.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: PostgreSQL was away for longer than `grace`.
+        sqlalchemy.exc.SQLAlchemyError: PostgreSQL did not do it within `grace`, or never will.
     """
     retrying = Retrying(
-        retry=retry_if_exception_type(OUTAGE_ERRORS),
+        retry=retry_if_exception(is_passing),
         wait=wait_random_exponential(multiplier=0.1, max=1),
         stop=stop_after_delay(grace),
         before_sleep=_say,
@@ -37,8 +39,8 @@ def persistently(work: Callable[[], T], *, grace: timedelta) -> T:
 
 def _say(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
-    cause = getattr(error, "__cause__", None) or error
-    log.warning("database away, trying again", attempt_number=state.attempt_number, error=str(cause))
+    cause = "" if error is None else words_of(error)
+    log.warning("database away, trying again", attempt_number=state.attempt_number, error=cause)
 
 
 class Contact:

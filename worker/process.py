@@ -6,6 +6,8 @@ import warnings
 from celery import Celery
 from celery.platforms import SecurityWarning  # type: ignore[attr-defined]  # not in the stubs
 
+from shared.failures import plain_failures
+from shared.processes.hidden import hide_memory
 from shared.settings import get_settings, names_of
 from worker import lifeline
 from worker.options import Pool, ProcessOptions
@@ -30,11 +32,14 @@ def serve(celery: Celery, options: ProcessOptions) -> int:
 
 
 def main() -> None:
+    hide_memory()  # before the pool forks: what prefork executes runs in is hidden, too
+    with plain_failures():
+        settings = get_settings()
     options = ProcessOptions.parse()
     if options.lifeline is not None:
         lifeline.hold(options.lifeline)
     # An abandoned thread may still run, and must not hold up the interpreter's own way out.
-    os._exit(serve(make_app(get_settings()), options))
+    os._exit(serve(make_app(settings), options))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ Any number may run: each row is worked on by whoever locks it first. It knows th
 PostgreSQL alone, and works while there is no worker.
 """
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -13,19 +15,24 @@ from typing import Final
 import redis
 import structlog
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from shared import beats
 from shared.celery_app import make_celery
-from shared.db import OUTAGE_ERRORS, Sessions, make_engine, make_sessions, unit_of_work
+from shared.database_errors import is_passing, words_of
+from shared.db import Sessions, make_engine, make_sessions, unit_of_work
 from shared.dispatch import Dispatcher
+from shared.failures import plain_failures
 from shared.idempotency.service import forget_expired
-from shared.logs import configure_logging
-from shared.models import JsonObject, Run
+from shared.models import JsonObject, ProcessKind, Run
+from shared.processes.hidden import hide_memory
 from shared.runs import queries, transitions
 from shared.runs.admission import admit_next, find_free_threads_waited_for
 from shared.runs.effects import follow
 from shared.runs.lifecycle import Reason, RunStatus, StoppedHow, Trigger, timed_out_message
-from shared.settings import Settings, get_settings
+from shared.settings import Settings
+from shared.starting import begin, demand_schema
 from worker.outage import Contact
 
 log = structlog.get_logger(__name__)
@@ -42,6 +49,7 @@ class Reconciler:
         self._sessions = sessions
         self._dispatcher = dispatcher
         self._contact = Contact(settings)
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
 
     def round(self) -> int:
         """Do one round.
@@ -71,9 +79,25 @@ class Reconciler:
             try:
                 if changed := self.round():
                     log.info("reconciled", runs=changed)
-            except OUTAGE_ERRORS as error:
-                log.warning("database away", error=str(error.__cause__ or error))
+                self._beat()
+            except SQLAlchemyError as error:
+                if not is_passing(error):
+                    raise
+                log.warning("database away", error=words_of(error))
             stop.wait(pause)
+        self._leave()
+
+    def _beat(self) -> None:
+        with unit_of_work(self._sessions) as session:
+            beats.beat(session, self._name, ProcessKind.RECONCILER)
+            beats.forget_silent(session)
+
+    def _leave(self) -> None:
+        try:
+            with unit_of_work(self._sessions) as session:
+                beats.leave(session, self._name)
+        except SQLAlchemyError as error:
+            log.warning("database away", error=words_of(error))
 
     def _repeat(self, step: Callable[[Session], int]) -> int:
         total = 0
@@ -177,8 +201,10 @@ class Reconciler:
 
 def main() -> None:
     """Run the reconciler until SIGTERM or SIGINT."""
-    settings = get_settings()
-    configure_logging(settings, process="reconciler")
+    hide_memory()
+    with plain_failures():
+        settings = begin("reconciler")
+        demand_schema(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

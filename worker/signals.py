@@ -1,5 +1,6 @@
 """What a worker does at the turning points of Celery's life."""
 
+import os
 import signal
 import threading
 import uuid
@@ -10,20 +11,24 @@ from typing import Any, Final
 import structlog
 from celery import Task, signals
 from celery.exceptions import WorkerShutdown
-from celery.worker.control import control_command
+from celery.worker.control import control_command, inspect_command
 
 from shared.db import unit_of_work
-from shared.dispatch import EXECUTE_RUN, Outbox, parse_task_id
+from shared.dispatch import COMPLAINTS, EXECUTE_RUN, Outbox, parse_task_id
 from shared.logs import configure_logging
 from shared.settings import get_settings
 from shared.structures import sandbox
-from worker import resources
+from worker import credentials, resources, self_check
 from worker.drain import ConsumerPost, Drain
 from worker.executors.registry import warm_up
+from worker.lifeline import EX_RECYCLE
 from worker.pool import TaskPool
 from worker.prefork import PreforkPool, ignore_drain_signal
+from worker.presence import Presence
+from worker.redaction import blot
 from worker.revocation import cancel_revoked
 from worker.supervisor import EX_DRAINED
+from worker.vitals import vitals
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -31,6 +36,9 @@ log = structlog.get_logger(__name__)
 
 _cancels = Outbox("revocations")
 """Database work of the consumer's thread, done in another."""
+
+_presences: Final[list[Presence]] = []
+"""One, once the worker is ready."""
 
 _forking = threading.Event()
 """Set in the parent of a prefork pool."""
@@ -50,17 +58,22 @@ def connect() -> None:
     for celery_signal, receiver in receivers.items():
         celery_signal.connect(receiver, weak=False, dispatch_uid=receiver.__name__)
     control_command(name="shutdown")(shut_down)
+    inspect_command(name=COMPLAINTS)(tell_complaints)
 
 
 def on_setup_logging(**_: Any) -> None:
     """Log our way; that there is a receiver keeps Celery from its own."""
-    configure_logging(get_settings(), process="worker")
+    configure_logging(get_settings(), process="worker", blot=blot)
 
 
 def on_worker_init(**_: Any) -> None:
-    """Load what the first run would otherwise wait for; before any fork, so that children share it."""
-    warm_up(get_settings().model)
-    choice = sandbox.choose(get_settings())
+    """Tidy the keys, and load what the first run would wait for; before any fork, so that all have it."""
+    for unfit in credentials.tidy():
+        log.error("provider key unusable", variable=unfit.variable, message=str(unfit))
+    settings = get_settings()
+    warm_up(settings.model)
+    self_check.look(settings)
+    choice = sandbox.choose(settings)
     log.info("sandbox chosen", sandbox=choice.sandbox and choice.sandbox.mode, what=choice.description)
 
 
@@ -75,8 +88,25 @@ def on_worker_ready(sender: Any, **_: Any) -> None:
     drain = Drain(pool, ConsumerPost(sender), get_settings())
     drain.start()
     pool.drain = drain
+    if not _forking.is_set():  # a child that is forked while a thread writes would inherit its locks
+        _be_present(sender.hostname)
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: drain.order())
+
+
+def _be_present(name: str) -> None:
+    presence = Presence(
+        name,
+        lambda: resources.get().sessions,
+        pause=get_settings().heartbeat.total_seconds(),
+    )
+    presence.start()
+    _presences.append(presence)
+
+
+def tell_complaints(_state: Any, **_: Any) -> list[str]:
+    """Say what this worker lacks, to `runyard doctor`: a command over the broker."""
+    return self_check.complaints()
 
 
 def shut_down(state: Any, **_: Any) -> Mapping[str, str]:
@@ -91,6 +121,7 @@ def shut_down(state: Any, **_: Any) -> Mapping[str, str]:
 def on_worker_process_init(**_: Any) -> None:
     """Prepare a child of the prefork pool; its resources are made with its first run."""
     ignore_drain_signal()
+    vitals.on_death(partial(os._exit, EX_RECYCLE))  # its parent forks another
 
 
 def on_worker_process_shutdown(**_: Any) -> None:
@@ -98,6 +129,8 @@ def on_worker_process_shutdown(**_: Any) -> None:
 
 
 def on_worker_shutdown(**_: Any) -> None:
+    for presence in _presences:
+        presence.close()
     _cancels.close()
     resources.close()
 

@@ -5,7 +5,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from shared.processes.hidden import hidden_module
 from shared.settings import Settings
 from worker.lifeline import EX_RECYCLE, SUCCESSOR_WANTED
 from worker.options import ProcessOptions, SupervisorOptions
@@ -35,8 +35,7 @@ log = structlog.get_logger(__name__)
 
 def worker_process(options: ProcessOptions) -> Sequence[str]:
     """The command that starts a worker process."""
-    # -P: the folder it is started in must not lend it modules.
-    return [sys.executable, "-P", "-m", "worker.process", *options.arguments()]
+    return [*hidden_module("worker.process"), *options.arguments()]
 
 
 @dataclass(eq=False)

@@ -5,18 +5,21 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
-from api.dependencies import MemberDep, PrincipalDep, SessionDep
+from api.dependencies import PrincipalDep, QuotasDep, SessionDep
 from api.griptape.account_schemas import KeyCreate, KeyList, KeyUpdate, KeyView, NewKeyView
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, PageQuery, Pagination
-from api.idempotency import OnceDep
+from api.idempotency import OnceDep, OnceOrAlways
 from api.path_ids import ApiKeyId, OrganizationId, UserId
 from api.routing import KeyedRoute
-from shared.errors import ConflictError
+from shared.errors import ConflictError, ForbiddenError
 from shared.keys import queries, service
 from shared.models import ApiKey
-from shared.organizations.queries import get_organization, get_user
+from shared.organizations.queries import get_user
+from shared.organizations.service import get_within_reach
+from shared.quotas import Quotas
 
 router = APIRouter(tags=["API Keys"], route_class=KeyedRoute)
 
@@ -29,6 +32,8 @@ def list_api_keys(
 ) -> dict[str, Any]:
     """List a user's keys in the key's organization, newest first."""
     user = get_user(session, user_id, organization_id=principal.organization_id)
+    if user.id != principal.user_id and not service.is_owner(session, principal):
+        raise ForbiddenError("Only an owner sees the keys of others.")
     return _list(session, page, organization_id=principal.organization_id, user_id=user.id)
 
 
@@ -38,11 +43,18 @@ def list_api_keys(
     responses=documented(HTTPStatus.FORBIDDEN, _BAD, _UNKNOWN, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_api_key(
-    session: SessionDep, principal: MemberDep, once: OnceDep, user_id: UserId, body: KeyCreate
+    session: SessionDep,
+    principal: PrincipalDep,
+    quotas: QuotasDep,
+    once: OnceDep,
+    *,
+    user_id: UserId,
+    body: KeyCreate,
 ) -> NewKeyView:
-    """Make a key for a user of the key's organization; its secret is shown this once."""
+    """Make a key for oneself in the key's organization; its secret is shown this once."""
     user = get_user(session, user_id, organization_id=principal.organization_id)
-    return _create(session, once, body, organization_id=principal.organization_id, user_id=user.id)
+    service.require_oneself(principal, user.id)
+    return _create(session, quotas, once, body, organization_id=principal.organization_id, user_id=user.id)
 
 
 @router.get(
@@ -53,9 +65,12 @@ def create_api_key(
 def list_organization_api_keys(
     session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, page: PageDep
 ) -> dict[str, Any]:
-    """List an organization's keys, newest first."""
-    organization = get_organization(session, organization_id, user_id=principal.user_id)
-    return _list(session, page, organization_id=organization.id)
+    """List an organization's keys, newest first: all of them for an owner, for a member the own ones."""
+    organization = get_within_reach(session, principal, organization_id)
+    sees_all = organization.id != principal.organization_id or service.is_owner(session, principal)
+    return _list(
+        session, page, organization_id=organization.id, user_id=None if sees_all else principal.user_id
+    )
 
 
 @router.post(
@@ -65,29 +80,31 @@ def list_organization_api_keys(
 )
 def create_organization_api_key(
     session: SessionDep,
-    principal: MemberDep,
+    principal: PrincipalDep,
+    quotas: QuotasDep,
     once: OnceDep,
+    *,
     organization_id: OrganizationId,
     body: KeyCreate,
 ) -> NewKeyView:
-    """Make a key for the caller in an organization; its secret is shown this once."""
-    organization = get_organization(session, organization_id, user_id=principal.user_id)
-    return _create(session, once, body, organization_id=organization.id, user_id=principal.user_id)
+    """Make a key for oneself in the key's organization, or the first of a new one; shown this once."""
+    organization = get_within_reach(session, principal, organization_id)
+    return _create(session, quotas, once, body, organization_id=organization.id, user_id=principal.user_id)
 
 
 @router.get("/api-keys/{api_key_id}", responses=documented(_UNKNOWN))
 def get_api_key(session: SessionDep, principal: PrincipalDep, api_key_id: ApiKeyId) -> KeyView:
     """Read a key, without its secret."""
-    return KeyView.of(queries.get_key(session, api_key_id, organization_id=principal.organization_id))
+    return KeyView.of(service.get_managed(session, principal, api_key_id))
 
 
 @router.patch("/api-keys/{api_key_id}", responses=documented(HTTPStatus.FORBIDDEN, _BAD, _UNKNOWN, _LARGE))
 def update_api_key(
-    session: SessionDep, principal: MemberDep, api_key_id: ApiKeyId, body: KeyUpdate | None = None
+    session: SessionDep, principal: PrincipalDep, api_key_id: ApiKeyId, body: KeyUpdate | None = None
 ) -> KeyView:
     """Give a key another name."""
     if body is None or body.name is None:
-        key = queries.get_key(session, api_key_id, organization_id=principal.organization_id)
+        key = service.get_managed(session, principal, api_key_id)
     else:
         key = service.rename_key(session, principal, api_key_id, body.name)
     return KeyView.of(key)
@@ -98,7 +115,7 @@ def update_api_key(
     status_code=HTTPStatus.NO_CONTENT,
     responses=documented(HTTPStatus.FORBIDDEN, _UNKNOWN),
 )
-def delete_api_key(session: SessionDep, principal: MemberDep, api_key_id: ApiKeyId) -> None:
+def delete_api_key(session: SessionDep, principal: PrincipalDep, api_key_id: ApiKeyId) -> None:
     """Delete a key; within seconds no process accepts it any more."""
     service.delete_key(session, principal, api_key_id)
 
@@ -124,11 +141,18 @@ def _list(
 
 
 def _create(
-    session: SessionDep, once: OnceDep, body: KeyCreate, *, organization_id: uuid.UUID, user_id: uuid.UUID
+    session: Session,
+    quotas: Quotas,
+    once: OnceOrAlways,
+    body: KeyCreate,
+    *,
+    organization_id: uuid.UUID,
+    user_id: uuid.UUID,
 ) -> NewKeyView:
     secrets: list[str] = []
 
     def make() -> ApiKey:
+        quotas.require_room_for_key(session, user_id, organization_id=organization_id)
         key, secret = service.create_key(
             session, organization_id=organization_id, user_id=user_id, name=body.name
         )

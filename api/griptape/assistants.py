@@ -1,16 +1,16 @@
 """Assistants: list, create, read, change, delete (contract: griptape §5)."""
 
 from http import HTTPStatus
-from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep
 from api.errors import TOO_LARGE
 from api.griptape.assistant_schemas import AssistantCreate, AssistantList, AssistantUpdate, AssistantView
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import AssistantId
 from api.routing import KeyedRoute
 from shared.assistants import queries, service
@@ -22,12 +22,15 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
 @router.get("", response_model=AssistantList, responses=documented(_BAD))
-def list_assistants(session: SessionDep, principal: PrincipalDep, page: PageDep) -> dict[str, Any]:
+def list_assistants(session: SessionDep, principal: PrincipalDep, lists: ListsDep, page: PageDep) -> Response:
     """List assistants, newest first."""
     found = queries.page(
-        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size
+        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size, is_light=True
     )
-    return {"assistants": found.assistants, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(
+        session, principal, found.assistants, shown_as(AssistantView), key="assistants", more=more
+    )
 
 
 @router.post(
@@ -37,11 +40,11 @@ def list_assistants(session: SessionDep, principal: PrincipalDep, page: PageDep)
     responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
 )
 def create_assistant(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: AssistantCreate
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, terms: TermsDep, body: AssistantCreate
 ) -> Assistant:
     """Create an assistant."""
     return once(
-        lambda: service.create(session, principal, body.given()),
+        lambda: service.create(session, principal, body.given(), terms=terms),
         lambda made: queries.get_assistant(session, made, organization_id=principal.organization_id),
     )
 
@@ -58,11 +61,12 @@ def get_assistant(session: SessionDep, principal: PrincipalDep, assistant_id: As
 def update_assistant(
     session: SessionDep,
     principal: PrincipalDep,
+    terms: TermsDep,
     assistant_id: AssistantId,
     body: AssistantUpdate | None = None,
 ) -> Assistant:
     """Change an assistant; a field that is absent stays as it is."""
-    return service.change(session, principal, assistant_id, body.given() if body else {})
+    return service.change(session, principal, assistant_id, body.given() if body else {}, terms=terms)
 
 
 @router.delete("/{assistant_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))

@@ -16,9 +16,11 @@ from api.griptape.fields import MAX_NUMBER, at_most, whole
 from api.path_ids import EventId, RunId
 from api.responses import JsonResponse
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from api.sse import EventStream
 from api.streams import StreamHub
 from shared.events import log
+from shared.keys.principal import Principal
 from shared.models import Run
 from shared.runs.queries import get_run
 
@@ -51,6 +53,7 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     response_model=EventPage,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.RUNS)
 def list_assistant_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -69,6 +72,7 @@ def list_assistant_events(
     response_class=StreamingResponse,
     responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.RUNS)
 def stream_assistant_run_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -78,7 +82,7 @@ def stream_assistant_run_events(
 ) -> Response:
     """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
     run = get_run(session, assistant_run_id, organization_id=principal.organization_id)
-    return stream(hub, run, start)
+    return stream(hub, run, start, principal)
 
 
 @router.get("/events/{event_id}", response_model=EventView, responses=documented(_UNKNOWN))
@@ -104,6 +108,7 @@ def page_of_events(session: Session, run: Run, *, limit: int, offset: int) -> Re
     )
 
 
-def stream(hub: StreamHub, run: Run, start: int) -> EventStream:
+def stream(hub: StreamHub, run: Run, start: int, principal: Principal) -> EventStream:
     """The events of a run of either kind, as they come."""
-    return EventStream(hub.follow(run.id, after=start), encode=partial(encode, kind=run.kind))
+    events = hub.follow(run.id, after=start, principal=principal)
+    return EventStream(events, encode=partial(encode, kind=run.kind))

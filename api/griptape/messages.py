@@ -1,15 +1,15 @@
 """Messages of threads: list, create, read, change, delete (contract: griptape §11)."""
 
 from http import HTTPStatus
-from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.pagination import Pagination, WholePageDep
 from api.griptape.thread_schemas import MessageCreate, MessageList, MessageUpdate, MessageView
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import MessageId, ThreadId
 from api.routing import KeyedRoute
 from shared.models import Message
@@ -22,15 +22,16 @@ _BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatu
 
 @router.get("/threads/{thread_id}/messages", response_model=MessageList, responses=documented(_BAD, _UNKNOWN))
 def list_messages(
-    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, page: WholePageDep
-) -> dict[str, Any]:
+    session: SessionDep, principal: PrincipalDep, lists: ListsDep, thread_id: ThreadId, page: WholePageDep
+) -> Response:
     """List a thread's messages, oldest first; all of them unless a page is asked for.
 
     A client that stores the whole conversation after each turn would delete what it was not shown.
     """
     thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
-    found = queries.page_of_messages(session, thread.id, offset=page.offset, limit=page.limit)
-    return {"messages": found.messages, "pagination": Pagination.of(page, total=found.total)}
+    found = queries.page_of_messages(session, thread.id, offset=page.offset, limit=page.limit, is_light=True)
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(session, principal, found.messages, shown_as(MessageView), key="messages", more=more)
 
 
 @router.post(

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import MemberDep, PrincipalDep, SessionDep
+from api.dependencies import PrincipalDep, QuotasDep, SessionDep
 from api.griptape.account_schemas import (
     MemberList,
     OrganizationCreate,
@@ -18,6 +18,7 @@ from api.griptape.pagination import PageDep, Pagination
 from api.idempotency import OnceDep
 from api.path_ids import OrganizationId
 from api.routing import KeyedRoute
+from shared.models import Organization
 from shared.organizations import queries, service
 
 router = APIRouter(prefix="/organizations", tags=["Organizations"], route_class=KeyedRoute)
@@ -38,11 +39,20 @@ def list_organizations(session: SessionDep, principal: PrincipalDep) -> dict[str
     responses=documented(HTTPStatus.FORBIDDEN, _BAD, HTTPStatus.CONFLICT, _LARGE),
 )
 def create_organization(
-    session: SessionDep, principal: MemberDep, once: OnceDep, body: OrganizationCreate
+    session: SessionDep,
+    principal: PrincipalDep,
+    quotas: QuotasDep,
+    once: OnceDep,
+    body: OrganizationCreate,
 ) -> OrganizationView:
-    """Create an organization; the key's user belongs to it. It takes a key of its own to act in it."""
+    """Create an organization, which the key's user owns. It takes a key of its own to act in it."""
+
+    def make() -> Organization:
+        quotas.require_room_for_organization(session, principal.user_id)
+        return service.create(session, principal, body.given())
+
     organization = once(
-        lambda: service.create(session, principal, body.given()),
+        make,
         lambda made: queries.get_organization(session, made, user_id=principal.user_id),
     )
     return OrganizationView.of(organization)
@@ -59,11 +69,11 @@ def get_organization(
 @router.patch("/{organization_id}", responses=documented(HTTPStatus.FORBIDDEN, _BAD, _UNKNOWN, _LARGE))
 def update_organization(
     session: SessionDep,
-    principal: MemberDep,
+    principal: PrincipalDep,
     organization_id: OrganizationId,
     body: OrganizationUpdate | None = None,
 ) -> OrganizationView:
-    """Change an organization; a field that is absent stays as it is."""
+    """Change the key's organization, as its owner; a field that is absent stays as it is."""
     fields = body.given() if body else {}
     return OrganizationView.of(service.change(session, principal, organization_id, fields))
 
@@ -73,8 +83,10 @@ def update_organization(
     status_code=HTTPStatus.NO_CONTENT,
     responses=documented(HTTPStatus.FORBIDDEN, _UNKNOWN, HTTPStatus.CONFLICT),
 )
-def delete_organization(session: SessionDep, principal: MemberDep, organization_id: OrganizationId) -> None:
-    """Delete an organization with all it owns; refused while a run of it has not ended."""
+def delete_organization(
+    session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId
+) -> None:
+    """Delete the key's organization with all it owns, as its owner; refused while a run goes on."""
     service.delete(session, principal, organization_id)
 
 
@@ -82,7 +94,7 @@ def delete_organization(session: SessionDep, principal: MemberDep, organization_
 def list_organization_users(
     session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, page: PageDep
 ) -> dict[str, Any]:
-    """List an organization's users, by e-mail address."""
-    organization = queries.get_organization(session, organization_id, user_id=principal.user_id)
+    """List the users of the key's organization, by e-mail address."""
+    organization = service.get_within_reach(session, principal, organization_id)
     found = queries.users_of(session, organization.id, offset=page.offset, limit=page.size)
     return {"users": found.users, "pagination": Pagination.of(page, total=found.total)}

@@ -16,6 +16,7 @@ from api.griptape import (
     structure_runs,
     structures,
     threads,
+    unavailable,
     users,
     webhooks,
 )
@@ -36,6 +37,7 @@ RESOURCES = (
     messages,
     rulesets,
     rules,
+    unavailable,
 )
 
 router = APIRouter(prefix="/api")

@@ -2,15 +2,16 @@
 
 import uuid
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.pagination import Pagination, WholePageDep
 from api.griptape.ruleset_schemas import RuleCreate, RuleList, RuleUpdate, RuleView
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import RuleId
 from api.routing import KeyedRoute
 from shared.models import Rule
@@ -25,9 +26,10 @@ _BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatu
 def list_rules(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
     page: WholePageDep,
     ruleset_id: Annotated[uuid.UUID | None, Query()] = None,
-) -> dict[str, Any]:
+) -> Response:
     """List rules, newest first, or a ruleset's in its order; all of them unless a page is asked for."""
     found = queries.page_of_rules(
         session,
@@ -35,8 +37,10 @@ def list_rules(
         ruleset_id=ruleset_id,
         offset=page.offset,
         limit=page.limit,
+        is_light=True,
     )
-    return {"rules": found.rules, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(session, principal, found.rules, shown_as(RuleView), key="rules", more=more)
 
 
 @router.post(

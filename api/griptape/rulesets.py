@@ -1,11 +1,13 @@
 """Rulesets: list, create, read, change, delete (contract: griptape §12)."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.fields import Search
 from api.griptape.pagination import PageDep, Pagination
@@ -26,9 +28,10 @@ _TAKEN = HTTPStatus.CONFLICT
 def list_rulesets(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
     page: PageDep,
     alias: Annotated[Search | None, Query()] = None,
-) -> dict[str, Any]:
+) -> Response:
     """List rulesets, newest first; `alias` matches exactly."""
     found = queries.page_of_rulesets(
         session,
@@ -36,12 +39,15 @@ def list_rulesets(
         alias=alias,
         offset=page.offset,
         limit=page.size,
+        is_light=True,
     )
-    rule_ids = queries.rule_ids_of(session, [ruleset.id for ruleset in found.rulesets])
-    return {
-        "rulesets": [RulesetView.of(ruleset, rule_ids[ruleset.id]) for ruleset in found.rulesets],
-        "pagination": Pagination.of(page, total=found.total),
-    }
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(session, principal, found.rulesets, _shown, key="rulesets", more=more)
+
+
+def _shown(session: Session, rulesets: Sequence[Ruleset]) -> list[RulesetView]:
+    rule_ids = queries.rule_ids_of(session, [ruleset.id for ruleset in rulesets])
+    return [RulesetView.of(ruleset, rule_ids[ruleset.id]) for ruleset in rulesets]
 
 
 @router.post(

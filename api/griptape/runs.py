@@ -5,21 +5,34 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from annotated_types import Ge
-from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, SessionsDep, WaitingDep
+from api.dependencies import (
+    CancelSessionDep,
+    CancelSessionsDep,
+    DispatcherDep,
+    ListsDep,
+    PrincipalDep,
+    QuotasDep,
+    Reader,
+    ReaderDep,
+    SessionDep,
+    TermsDep,
+    WaitingDep,
+)
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.fields import at_most, seconds
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancelled, RunView, Statuses
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from api.waiting import LONGEST, Waiting
 from shared.assistants.queries import get_assistant
-from shared.db import Sessions, unit_of_work
 from shared.keys.principal import Principal
 from shared.models import Run
 from shared.runs import queries, service
@@ -38,31 +51,42 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     response_model=RunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.RUNS)
 def create_assistant_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
-    once: OnceDep,
     *,
+    quotas: QuotasDep,
+    terms: TermsDep,
+    once: OnceDep,
     assistant_id: AssistantId,
     body: RunCreate | None = None,
 ) -> Run:
     """Accept a run; it is durable when answered, and a worker takes it from there."""
     request = (body or RunCreate()).request()
+
+    def make() -> Run:
+        quotas.require_room_for_bytes(session, principal.organization_id)
+        return service.submit(session, dispatcher, principal, assistant_id, request, terms=terms)
+
     return once(
-        lambda: service.submit(session, dispatcher, principal, assistant_id, request),
+        make,
         lambda made: queries.get_run(session, made, organization_id=principal.organization_id),
     )
 
 
 @router.get("/assistants/{assistant_id}/runs", response_model=RunList, responses=documented(_BAD, _UNKNOWN))
+@open_to_runs(RunAccess.RUNS)
 def list_assistant_runs(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     assistant_id: AssistantId,
     page: PageDep,
     status: Annotated[Statuses, Query()] = frozenset(),
-) -> dict[str, Any]:
+) -> Response:
     """List an assistant's runs, newest first; `status` is one or more, repeated or with commas."""
     get_assistant(session, assistant_id, organization_id=principal.organization_id)
     found = queries.page_of(
@@ -72,16 +96,19 @@ def list_assistant_runs(
         statuses=status,
         offset=page.offset,
         limit=page.size,
+        is_light=True,
     )
-    return {"assistant_runs": found.runs, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(session, principal, found.runs, shown_as(RunView), key="assistant_runs", more=more)
 
 
 @router.get(
     "/assistant-runs/{assistant_run_id}", response_model=RunView, responses=documented(_BAD, _UNKNOWN)
 )
+@open_to_runs(RunAccess.RUNS)
 async def get_assistant_run(
     request: Request,
-    sessions: SessionsDep,
+    reader: ReaderDep,
     principal: PrincipalDep,
     waiting: WaitingDep,
     *,
@@ -90,13 +117,13 @@ async def get_assistant_run(
 ) -> Run:
     """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
     return await read_run(
-        request, sessions, principal, waiting, assistant_run_id, wait=wait, kind=RunKind.ASSISTANT
+        request, reader, principal, waiting, assistant_run_id, wait=wait, kind=RunKind.ASSISTANT
     )
 
 
 async def read_run(
     request: Request,
-    sessions: Sessions,
+    reader: Reader,
     principal: Principal,
     waiting: Waiting,
     run_id: uuid.UUID,
@@ -110,14 +137,13 @@ async def read_run(
         RunNotFoundError: there is no such run of that kind in the principal's organization.
     """
 
-    def read() -> Run:
-        with unit_of_work(sessions) as session:
-            return queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
+    def read(session: Session) -> Run:
+        return queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
 
-    run = await run_in_threadpool(read)
+    run = await reader(read)
     if wait and run.status in ACTIVE:
-        await waiting.until_ended(run.id, wait, receive=request.receive)
-        run = await run_in_threadpool(read)
+        await waiting.until_ended(run.id, wait, principal=principal, receive=request.receive)
+        run = await reader(read)
     return run
 
 
@@ -125,7 +151,7 @@ async def read_run(
     "/assistant-runs/{assistant_run_id}/cancel", response_model=RunView, responses=documented(_UNKNOWN)
 )
 def cancel_assistant_run(
-    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, assistant_run_id: RunId
+    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, assistant_run_id: RunId
 ) -> Run:
     """Cancel a run; one that has ended stays as it is. A body is ignored."""
     return service.cancel(session, dispatcher, principal, assistant_run_id)
@@ -137,7 +163,7 @@ def cancel_assistant_run(
     responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
 )
 def cancel_assistant_runs(
-    sessions: SessionsDep,
+    sessions: CancelSessionsDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     assistant_id: AssistantId,

@@ -1,13 +1,15 @@
 """What a structure run's code reports: events, spans, lines of output (contract: griptape §8)."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from annotated_types import Ge
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.event_schemas import StructureEventPage
@@ -26,8 +28,9 @@ from api.griptape.pagination import PageDep
 from api.griptape.structure_run_schemas import Log, ReportsBody, SpanList, Spans, reports_of
 from api.path_ids import StructureRunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from shared.keys.principal import Principal
-from shared.models import Run
+from shared.models import JsonObject, Run, RunSpan
 from shared.runs.lifecycle import RunKind
 from shared.runs.queries import get_run
 from shared.structures import reports
@@ -51,6 +54,7 @@ def _run(session: SessionDep, principal: Principal, run_id: StructureRunId) -> R
     response_model=StructureEventPage,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -70,14 +74,18 @@ def list_events(
     response_class=Response,
     responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def create_events(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
+    quotas: QuotasDep,
+    *,
     structure_run_id: StructureRunId,
     body: ReportsBody,
 ) -> Response:
     """Report a batch, an array or a single event; what is sent again, by its payload's `id`, counts once."""
+    quotas.require_room_for_bytes(session, principal.organization_id, is_report=True)
     reports.post_events(session, dispatcher, principal, structure_run_id, reports_of(body))
     return Response(status_code=HTTPStatus.ACCEPTED)
 
@@ -89,6 +97,7 @@ def create_events(
     response_class=StreamingResponse,
     responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def stream_structure_run_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -97,7 +106,7 @@ def stream_structure_run_events(
     start: StartDep,
 ) -> Response:
     """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
-    return stream(hub, _run(session, principal, structure_run_id), start)
+    return stream(hub, _run(session, principal, structure_run_id), start, principal)
 
 
 @router.get(
@@ -107,6 +116,7 @@ def stream_structure_run_events(
     response_model=Log,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_structure_run_logs(
     session: SessionDep,
     principal: PrincipalDep,
@@ -127,10 +137,16 @@ def list_structure_run_logs(
     response_class=Response,
     responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def create_spans(
-    session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, body: Spans
+    session: SessionDep,
+    principal: PrincipalDep,
+    quotas: QuotasDep,
+    structure_run_id: StructureRunId,
+    body: Spans,
 ) -> Response:
     """Report spans; what is sent again, by its `span_id`, counts once."""
+    quotas.require_room_for_bytes(session, principal.organization_id, is_report=True)
     spans = [span.model_dump(mode="json") for span in body]
     reports.post_spans(session, principal, structure_run_id, spans)
     return Response(status_code=HTTPStatus.OK)
@@ -143,11 +159,21 @@ def create_spans(
     response_model=SpanList,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 def list_spans(
-    session: SessionDep, principal: PrincipalDep, structure_run_id: StructureRunId, page: PageDep
-) -> dict[str, Any]:
+    session: SessionDep,
+    principal: PrincipalDep,
+    lists: ListsDep,
+    structure_run_id: StructureRunId,
+    page: PageDep,
+) -> Response:
     """List a run's spans in the order they came in."""
     run = _run(session, principal, structure_run_id)
-    found = reports.page_of_spans(session, run.id, offset=page.offset, limit=page.size)
-    has_more = page.offset + len(found.spans) < found.total
-    return {"spans": found.spans, "page": page.number + 1 if has_more else None}
+    found = reports.page_of_spans(session, run.id, offset=page.offset, limit=page.size, is_light=True)
+    has_more = page.offset + len(found.rows) < found.total
+    more = {"page": page.number + 1 if has_more else None}
+    return lists.answer(session, principal, found.rows, _spans, key="spans", more=more)
+
+
+def _spans(_session: Session, rows: Sequence[RunSpan]) -> list[JsonObject]:
+    return [row.span for row in rows]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from api.griptape.fields import Attempts, Duration, Instant, Seconds, optional
 from api.griptape.pagination import Pagination
 from api.griptape.run_schemas import Argument
-from api.griptape.structure_schemas import EnvVar, EnvVars, VariableName, VariableValue
+from api.griptape.structure_schemas import EnvVar, EnvVars, ShownVariable, VariableName, VariableValue
 from shared.artifacts import text_artifact
 from shared.models import LIMITS
 from shared.runs.lifecycle import RunStatus
@@ -60,7 +60,7 @@ class StructureRunView(BaseModel):
     status: RunStatus
     status_detail: Any = optional()
     args: list[Argument]
-    env_vars: list[EnvVar] | None = optional()
+    env_vars: list[ShownVariable] | None = optional()
     output: Any = optional()
     output_timestamp: float | None = Field(
         default=None, validation_alias="output_at", exclude_if=lambda value: value is None

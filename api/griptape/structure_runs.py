@@ -4,13 +4,18 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.dependencies import (
+    CancelSessionDep,
+    CancelSessionsDep,
     DispatcherDep,
+    ListsDep,
     PrincipalDep,
+    QuotasDep,
+    ReaderDep,
     SessionDep,
-    SessionsDep,
+    TermsDep,
     VariableRuleDep,
     WaitingDep,
 )
@@ -29,8 +34,10 @@ from api.griptape.structure_run_schemas import (
 )
 from api.griptape.variables import check_given, check_stored
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import RunId, StructureId, StructureRunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from shared.models import Run
 from shared.runs import queries, service
 from shared.runs.lifecycle import RunKind
@@ -42,30 +49,46 @@ router = APIRouter(tags=["Structure Runs"], route_class=KeyedRoute)
 _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
+class Rules:
+    """What the operator says of new runs."""
+
+    def __init__(self, quotas: QuotasDep, terms: TermsDep, variables: VariableRuleDep) -> None:
+        self.quotas = quotas
+        self.terms = terms
+        self.variables = variables
+
+
+RulesDep = Annotated[Rules, Depends()]
+
+
 @router.post(
     "/structures/{structure_id}/runs",
     status_code=HTTPStatus.CREATED,
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.RUNS)
 def create_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
-    once: OnceDep,
-    variable_rule: VariableRuleDep,
     *,
+    rules: RulesDep,
+    once: OnceDep,
     structure_id: StructureId,
     body: StructureRunCreate | None = None,
 ) -> Run:
     """Accept a run; it is durable when answered, and a worker takes it from there."""
     request = (body or StructureRunCreate()).request()
-    check_given(variable_rule, request.env_vars)
+    check_given(rules.variables, request.env_vars)
 
     def submit() -> Run:
+        rules.quotas.require_room_for_bytes(session, principal.organization_id)
+        if request.is_external:
+            rules.quotas.require_room_for_external_run(session, principal.organization_id)
         structure = get_structure(session, structure_id, organization_id=principal.organization_id)
-        check_stored(variable_rule, structure.env_vars)
-        return runs.submit(session, dispatcher, principal, structure_id, request)
+        check_stored(rules.variables, structure.env_vars)
+        return runs.submit(session, dispatcher, principal, structure_id, request, terms=rules.terms)
 
     def find(made: uuid.UUID) -> Run:
         return queries.get_run(
@@ -78,13 +101,16 @@ def create_structure_run(
 @router.get(
     "/structures/{structure_id}/runs", response_model=StructureRunList, responses=documented(_BAD, _UNKNOWN)
 )
+@open_to_runs(RunAccess.RUNS)
 def list_structure_runs(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     structure_id: StructureId,
     page: PageDep,
     status: Annotated[Statuses, Query()] = frozenset(),
-) -> dict[str, Any]:
+) -> Response:
     """List a structure's runs, newest first; `status` is one or more, repeated or with commas."""
     get_structure(session, structure_id, organization_id=principal.organization_id)
     found = queries.page_of(
@@ -94,8 +120,11 @@ def list_structure_runs(
         statuses=status,
         offset=page.offset,
         limit=page.size,
+        is_light=True,
     )
-    return {"structure_runs": found.runs, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    show = shown_as(StructureRunView)
+    return lists.answer(session, principal, found.runs, show, key="structure_runs", more=more)
 
 
 @router.get(
@@ -103,9 +132,10 @@ def list_structure_runs(
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN),
 )
+@open_to_runs(RunAccess.OWN)
 async def get_structure_run(
     request: Request,
-    sessions: SessionsDep,
+    reader: ReaderDep,
     principal: PrincipalDep,
     waiting: WaitingDep,
     *,
@@ -114,7 +144,7 @@ async def get_structure_run(
 ) -> Run:
     """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
     return await read_run(
-        request, sessions, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
+        request, reader, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
     )
 
 
@@ -124,7 +154,10 @@ async def get_structure_run(
     responses=documented(_UNKNOWN),
 )
 def cancel_structure_run(
-    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, structure_run_id: StructureRunId
+    session: CancelSessionDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    structure_run_id: StructureRunId,
 ) -> Run:
     """Cancel a run; one that has ended stays as it is. A body is ignored."""
     return service.cancel(session, dispatcher, principal, structure_run_id, kind=RunKind.STRUCTURE)
@@ -136,7 +169,7 @@ def cancel_structure_run(
     responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
 )
 def cancel_structure_runs(
-    sessions: SessionsDep,
+    sessions: CancelSessionsDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     structure_id: StructureId,
@@ -159,6 +192,7 @@ def cancel_structure_runs(
     response_model=StructureRunView,
     responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
 )
+@open_to_runs(RunAccess.REPORT)
 def complete_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
@@ -177,9 +211,11 @@ def complete_structure_run(
     response_model=CalledRuns,
     responses=documented(_UNKNOWN),
 )
+@open_to_runs(RunAccess.RUNS)
 def list_called_structure_runs(
-    session: SessionDep, principal: PrincipalDep, assistant_run_id: RunId
-) -> dict[str, Any]:
+    session: SessionDep, principal: PrincipalDep, lists: ListsDep, assistant_run_id: RunId
+) -> Response:
     """List the structure runs that an assistant run has called as tools."""
     run = queries.get_run(session, assistant_run_id, organization_id=principal.organization_id)
-    return {"structure_runs": queries.called_by(session, run.id)}
+    called = queries.called_by(session, run.id, is_light=True)
+    return lists.answer(session, principal, called, shown_as(StructureRunView), key="structure_runs")

@@ -20,8 +20,9 @@ from api.griptape.fields import (
     optional,
 )
 from api.griptape.pagination import Pagination
-from shared.models import LIMITS, DeploymentStatus, JsonObject
+from shared.models import LIMITS, DeploymentStatus, JsonObject, RunScope
 from shared.structures.code import SAMPLE, SOURCES
+from shared.structures.service import HIDDEN
 
 MAX_VARIABLES: Final = 200
 MAX_VALUE: Final = 65_536  # characters of a variable's value
@@ -46,6 +47,16 @@ class EnvVar(BaseModel):
     name: VariableName
     value: VariableValue
     source: Annotated[Literal["manual", "secret_ref"], BeforeValidator(_source)] = "manual"
+
+
+class ShownVariable(BaseModel):
+    """A variable without its value, which no answer gives back."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    value: Annotated[str, BeforeValidator(lambda _: HIDDEN)] = HIDDEN
+    source: str = "manual"
 
 
 EnvVars = Annotated[list[EnvVar], Field(max_length=MAX_VARIABLES)]
@@ -117,6 +128,7 @@ class _StructureFields(BaseModel):
     env_vars: EnvVars | None = None
     structure_config_file: Text | None = None
     webhook_enabled: StrictBool | None = None
+    run_scope: RunScope | None = None
     max_duration: Duration | None = None
     queue_ttl: Duration | None = None
     max_attempts: Attempts | None = None
@@ -124,7 +136,7 @@ class _StructureFields(BaseModel):
     def given(self) -> dict[str, Any]:
         """The fields the caller set."""
         nothing: Mapping[str, Any] = dict.fromkeys(["structure_config_file", *LIMITS])
-        cleared = {"description": "", "env_vars": [], "code": SAMPLE, **nothing}
+        cleared = {"description": "", "env_vars": [], "code": SAMPLE, "run_scope": RunScope.OWN, **nothing}
         fields = given(self, cleared=cleared)
         if self.code is not None:
             fields["code"] = self.code.model_dump(mode="json", exclude_none=True)
@@ -153,10 +165,11 @@ class StructureView(BaseModel):
     name: str
     description: str
     code: JsonObject
-    env_vars: list[EnvVar]
+    env_vars: list[ShownVariable]
     latest_deployment_id: uuid.UUID | None
     structure_config_file: str | None = optional()
     webhook_enabled: bool
+    run_scope: RunScope
     max_duration: Seconds | None = optional()
     queue_ttl: Seconds | None = optional()
     max_attempts: int | None = optional()

@@ -1,17 +1,17 @@
 """Structures: list, create, read, change, delete (contract: griptape §9)."""
 
 from http import HTTPStatus
-from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from api.dependencies import PrincipalDep, SessionDep, VariableRuleDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep, VariableRuleDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
 from api.griptape.structure_schemas import StructureCreate, StructureList, StructureUpdate, StructureView
 from api.griptape.variables import check_given
 from api.idempotency import OnceDep
+from api.lists import shown_as
 from api.path_ids import StructureId
 from api.routing import KeyedRoute
 from shared.models import Structure
@@ -23,12 +23,15 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
 @router.get("", response_model=StructureList, responses=documented(_BAD))
-def list_structures(session: SessionDep, principal: PrincipalDep, page: PageDep) -> dict[str, Any]:
+def list_structures(session: SessionDep, principal: PrincipalDep, lists: ListsDep, page: PageDep) -> Response:
     """List structures, newest first."""
     found = queries.page(
-        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size
+        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size, is_light=True
     )
-    return {"structures": found.structures, "pagination": Pagination.of(page, total=found.total)}
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(
+        session, principal, found.structures, shown_as(StructureView), key="structures", more=more
+    )
 
 
 @router.post(
@@ -41,6 +44,8 @@ def create_structure(
     session: SessionDep,
     principal: PrincipalDep,
     once: OnceDep,
+    *,
+    terms: TermsDep,
     variable_rule: VariableRuleDep,
     body: StructureCreate,
 ) -> Structure:
@@ -48,7 +53,7 @@ def create_structure(
     fields = body.given()
     check_given(variable_rule, fields.get("env_vars", ()))
     return once(
-        lambda: service.create(session, principal, fields),
+        lambda: service.create(session, principal, fields, terms=terms),
         lambda made: queries.get_structure(session, made, organization_id=principal.organization_id),
     )
 
@@ -65,6 +70,8 @@ def get_structure(session: SessionDep, principal: PrincipalDep, structure_id: St
 def update_structure(
     session: SessionDep,
     principal: PrincipalDep,
+    *,
+    terms: TermsDep,
     variable_rule: VariableRuleDep,
     structure_id: StructureId,
     body: StructureUpdate | None = None,
@@ -72,7 +79,7 @@ def update_structure(
     """Change a structure; a field that is absent stays as it is, and new code is deployed."""
     fields = body.given() if body else {}
     check_given(variable_rule, fields.get("env_vars", ()))
-    return service.change(session, principal, structure_id, fields)
+    return service.change(session, principal, structure_id, fields, terms=terms)
 
 
 @router.delete("/{structure_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))

@@ -1,12 +1,14 @@
 """Threads: list, create, read, change, delete (contract: griptape §10)."""
 
 import uuid
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.fields import Search
 from api.griptape.pagination import PageDep, Pagination
@@ -36,18 +38,26 @@ async def _filter(
 def list_threads(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
     page: PageDep,
     wanted: Annotated[ThreadFilter, Depends(_filter)],
-) -> dict[str, Any]:
+) -> Response:
     """List threads, newest first; `alias` matches exactly, `starts_with` the name or the alias."""
     found = queries.page(
-        session, wanted, organization_id=principal.organization_id, offset=page.offset, limit=page.size
+        session,
+        wanted,
+        organization_id=principal.organization_id,
+        offset=page.offset,
+        limit=page.size,
+        is_light=True,
     )
-    sizes = queries.sizes(session, [thread.id for thread in found.threads])
-    return {
-        "threads": [ThreadView.of(thread, sizes) for thread in found.threads],
-        "pagination": Pagination.of(page, total=found.total),
-    }
+    more = {"pagination": Pagination.of(page, total=found.total)}
+    return lists.answer(session, principal, found.threads, _shown, key="threads", more=more)
+
+
+def _shown(session: Session, threads: Sequence[Thread]) -> list[ThreadView]:
+    sizes = queries.sizes(session, [thread.id for thread in threads])
+    return [ThreadView.of(thread, sizes) for thread in threads]
 
 
 @router.post(

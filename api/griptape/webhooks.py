@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from api.auth import query_key
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, VariableRuleDep
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, TermsDep, VariableRuleDep
 from api.griptape.errors import documented
 from api.griptape.structure_schemas import StructureView
 from api.griptape.variables import check_stored
@@ -50,8 +50,9 @@ def invoke_structure_webhook(
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     once: OnceDep,
-    variable_rule: VariableRuleDep,
     *,
+    terms: TermsDep,
+    variable_rule: VariableRuleDep,
     structure_id: StructureId,
     args: Annotated[list[str], Depends(_args)],
 ) -> Structure:
@@ -63,7 +64,7 @@ def invoke_structure_webhook(
     def submit() -> Run:
         structure = get_structure(session, structure_id, organization_id=principal.organization_id)
         check_stored(variable_rule, structure.env_vars)
-        return runs.submit_by_webhook(session, dispatcher, principal, structure_id, args)
+        return runs.submit_by_webhook(session, dispatcher, principal, structure_id, args, terms=terms)
 
     once(submit, find)
     return get_structure(session, structure_id, organization_id=principal.organization_id)

@@ -1,10 +1,15 @@
 """Agents and their tools, which are our assistants and structures (contract: watsonx §6.4)."""
 
-from typing import Any, Final
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
+from pydantic import StringConstraints
+from sqlalchemy.orm import Session
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.routing import KeyedRoute
 from api.watsonx.errors import ERRORS
 from api.watsonx.paging import MAX_LIMIT, Limit, Offset
@@ -24,24 +29,76 @@ ARGUMENTS: Final[JsonObject] = {
 """What a structure is called with, as a JSON schema."""
 
 
-@router.get("/agents", tags=["Agents"])
-@router.get("/orchestrate/agents", tags=["Agents"])
+Chosen = Annotated[
+    Sequence[Annotated[str, StringConstraints(max_length=200)]],
+    Query(max_length=50, description="Repeat it; without `names` and `ids` all are listed."),
+]
+
+
+@router.get("/agents", response_model=list[dict[str, Any]], tags=["Agents"])
+@router.get("/orchestrate/agents", response_model=list[dict[str, Any]], tags=["Agents"])
 def list_agents(
-    session: SessionDep, principal: PrincipalDep, limit: Limit = MAX_LIMIT, offset: Offset = 0
-) -> list[dict[str, Any]]:
-    """List agents, which are our assistants."""
-    page = assistants.page(session, organization_id=principal.organization_id, offset=offset, limit=limit)
-    return [_agent(assistant) for assistant in page.assistants]
+    session: SessionDep,
+    principal: PrincipalDep,
+    lists: ListsDep,
+    *,
+    names: Chosen = (),
+    ids: Chosen = (),
+    limit: Limit = MAX_LIMIT,
+    offset: Offset = 0,
+) -> Response:
+    """List agents, which are our assistants; with `names` or `ids` only those that have one of them."""
+    page = assistants.page(
+        session,
+        organization_id=principal.organization_id,
+        names=[name for name in names if name.isprintable()],
+        ids=_uuids(ids) if names or ids else None,
+        offset=offset,
+        limit=limit,
+        is_light=True,
+    )
+    return lists.answer(session, principal, page.assistants, lambda _, rows: [_agent(row) for row in rows])
 
 
-@router.get("/tools", tags=["Tools"])
-@router.get("/orchestrate/tools", tags=["Tools"])
+@router.get("/tools", response_model=list[dict[str, Any]], tags=["Tools"])
+@router.get("/orchestrate/tools", response_model=list[dict[str, Any]], tags=["Tools"])
 def list_tools(
-    session: SessionDep, principal: PrincipalDep, limit: Limit = MAX_LIMIT, offset: Offset = 0
-) -> list[dict[str, Any]]:
-    """List tools, which are our structures."""
-    page = structures.page(session, organization_id=principal.organization_id, offset=offset, limit=limit)
-    return [_tool(structure) for structure in page.structures]
+    session: SessionDep,
+    principal: PrincipalDep,
+    lists: ListsDep,
+    *,
+    names: Chosen = (),
+    ids: Chosen = (),
+    limit: Limit = MAX_LIMIT,
+    offset: Offset = 0,
+) -> Response:
+    """List tools, which are our structures; with `names` or `ids` only those that have one of them."""
+    page = structures.page(
+        session,
+        organization_id=principal.organization_id,
+        ids=_tools_among(session, principal.organization_id, names, ids) if names or ids else None,
+        offset=offset,
+        limit=limit,
+        is_light=True,
+    )
+    return lists.answer(session, principal, page.structures, lambda _, rows: [_tool(row) for row in rows])
+
+
+def _uuids(ids: Sequence[str]) -> list[uuid.UUID]:
+    """The ids that are any; what is none names nothing."""
+    found = []
+    for identifier in ids:
+        with suppress(ValueError):
+            found.append(uuid.UUID(identifier))
+    return found
+
+
+def _tools_among(
+    session: Session, organization_id: uuid.UUID, wanted: Sequence[str], ids: Sequence[str]
+) -> list[uuid.UUID]:
+    """The structures that have one of these ids, or whose tool has one of these names."""
+    named = structures.names(session, organization_id=organization_id) if wanted else ()
+    return [*_uuids(ids), *(row.id for row in named if {row.name, tool_name(row.name)} & set(wanted))]
 
 
 def _agent(assistant: Assistant) -> JsonObject:

@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final
 
 from api.mailbox import Batch
 from api.responses import LiveStream
-from api.streams import StreamHub
+from api.streams import PAGE, PAGE_BYTES, StreamHub
 from api.watsonx.events import Translator
 from shared.db import Sessions, unit_of_work
 from shared.events import log
+from shared.keys.principal import Principal
 from shared.models import Run
-
-PAGE: Final = 100  # stored events of one step
 
 
 class EventLines(LiveStream):
@@ -66,17 +64,17 @@ async def within(batches: AsyncGenerator[Batch], seconds: float | None) -> Async
 
 
 async def stored_then_live(
-    sessions: Sessions, hub: StreamHub, run: Run, *, seconds: float
+    sessions: Sessions, hub: StreamHub, run: Run, *, principal: Principal, seconds: float
 ) -> AsyncGenerator[Batch]:
     """All that is stored of a run, however long that takes; then what comes within so many seconds."""
 
     def read(after: int) -> log.Page:
         with unit_of_work(sessions) as session:
-            return log.read(session, run.id, after=after, limit=PAGE)
+            return log.read(session, run.id, after=after, limit=PAGE, most=PAGE_BYTES)
 
     after = 0
     while True:
-        page = await hub.in_reader_thread(read, after)
+        page = await hub.in_reader_thread(run.organization_id, read, after)
         if not page.events:
             break
         yield page.events
@@ -85,6 +83,7 @@ async def stored_then_live(
             return
         if after >= page.total:
             break
-    async with aclosing(within(hub.follow(run.id, after=after), seconds)) as live:
+    events = hub.follow(run.id, after=after, principal=principal)
+    async with aclosing(within(events, seconds)) as live:
         async for batch in live:
             yield batch

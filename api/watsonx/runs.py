@@ -9,10 +9,22 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, PrincipalDep, SessionDep, SessionsDep
+from api.dependencies import (
+    CancelSessionDep,
+    DispatcherDep,
+    HubDep,
+    ListsDep,
+    PrincipalDep,
+    QuotasDep,
+    SessionDep,
+    SessionsDep,
+    TermsDep,
+)
 from api.idempotency import OnceDep
+from api.lists import Show
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
+from api.run_keys import RunAccess, open_to_runs
 from api.watsonx.errors import ERRORS
 from api.watsonx.lines import EventArray, EventLines, stored_then_live, within
 from api.watsonx.paging import DEFAULT_LIMIT, MAX_LIMIT, Limit, Offset
@@ -47,33 +59,45 @@ class Creation:
     """What every way to create a run needs."""
 
     def __init__(
-        self, session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, once: OnceDep
+        self,
+        session: SessionDep,
+        principal: PrincipalDep,
+        dispatcher: DispatcherDep,
+        *,
+        quotas: QuotasDep,
+        terms: TermsDep,
+        once: OnceDep,
     ) -> None:
+        self._quotas = quotas
         self._session = session
-        self._principal = principal
+        self.principal = principal
         self._dispatcher = dispatcher
         self._once = once
+        self._terms = terms
 
     def submit(self, body: RunOrchestrate, assistant_id: uuid.UUID | None) -> Run:
         """Accept a run of the assistant that is named, or else of the one called `default`."""
         request = body.request()
 
         def make() -> Run:
-            chosen = assistant_id or default_assistant(self._session, self._principal).id
-            return service.submit(self._session, self._dispatcher, self._principal, chosen, request)
+            self._quotas.require_room_for_bytes(self._session, self.principal.organization_id)
+            chosen = assistant_id or default_assistant(self._session, self.principal).id
+            return service.submit(
+                self._session, self._dispatcher, self.principal, chosen, request, terms=self._terms
+            )
 
         return self._once(make, self._find)
 
     def _find(self, run_id: uuid.UUID) -> Run:
-        return queries.get_run(self._session, run_id, organization_id=self._principal.organization_id)
+        return queries.get_run(self._session, run_id, organization_id=self.principal.organization_id)
 
 
 CreationDep = Annotated[Creation, Depends()]
 
 
-def _lines(hub: HubDep, run: Run, timeout: int | None) -> EventLines:
+def _lines(hub: HubDep, run: Run, timeout: int | None, principal: Principal) -> EventLines:
     seconds = None if timeout is None else timeout / 1000
-    lines = EventLines(within(hub.follow(run.id, after=0), seconds), run)
+    lines = EventLines(within(hub.follow(run.id, after=0, principal=principal), seconds), run)
     lines.headers[RUN_ID] = str(run.id)
     return lines
 
@@ -84,7 +108,12 @@ def _shown(session: Session, principal: Principal, runs: Sequence[Run]) -> list[
     return [AssistantRun.of(run, steps.get(run.id, ())) for run in runs]
 
 
+def _shown_to(principal: Principal) -> Show:
+    return lambda session, runs: _shown(session, principal, runs)
+
+
 @router.post("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
+@open_to_runs(RunAccess.RUNS)
 def run_assistant(
     creation: CreationDep,
     *,
@@ -100,23 +129,32 @@ def run_assistant(
     return Created.of(creation.submit(wanted, assistant_id))
 
 
-@router.get("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
+@router.get("/assistants/{assistant_id}/runs", response_model=list[AssistantRun], tags=["Assistants Runs"])
+@open_to_runs(RunAccess.RUNS)
 def list_assistant_runs(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     assistant_id: AssistantId,
     limit: Limit = MAX_LIMIT,
     offset: Offset = 0,
-) -> list[AssistantRun]:
+) -> Response:
     """List an assistant's runs, newest first; `limit` and `offset` are ours."""
     get_assistant(session, assistant_id, organization_id=principal.organization_id)
     page = queries.page_of(
-        session, assistant_id, organization_id=principal.organization_id, offset=offset, limit=limit
+        session,
+        assistant_id,
+        organization_id=principal.organization_id,
+        offset=offset,
+        limit=limit,
+        is_light=True,
     )
-    return _shown(session, principal, page.runs)
+    return lists.answer(session, principal, page.runs, _shown_to(principal))
 
 
 @router.get("/assistants/{assistant_id}/runs/{run_id}", tags=["Assistants Runs"])
+@open_to_runs(RunAccess.RUNS)
 def get_assistant_run(
     session: SessionDep, principal: PrincipalDep, assistant_id: AssistantId, run_id: RunId
 ) -> AssistantRun:
@@ -128,6 +166,7 @@ def get_assistant_run(
 
 
 @router.post("/orchestrate/runs", response_model=Created, tags=["Orchestrate Agent"], responses=EVENT_LINES)
+@open_to_runs(RunAccess.RUNS)
 def create_run(
     creation: CreationDep,
     hub: HubDep,
@@ -141,7 +180,7 @@ def create_run(
     del multiple_content  # an answer is one text here
     wanted = body or RunOrchestrate()
     run = creation.submit(wanted, wanted.agent_id)
-    return _lines(hub, run, stream_timeout) if stream else Created.of(run)
+    return _lines(hub, run, stream_timeout, creation.principal) if stream else Created.of(run)
 
 
 @router.post(
@@ -150,6 +189,7 @@ def create_run(
     response_class=StreamingResponse,
     responses=EVENT_LINES,
 )
+@open_to_runs(RunAccess.RUNS)
 def create_run_and_stream(
     creation: CreationDep,
     hub: HubDep,
@@ -162,23 +202,29 @@ def create_run_and_stream(
     del multiple_content
     wanted = body or RunOrchestrate()
     run = creation.submit(wanted, wanted.agent_id)
-    return _lines(hub, run, stream_timeout)
+    return _lines(hub, run, stream_timeout, creation.principal)
 
 
-@router.get("/orchestrate/runs", tags=["Orchestrate Agent"])
+@router.get("/orchestrate/runs", response_model=RunPage, tags=["Orchestrate Agent"])
+@open_to_runs(RunAccess.RUNS)
 def list_runs(
-    session: SessionDep, principal: PrincipalDep, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
-) -> RunPage:
+    session: SessionDep,
+    principal: PrincipalDep,
+    lists: ListsDep,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+) -> Response:
     """List all runs of assistants, oldest first."""
     page = queries.page_of_organization(
-        session, organization_id=principal.organization_id, offset=offset, limit=limit
+        session, organization_id=principal.organization_id, offset=offset, limit=limit, is_light=True
     )
-    return RunPage(total=page.total, limit=limit, offset=offset, data=_shown(session, principal, page.runs))
+    more = {"total": page.total, "limit": limit, "offset": offset}
+    return lists.answer(session, principal, page.runs, _shown_to(principal), key="data", more=more)
 
 
 @router.post("/orchestrate/runs/cancel/{run_id}", tags=["Orchestrate Agent"])
 def cancel_run(
-    session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, run_id: RunId
+    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, run_id: RunId
 ) -> Cancelled:
     """Cancel a run; one that has ended stays as it is."""
     run = service.cancel(session, dispatcher, principal, run_id)
@@ -186,6 +232,7 @@ def cancel_run(
 
 
 @router.get("/orchestrate/runs/{run_id}", tags=["Orchestrate Agent"])
+@open_to_runs(RunAccess.RUNS)
 def get_run(session: SessionDep, principal: PrincipalDep, run_id: RunId) -> AssistantRun:
     """Read a run."""
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
@@ -193,6 +240,7 @@ def get_run(session: SessionDep, principal: PrincipalDep, run_id: RunId) -> Assi
 
 
 @router.get("/orchestrate/runs/{run_id}/events", response_model=list[RunEvent], tags=["Orchestrate Agent"])
+@open_to_runs(RunAccess.RUNS)
 def get_run_events(
     session: SessionDep,
     sessions: SessionsDep,
@@ -204,4 +252,6 @@ def get_run_events(
 ) -> Response:
     """List a run's events from its first on; of a run that goes on, those of the next milliseconds, too."""
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
-    return EventArray(stored_then_live(sessions, hub, run, seconds=stream_timeout / 1000), run)
+    return EventArray(
+        stored_then_live(sessions, hub, run, principal=principal, seconds=stream_timeout / 1000), run
+    )

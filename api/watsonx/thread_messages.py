@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, BeforeValidator
 from sqlalchemy.orm import Session
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.idempotency import OnceDep
 from api.path_ids import MAX_ECHO, ThreadId
 from api.routing import KeyedRoute
@@ -16,6 +16,7 @@ from api.watsonx.content import Content, text_in
 from api.watsonx.errors import ERRORS
 from api.watsonx.messages import message_id, messages_of, origin_of, shown_side
 from api.watsonx.steps import steps_of
+from shared.db import Lock
 from shared.errors import MessageNotFoundError
 from shared.keys.principal import Principal
 from shared.models import JsonObject, Message, Thread
@@ -40,13 +41,19 @@ class MessageUpdate(BaseModel):
     content: Content | None = None
 
 
-@router.get("/threads/{thread_id}/messages")
-def list_messages(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> list[dict[str, Any]]:
+@router.get("/threads/{thread_id}/messages", response_model=list[dict[str, Any]])
+def list_messages(
+    session: SessionDep, principal: PrincipalDep, lists: ListsDep, thread_id: ThreadId
+) -> Response:
     """List a thread's messages, oldest first."""
     thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
-    exchanges = queries.page_of_messages(session, thread.id).messages
-    steps = _steps(session, thread, exchanges)
-    return [message for exchange in exchanges for message in messages_of(thread, exchange, steps)]
+
+    def shown(session: Session, exchanges: Sequence[Message]) -> list[JsonObject]:
+        steps = _steps(session, thread, exchanges)
+        return [message for exchange in exchanges for message in messages_of(thread, exchange, steps)]
+
+    exchanges = queries.page_of_messages(session, thread.id, is_light=True).messages
+    return lists.answer(session, principal, exchanges, shown)
 
 
 @router.post("/threads/{thread_id}/messages", status_code=201)
@@ -79,9 +86,10 @@ def update_message(
     body: MessageUpdate | None = None,
 ) -> dict[str, Any]:
     """Say something else in a message."""
-    found = _Found.find(session, principal, thread_id, message_id)
-    if body is not None and body.content is not None:
-        sides.change(session, found.exchange, found.side, text_in(body.content))
+    if body is None or body.content is None:
+        return _Found.find(session, principal, thread_id, message_id).shown(session)
+    found = _Found.find(session, principal, thread_id, message_id, lock=Lock.CHANGE)
+    sides.change(session, found.exchange, found.side, text_in(body.content))
     return found.shown(session)
 
 
@@ -90,7 +98,7 @@ def delete_message(
     session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, message_id: str
 ) -> None:
     """Delete a message; what it answered, or its answer, stays."""
-    found = _Found.find(session, principal, thread_id, message_id)
+    found = _Found.find(session, principal, thread_id, message_id, lock=Lock.REMOVAL)
     sides.delete(session, found.exchange, found.side)
 
 
@@ -103,13 +111,36 @@ class _Found:
         self.side = side
 
     @classmethod
-    def find(cls, session: Session, principal: Principal, thread_id: uuid.UUID, wanted: str) -> "_Found":
+    def find(
+        cls,
+        session: Session,
+        principal: Principal,
+        thread_id: uuid.UUID,
+        wanted: str,
+        *,
+        lock: Lock | None = None,
+    ) -> "_Found":
         thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
         for exchange in queries.page_of_messages(session, thread.id).messages:
             for side in sides.sides_of(exchange):
-                if str(message_id(origin_of(exchange), side.value)) == wanted.lower():
-                    return cls(thread, exchange, side)
+                if str(message_id(origin_of(exchange), side.value)) != wanted.lower():
+                    continue
+                if lock is not None:  # whoever had it until now may have taken the side away
+                    cls._hold(session, principal, exchange, side, lock)
+                return cls(thread, exchange, side)
         raise MessageNotFoundError(wanted[:MAX_ECHO])
+
+    @staticmethod
+    def _hold(session: Session, principal: Principal, exchange: Message, side: Side, lock: Lock) -> None:
+        """Hold an exchange as it is by then.
+
+        Raises:
+            MessageNotFoundError: it has no such side any more.
+        """
+        organization_id = principal.organization_id
+        queries.get_message(session, exchange.id, organization_id=organization_id, lock=lock)
+        if side not in sides.sides_of(exchange):
+            raise MessageNotFoundError(message_id(origin_of(exchange), side.value))
 
     def shown(self, session: Session) -> JsonObject:
         return shown_side(

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StringConstraints
+from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, SessionDep
 from api.idempotency import OnceDep
 from api.path_ids import ThreadId
 from api.routing import KeyedRoute
@@ -69,20 +70,27 @@ def create_thread(
     return NewThread(thread_id=thread.id)
 
 
-@router.get("/threads", tags=["Message Threads"])
+@router.get("/threads", response_model=list[dict[str, Any]], tags=["Message Threads"])
 def list_threads(
     session: SessionDep,
     principal: PrincipalDep,
+    lists: ListsDep,
+    *,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
     agent_id: Annotated[OptionalId, Query()] = None,
-) -> list[dict[str, Any]]:
+) -> Response:
     """List threads, newest first; with `agent_id` those that were made for it or that its runs are on."""
     wanted = queries.ThreadFilter(agent_id=agent_id)
     page = queries.page(
-        session, wanted, organization_id=principal.organization_id, offset=offset, limit=limit
+        session,
+        wanted,
+        organization_id=principal.organization_id,
+        offset=offset,
+        limit=limit,
+        is_light=True,
     )
-    return _threads(session, page.threads)
+    return lists.answer(session, principal, page.threads, _threads)
 
 
 @router.get("/threads/{thread_id}", tags=["Message Threads"])
@@ -109,7 +117,7 @@ def delete_thread(
     service.delete(session, dispatcher, principal, thread_id)
 
 
-def _threads(session: SessionDep, threads: Sequence[Thread]) -> list[JsonObject]:
+def _threads(session: Session, threads: Sequence[Thread]) -> list[JsonObject]:
     """Threads as they are shown: each with the agent it was made for, or else that of its first run."""
     agents = queries.first_assistants(session, [thread.id for thread in threads])
     return [_thread(thread, thread.meta.get(AGENT) or agents.get(thread.id)) for thread in threads]

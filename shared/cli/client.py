@@ -107,6 +107,7 @@ class Client:
             base_url=f"{self._url}/api",
             headers={"Authorization": f"Bearer {key}"},
             timeout=TIMEOUT,
+            follow_redirects=False,  # the key is for this address alone
             trust_env=not is_loopback(urlsplit(url).hostname or ""),  # no proxy leads to loopback
             transport=transport,
         )

@@ -15,5 +15,5 @@ def migrate(*, data_dir: DataDir = DATA_DIR) -> None:
     """Bring the database to this release's schema."""
     settings = database_settings(data_dir)
     with readable_database_errors():
-        upgrade(settings.sqlalchemy_url)
+        upgrade(settings)
     notice("The database is up to date.")

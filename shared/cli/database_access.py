@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared.cli.dev_file import find_dev_file
+from shared.cli.invocation import runyard
 from shared.db import make_engine, make_sessions, unit_of_work
 from shared.errors import RunyardError
 from shared.settings import Settings
@@ -20,7 +21,10 @@ DataDir = Annotated[Path, typer.Option(help="The directory of `runyard dev`, if 
 
 
 class NoDatabaseKnownError(RunyardError):
-    """Set RUNYARD_DATABASE_URL, or start `runyard dev`."""
+    """Nothing says where the database is."""
+
+    def __init__(self) -> None:
+        super().__init__(f"Set RUNYARD_DATABASE_URL, or start `{runyard('dev')}`.")
 
 
 class DatabaseRefusedError(RunyardError):
@@ -31,7 +35,10 @@ class DatabaseRefusedError(RunyardError):
 
 
 class DatabaseEmptyError(RunyardError):
-    """The database lacks tables of this release: run `runyard migrate`."""
+    """The database lacks tables of this release."""
+
+    def __init__(self) -> None:
+        super().__init__(f"The database lacks tables of this release: run `{runyard('migrate')}`.")
 
 
 def database_settings(data_dir: Path) -> Settings:

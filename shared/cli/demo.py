@@ -5,6 +5,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -12,11 +13,12 @@ from typing import Any, Final
 import typer
 
 from shared.cli.client import Client
-from shared.cli.console import notice, output
+from shared.cli.console import is_terminal, notice, output
+from shared.cli.demo_view import Showing
 from shared.cli.dev import CHECK_PAUSE, report_death, stop_requested
-from shared.cli.dev_file import DATA_DIR, DevFile
+from shared.cli.dev_file import DATA_DIR
 from shared.cli.development import Development, Options, development
-from shared.cli.runs import EXIT_CODES, INTERRUPTED, print_timeline
+from shared.cli.runs import EXIT_CODES, INTERRUPTED
 from shared.private_files import make_private_directory
 from shared.runs.lifecycle import RunStatus
 
@@ -42,7 +44,9 @@ PARAGRAPH: Final = (
 
 @app.command()
 def demo() -> None:
-    """Start everything, execute one run, show its events as they happen, stop everything.
+    """Start everything, execute one run, show it as it happens, stop everything.
+
+    A person sees the answer grow, with the moves of the run around it; a program gets a line an event.
 
     Exit code 0 if the run SUCCEEDED, else as `runyard run`. The model is RUNYARD_MODEL; without it,
     if OPENAI_BASE_URL or OPENAI_API_KEY is set, OPENAI_MODEL (gpt-4.1-mini if unset); else `echo`.
@@ -75,24 +79,34 @@ def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _show(running: Development, stopping: threading.Event) -> RunStatus | None:
-    """Execute one run; None if told to stop before it ended."""
-    showing = _in_background(lambda: _execute_one(running.file))
-    while not showing.done():
-        running.check()
-        running.raise_if_hopeless()
-        if stopping.wait(CHECK_PAUSE):
-            return None
-    return showing.result()
-
-
-def _execute_one(file: DevFile) -> RunStatus:
-    with Client(file.api_url, file.api_key) as client:
+    """Execute one run; None if told to stop before it ended: from then on nothing is shown of it."""
+    with Client(running.file.api_url, running.file.api_key) as client:
         run_id = client.create_run(client.ensure_assistant("demo"), PARAGRAPH)
-        notice(f"Run {run_id}: number, time since it was made, event.")
-        status = print_timeline(client, run_id)
+        showing = Showing(datetime.fromisoformat(client.get_run(run_id)["created_at"]))
+        notice(f"Run {run_id}" + ("" if is_terminal() else ": number, time since it was made, event."))
+        following = _in_background(lambda: _follow(client, run_id, showing))
+        try:
+            while not following.done():
+                running.check()
+                running.raise_if_hopeless()
+                if stopping.wait(CHECK_PAUSE):
+                    return None
+        finally:
+            showing.stop()
+        following.result()
         run = client.get_run(run_id)
-    output(f"\n{_said(run)}\n\nThe run ended: {status}.")
+    status = RunStatus(run["status"])
+    if not is_terminal() or status is not RunStatus.SUCCEEDED:
+        output(f"\n{_said(run)}")
+    output(f"\n{showing.summary(status)}")
     return status
+
+
+def _follow(client: Client, run_id: str, showing: Showing) -> None:
+    for event in client.follow(run_id):
+        showing.show(event)
+        if showing.is_stopped:
+            return
 
 
 def _said(run: Mapping[str, Any]) -> str:
@@ -101,13 +115,14 @@ def _said(run: Mapping[str, Any]) -> str:
     return str(told["value"])
 
 
-def _in_background(work: Callable[[], RunStatus]) -> Future[RunStatus]:
+def _in_background(work: Callable[[], None]) -> Future[None]:
     """Do this in a thread that keeps nobody from leaving."""
-    future: Future[RunStatus] = Future()
+    future: Future[None] = Future()
 
     def body() -> None:
         try:
-            future.set_result(work())
+            work()
+            future.set_result(None)
         except BaseException as error:  # noqa: BLE001  # raised where the result is asked for
             future.set_exception(error)
 

@@ -13,6 +13,7 @@ import typer
 from shared.cli.console import notice, output
 from shared.cli.dev_file import DATA_DIR, DevFile
 from shared.cli.development import Options, development
+from shared.cli.invocation import runyard
 from shared.cli.worker_options import Concurrency, Processes
 from shared.stack import Death
 
@@ -80,5 +81,5 @@ def _greet(file: DevFile, data_dir: Path) -> None:
     output(f"API      {file.api_url}")
     output(f"API key  {file.api_key}")
     output(f"Flower   {file.flower_url}")
-    output(f'Try      runyard run{elsewhere} "Why is the sky blue?"')
+    output(f'Try      {runyard(f"run{elsewhere}")} "Why is the sky blue?"')
     output("Ctrl-C stops everything.")

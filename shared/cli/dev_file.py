@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from shared.errors import RunyardError
-from shared.private_files import write_private
+from shared.private_files import NotOursError, read_private, write_private
 
 NAME: Final = "dev.json"
 DATA_DIR: Final = Path(".runyard")
@@ -18,6 +18,13 @@ class UnreadableDevFileError(RunyardError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is not what this release writes; start `runyard dev` again.")
+
+
+class UntrustedDevFileError(UnreadableDevFileError):
+    """Somebody else may have written the file, to be sent what is ours."""
+
+    def __init__(self, error: NotOursError) -> None:
+        RunyardError.__init__(self, error.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +47,15 @@ def find_dev_file(directory: Path) -> DevFile | None:
 
     Raises:
         UnreadableDevFileError: it is there, but it is not such a file.
+        UntrustedDevFileError: somebody else may have written it.
     """
     path = directory / NAME
     try:
-        return DevFile(**orjson.loads(path.read_bytes()))
+        return DevFile(**orjson.loads(read_private(path)))
     except FileNotFoundError:
         return None
+    except NotOursError as error:
+        raise UntrustedDevFileError(error) from error
     except (orjson.JSONDecodeError, TypeError) as error:
         raise UnreadableDevFileError(path) from error
 

@@ -23,7 +23,7 @@ from shared.embedded.redis import EmbeddedRedis
 from shared.embedded.server import EmbeddedServer
 from shared.errors import RunyardError
 from shared.migrations.upgrade import upgrade
-from shared.private_files import make_private_directory
+from shared.private_files import demand_own_directory, make_private_directory
 from shared.processes import ports
 from shared.processes.lineage import no_orphans
 from shared.processes.lock import DirectoryInUseError, DirectoryLock
@@ -66,14 +66,36 @@ class Options:
     processes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The servers that the environment does not name, and that are started therefore."""
+
+    redis: EmbeddedRedis | None
+    postgres: EmbeddedPostgres | None
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where the processes reach them, by setting."""
+        urls = {}
+        if self.redis is not None:
+            urls["redis_url"] = self.redis.application_url
+        if self.postgres is not None:
+            urls["database_url"] = self.postgres.application_url
+            urls["migration_database_url"] = self.postgres.migration_url
+        return urls
+
+
 class Development:
     """A running stack, and the file that tells of it."""
 
-    def __init__(self, stack: Stack, settings: Settings, directory: Path, api_key: str) -> None:
+    def __init__(
+        self, stack: Stack, settings: Settings, directory: Path, api_key: str, servers: Servers
+    ) -> None:
         self._stack = stack
         self._settings = settings
         self._directory = directory
         self._api_key = api_key
+        self._servers = servers
         self._is_ready = False
 
     def wait_until_ready(self, stopping: threading.Event) -> bool:
@@ -124,6 +146,12 @@ class Development:
             pids={name: members[name].process.pid if name in members else None for name in PROCESSES},
         )
 
+    @property
+    def redis_admin_url(self) -> str:
+        """Where Redis can be emptied: our own's administrator; of another's server we know one user."""
+        redis = self._servers.redis
+        return redis.url if redis is not None else self._settings.redis_url.get_secret_value()
+
     def _answers(self) -> bool:
         try:
             with httpx2.Client(trust_env=False, timeout=2) as client:
@@ -137,21 +165,26 @@ def development(options: Options, *, report: Callable[[Death], None]) -> Generat
     """Start everything; stop it, and remove the file, when the block ends.
 
     Raises:
+        NotOursError: others can write to the directory.
         AlreadyRunningError: it runs on this directory already.
+        AddressError: the environment names a server by an address that is none.
         PortTakenError: somebody else has the port that was asked for.
         EmbeddedServiceError: PostgreSQL or Redis does not start.
         DatabaseRefusedError: PostgreSQL does not do what it is asked for.
     """
     directory = make_private_directory(options.directory.absolute())
+    demand_own_directory(directory)  # its files hold a password and a key that are taken as our own
     with ExitStack() as exits:
         exits.callback(_locked(directory).release)
         remove_dev_file(directory)  # of one that was killed
         exits.callback(remove_dev_file, directory)
         exits.enter_context(no_orphans())
         stack = exits.enter_context(Stack(report=report))
-        settings = _settings(options, _launch_servers(stack, directory))
+        servers = _launch_servers(stack, directory)
+        settings = _settings(options, servers.urls)
+        settings.check_addresses()
         with readable_database_errors():
-            upgrade(settings.sqlalchemy_url)
+            upgrade(settings)
         with one_session(settings) as session:
             api_key = ensure_first_key(session, directory)
         programs = make_programs(
@@ -163,7 +196,7 @@ def development(options: Options, *, report: Callable[[Death], None]) -> Generat
         worker = programs.pop("worker")
         stack.launch(*programs.values())
         stack.launch(worker)  # a stage of its own: the first to be stopped
-        yield Development(stack, settings, directory, api_key)
+        yield Development(stack, settings, directory, api_key, servers)
 
 
 def _locked(directory: Path) -> DirectoryLock:
@@ -175,18 +208,21 @@ def _locked(directory: Path) -> DirectoryLock:
     return lock
 
 
-def _launch_servers(stack: Stack, directory: Path) -> dict[str, str]:
-    """Start the servers that the environment does not name, and return the URLs of those started."""
-    servers: dict[str, EmbeddedServer] = {}
-    if not os.environ.get("RUNYARD_REDIS_URL"):
-        servers["redis_url"] = EmbeddedRedis(directory / "redis")
-    if not os.environ.get("RUNYARD_DATABASE_URL"):
-        servers["database_url"] = EmbeddedPostgres(directory / "postgres")
-    if servers:
-        stack.launch(*servers.values())
-    for server in servers.values():
+def _launch_servers(stack: Stack, directory: Path) -> Servers:
+    """Start the servers that the environment does not name, and wait until they answer."""
+    prefix = os.environ.get("RUNYARD_REDIS_PREFIX", "")
+    servers = Servers(
+        None if os.environ.get("RUNYARD_REDIS_URL") else EmbeddedRedis(directory / "redis", prefix=prefix),
+        None if os.environ.get("RUNYARD_DATABASE_URL") else EmbeddedPostgres(directory / "postgres"),
+    )
+    started: list[EmbeddedServer] = [
+        server for server in (servers.redis, servers.postgres) if server is not None
+    ]
+    if started:
+        stack.launch(*started)
+    for server in started:
         server.wait_ready()
-    return {name: server.url for name, server in servers.items()}
+    return servers
 
 
 def _settings(options: Options, urls: dict[str, str]) -> Settings:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 import typer
 
-from shared.cli.console import output
+from shared.cli.console import output, output_json, output_line
 from shared.cli.database_access import DataDir, database_settings
 from shared.cli.dev_file import DATA_DIR
 from shared.cli.listing import AsJson, counted, print_list
@@ -32,7 +32,7 @@ def doctor(*, as_json: AsJson = False, data_dir: DataDir = DATA_DIR) -> None:
     """
     diagnosis = diagnose(database_settings(data_dir))
     if as_json:
-        output(orjson.dumps(_json(diagnosis), option=orjson.OPT_INDENT_2).decode())
+        output_json(_json(diagnosis), option=orjson.OPT_INDENT_2)
     else:
         _tell(diagnosis)
     raise typer.Exit(UNWELL if diagnosis.worst is Severity.PROBLEM else 0)
@@ -49,7 +49,7 @@ def _json(diagnosis: Diagnosis) -> dict[str, Any]:
 def _tell(diagnosis: Diagnosis) -> None:
     print_list([asdict(finding) for finding in diagnosis.findings], COLUMNS, as_json=False)
     for violation in diagnosis.violations[:SHOWN]:
-        output(str(violation))
+        output_line(str(violation))
     if (more := len(diagnosis.violations) - SHOWN) > 0:
         output(f"… and {more} more: --json lists them.")
     count = {

@@ -10,11 +10,12 @@ import typer
 from celery import Celery
 
 from shared.celery_app import make_celery
-from shared.cli.console import notice, output
+from shared.cli.console import notice, output, output_line
 from shared.cli.dev_file import DATA_DIR, find_dev_file
 from shared.dispatch import SEND_ERRORS, control
 from shared.errors import RunyardError
 from shared.settings import Settings
+from shared.terminal import visible_line
 
 app = typer.Typer(add_completion=False)
 
@@ -92,7 +93,7 @@ class Workers:
             raise NoWorkerError
         acknowledged = self._tell("shutdown", sorted(there))
         for name in sorted(acknowledged):
-            output(f"{name}\tdraining")
+            output(f"{visible_line(name)}\tdraining")
         if silent := there - acknowledged:
             raise NotAcknowledgedError(silent)
         return acknowledged
@@ -154,7 +155,7 @@ def _list(workers: Workers) -> None:
     if not there:
         raise NoWorkerError
     for name in sorted(there):
-        output(name)
+        output_line(name)
     notice("Nothing was drained. Say which: runyard drain WORKER..., or runyard drain --all.")
 
 

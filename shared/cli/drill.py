@@ -157,7 +157,7 @@ def _target_of(running: Development) -> Target:
         api_url=file.api_url,
         api_key=file.api_key,
         database_url=file.database_url,
-        redis_url=file.redis_url,
+        redis_url=running.redis_admin_url,
         pids=lambda: running.file.pids,
         restarts=True,
         tick=running.check,

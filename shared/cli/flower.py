@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from shared.cli.modules import python_module
 from shared.errors import RunyardError
+from shared.processes.hidden import hidden_module
 from shared.processes.ports import is_loopback
 from shared.settings import Settings
 
-COMMAND: Final = (*python_module("celery"), "-A", "worker.app", "flower")
+COMMAND: Final = (*hidden_module("celery"), "-A", "worker.app", "flower")
 MAX_TASKS: Final = "10000"  # kept in Flower's memory
 CREDENTIALS: Final = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")
 """The variables by which Flower itself can be told whom to let in."""

@@ -9,8 +9,10 @@ from shared.cli.console import notice, output
 from shared.cli.database_access import DataDir, database_settings, one_session
 from shared.cli.dev_file import DATA_DIR
 from shared.cli.first_key import EMAIL, ORGANIZATION
+from shared.cli.joining import joined
 from shared.cli.listing import AsJson, Yes, confirm, print_list
 from shared.keys import service
+from shared.models import Role
 from shared.organizations import administration, directory
 
 COLUMNS: Final = ("api_key_id", "name", "organization", "email", "created_at", "last_used")
@@ -67,15 +69,20 @@ def create(
     ] = ORGANIZATION,
     email: Annotated[str, typer.Option(help="The user it acts as; made if there is none.")] = EMAIL,
     name: Annotated[str, typer.Option(help="What to call it.")] = "runyard keys create",
+    role: Annotated[
+        Role | None,
+        typer.Option(help="What the user is to be in it.", show_default="owner, or as it is already"),
+    ] = None,
+    yes: Yes = False,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Make an API key and print it; it is never to be seen again."""
     administration.check_name(name)
     with one_session(database_settings(data_dir)) as session:
-        owner = directory.find_organization(session, organization)
+        owner = joined(session, organization, yes=yes)
         if owner is None:
             owner = administration.create_organization(session, organization)
-        user = administration.ensure_member(session, owner.id, email)
+        user = administration.ensure_member(session, owner.id, email, role=role)
         key, secret = service.create_key(session, organization_id=owner.id, user_id=user.id, name=name)
     notice(f"A key of {user.email} in {owner.name!r}, with the id {key.id}:")
     output(secret)

@@ -10,9 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from shared.cli.console import is_terminal, notice, output, output_table
+from shared.cli.console import is_terminal, notice, output, output_json, output_table
 from shared.errors import RunyardError
 from shared.instants import rfc3339
+from shared.terminal import visible_line
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON; else a table, or tab-separated lines into a pipe.")
@@ -33,7 +34,7 @@ def print_list(items: Sequence[Item], columns: Sequence[str], *, as_json: bool) 
     """Print things, one a row: as JSON, as a table on a terminal, else tab-separated without a header."""
     if as_json:
         options = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATETIME
-        output(orjson.dumps(items, default=_plain, option=options).decode())
+        output_json(items, default=_plain, option=options)
     elif is_terminal():
         output_table(_table(items, columns))
     else:
@@ -50,7 +51,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     try:
-        meant = typer.confirm(question, err=True)
+        meant = typer.confirm(visible_line(question), err=True)
     except typer.Abort:  # there is nobody to answer
         notice("")
         meant = False

@@ -6,11 +6,11 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic_core import ValidationError
 from typer.core import TyperGroup
 
 from shared.cli.console import failure
 from shared.errors import RunyardError
+from shared.failures import EXIT_CODE, EXPECTED, sentence_of
 
 COMMANDS: Final = MappingProxyType(
     {
@@ -95,18 +95,6 @@ def main() -> None:
     """Run the command line; what we know can go wrong ends in one line, not in a traceback."""
     try:
         app()
-    except RunyardError as error:
-        _fail(error.message)
-    except OSError as error:  # a directory that cannot be written, a disk that is full
-        _fail(str(error))
-    except ValidationError as error:
-        _fail("; ".join(f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors()))
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    return f"RUNYARD_{'.'.join(map(str, location)).upper()}"
-
-
-def _fail(message: str) -> None:
-    failure(message)
-    sys.exit(1)
+    except EXPECTED as error:
+        failure(sentence_of(error))
+        sys.exit(EXIT_CODE)

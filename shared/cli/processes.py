@@ -9,8 +9,9 @@ import typer
 
 from shared.cli import flower as flower_command
 from shared.cli.console import notice
-from shared.cli.modules import python_module
 from shared.cli.worker_options import Concurrency, Processes
+from shared.processes.hidden import hidden_module
+from shared.processes.ports import demand_free
 from shared.settings import get_settings
 
 api_app = typer.Typer(add_completion=False)
@@ -29,7 +30,7 @@ class Pool(StrEnum):
 @api_app.command()
 def api() -> None:
     """Serve the HTTP API."""
-    _become(python_module("api"))
+    _become(hidden_module("api"))
 
 
 @worker_app.command()
@@ -47,13 +48,13 @@ def worker(
     """Execute runs; processes that end are started again."""
     options = {"--concurrency": concurrency, "--processes": processes, "--pool": pool, "--queues": queues}
     given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    _become([*python_module("worker"), *given])
+    _become([*hidden_module("worker"), *given])
 
 
 @reconciler_app.command()
 def reconciler() -> None:
     """Send again, take over and expire what nobody else takes care of."""
-    _become(python_module("worker.reconciler"))
+    _become(hidden_module("worker.reconciler"))
 
 
 @flower_app.command()
@@ -63,8 +64,10 @@ def flower() -> None:
     environment = flower_command.flower_environment(settings, os.environ)
     if "FLOWER_BASIC_AUTH" not in environment and "FLOWER_AUTH" not in environment:
         notice("Without RUNYARD_FLOWER_BASIC_AUTH=user:password, Flower's buttons do nothing.")
+    demand_free("Flower", settings.flower_host, settings.flower_port)
     _become(list(flower_command.COMMAND), environment)
 
 
 def _become(arguments: list[str], environment: Mapping[str, str] = os.environ) -> NoReturn:
+    get_settings()  # what is wrong with them is said here in one line
     os.execve(arguments[0], arguments, dict(environment))  # noqa: S606  # no shell wanted

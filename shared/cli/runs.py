@@ -12,9 +12,10 @@ import typer
 
 from shared.cli import connection, timeline
 from shared.cli.client import Client, Event
-from shared.cli.console import notice, output
+from shared.cli.console import notice, output, output_line
 from shared.cli.dev_file import DATA_DIR
 from shared.cli.ids import RunId, read_id
+from shared.cli.invocation import runyard
 from shared.runs.lifecycle import RunKind, RunStatus
 
 EXIT_CODES: Final = MappingProxyType(
@@ -125,7 +126,7 @@ def cancel(
 def _cancel_one(client: Client, run_id: str) -> None:
     answer = client.cancel_run(run_id)
     detail = answer.get("status_detail") or {}
-    output(f"{answer['status']}  {detail.get('message', '')}".rstrip())
+    output_line(f"{answer['status']}  {detail.get('message', '')}".rstrip())
 
 
 def _cancel_all(client: Client, assistant: str | None, statuses: list[CancellableStatus] | None) -> None:
@@ -154,7 +155,7 @@ def print_timeline(client: Client, run_id: str) -> RunStatus:
     since = datetime.fromisoformat(client.get_run(run_id)["created_at"])
     last: Event | None = None
     for event in client.follow(run_id):
-        output(timeline.line_of(event, since=since))
+        output_line(timeline.line_of(event, since=since))
         last = event
     return _ending(last)
 
@@ -204,6 +205,6 @@ def _leaving_it_going(run_id: str) -> Generator[None]:
         yield
     except KeyboardInterrupt:
         notice("")
-        notice(f"The run goes on. Watch it: runyard watch {run_id}")
-        notice(f"           Or cancel it: runyard cancel {run_id}")
+        notice(f"The run goes on. Watch it: {runyard(f'watch {run_id}')}")
+        notice(f"           Or cancel it: {runyard(f'cancel {run_id}')}")
         raise typer.Exit(INTERRUPTED) from None

@@ -10,8 +10,10 @@ from shared.cli.console import notice, output
 from shared.cli.database_access import DataDir, database_settings, one_session
 from shared.cli.dev_file import DATA_DIR
 from shared.cli.first_key import ORGANIZATION
+from shared.cli.joining import joined
 from shared.cli.listing import AsJson, Yes, confirm, print_list
-from shared.errors import UserNotFoundError
+from shared.errors import OrganizationNotFoundError, UserNotFoundError
+from shared.models import Role
 from shared.organizations import administration, directory
 
 COLUMNS: Final = ("user_id", "email", "organizations", "created_at")
@@ -57,12 +59,19 @@ def create(
     organization: Annotated[
         str, typer.Option("--organization", "--org", help="Where the user is to belong; a name or an id.")
     ] = ORGANIZATION,
+    role: Annotated[
+        Role | None,
+        typer.Option(help="What the user is to be in it.", show_default="owner, or as it is already"),
+    ] = None,
+    yes: Yes = False,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Make a user a member of an organization and print the user's id; one who is there is kept."""
     with one_session(database_settings(data_dir)) as session:
-        found = directory.get_organization(session, organization)
-        user = administration.ensure_member(session, found.id, email)
+        found = joined(session, organization, yes=yes)
+        if found is None:
+            raise OrganizationNotFoundError(organization)
+        user = administration.ensure_member(session, found.id, email, role=role)
     notice(f"{user.email} in {found.name!r}:")
     output(str(user.id))
 

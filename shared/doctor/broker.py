@@ -8,13 +8,14 @@ import redis
 from celery import Celery
 
 from shared import channels
+from shared.addresses import AddressError
 from shared.celery_app import make_celery
-from shared.dispatch import SEND_ERRORS, Dispatcher
+from shared.dispatch import COMPLAINTS, SEND_ERRORS, Dispatcher
 from shared.doctor.findings import Finding, Severity, first_line
 from shared.settings import Settings
 
 NO_KEY: Final = "runyard:doctor"
-"""A key that does not exist: pushing onto it if it does changes nothing, and asks whether we may write."""
+"""Behind the prefix, a key that does not exist: pushing onto it if it does changes nothing, and tells."""
 
 ANSWER_WITHIN: Final = 1.5  # seconds that workers have to answer a broadcast
 
@@ -37,8 +38,8 @@ def examine_broker(settings: Settings) -> Broker:
     try:
         with channels.make_redis(settings) as client:
             return _examine(settings, client)
-    except ValueError:  # which may quote a part of a password
-        return Broker([Finding("Redis", Severity.PROBLEM, "Its address is none of Redis.", AWAY)])
+    except AddressError as error:
+        return Broker([Finding("Redis", Severity.PROBLEM, error.message, AWAY)])
     except SEND_ERRORS as error:
         return Broker([Finding("Redis", Severity.PROBLEM, first_line(error), AWAY)])
 
@@ -46,7 +47,7 @@ def examine_broker(settings: Settings) -> Broker:
 def _examine(settings: Settings, client: redis.Redis) -> Broker:
     info: dict[str, Any] = client.info()
     answers = Finding("Redis", Severity.OK, f"Answers; version {info['redis_version']}.")
-    writes = _writes(client)
+    writes = _writes(client, f"{settings.redis_prefix}{NO_KEY}")
     findings = [answers, writes, _memory(info)]
     queues = list(dict.fromkeys([settings.queue, settings.structure_queue]))
     with make_celery(settings) as celery:
@@ -59,11 +60,11 @@ def _examine(settings: Settings, client: redis.Redis) -> Broker:
     return Broker(findings, length)
 
 
-def _writes(client: redis.Redis) -> Finding:
+def _writes(client: redis.Redis, key: str) -> Finding:
     try:
-        client.lpushx(NO_KEY, "")
+        client.lpushx(key, "")
     except redis.exceptions.NoPermissionError as error:
-        advice = f"Let this user push to {NO_KEY!r}, or see in the API's log whether it may send."
+        advice = f"Let this user push to {key!r}, or see in the API's log whether it may send."
         return Finding("Redis writes", Severity.WARNING, f"Cannot be told: {error}", advice)
     except redis.exceptions.ResponseError as error:
         advice = "Make it writable: a master, with memory and disk to spare. Until then runs wait."
@@ -86,9 +87,24 @@ def _workers(celery: Celery, queues: Sequence[str]) -> list[Finding]:
     taken = celery.control.inspect(timeout=ANSWER_WITHIN).active_queues() or {}
     if not taken:
         advice = "Start `runyard worker`; one that is there has lost Redis, or hangs: see its log."
-        return [Finding("Workers", Severity.WARNING, f"None answers within {ANSWER_WITHIN:g} s.", advice)]
+        return [Finding("Workers", Severity.PROBLEM, f"None answers within {ANSWER_WITHIN:g} s.", advice)]
     names = ("Workers", "Structure workers")
-    return [_takers(name, taken, queue) for name, queue in zip(names, queues, strict=False)]
+    takers = [_takers(name, taken, queue) for name, queue in zip(names, queues, strict=False)]
+    return [*takers, _complaints(celery)]
+
+
+def _complaints(celery: Celery) -> Finding:
+    """What the workers say that they lack; one of an earlier release does not know the question."""
+    told: dict[str, list[str]] = {}
+    for answer in celery.control.broadcast(COMPLAINTS, reply=True, timeout=ANSWER_WITHIN) or ():
+        for name, said in answer.items():
+            for complaint in said if isinstance(said, list) else ():
+                told.setdefault(str(complaint), []).append(name)
+    if not told:
+        return Finding("Worker settings", Severity.OK, "No worker lacks what its settings name.")
+    seen = " ".join(f"{complaint} (So {', '.join(sorted(names))}.)" for complaint, names in told.items())
+    advice = "Mend it in the environment of these workers, and start them again."
+    return Finding("Worker settings", Severity.PROBLEM, seen, advice)
 
 
 def _takers(title: str, taken: Mapping[str, Any], queue: str) -> Finding:
@@ -96,5 +112,5 @@ def _takers(title: str, taken: Mapping[str, Any], queue: str) -> Finding:
     seen = f"{len(taken)} answer, {len(takers)} take from {queue!r}: {', '.join(sorted(taken))}."
     if not takers:
         advice = f"New runs are sent to {queue!r}: name it in RUNYARD_QUEUES of a worker."
-        return Finding(title, Severity.WARNING, seen, advice)
+        return Finding(title, Severity.PROBLEM, seen, advice)
     return Finding(title, Severity.OK, seen)

@@ -9,20 +9,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared.db import OUTAGE_ERRORS, make_engine
+from shared.addresses import AddressError
+from shared.database_errors import is_passing
+from shared.db import make_engine
 from shared.doctor.broker import examine_broker
 from shared.doctor.findings import Finding, Severity, first_line
 from shared.doctor.invariants import RULES, Violation, check
+from shared.doctor.processes import examine_processes
 from shared.doctor.sandbox import examine_sandbox
 from shared.doctor.server import Clock, examine_schema, examine_server
 from shared.doctor.stuck import examine_runs
+from shared.doctor.variables import examine_settings
 from shared.settings import Settings
 
 AWAY: Final = "Start it, or correct RUNYARD_DATABASE_URL: nothing works without it."
-NO_ADDRESS: Final = "The address of the database is none of PostgreSQL."
 REFUSED: Final = "Is RUNYARD_DATABASE_URL right, and does the database belong to this release?"
 BROKEN: Final = "Keep the database as it is and report this: no fault of a machine explains it."
 
@@ -45,8 +48,16 @@ def diagnose(settings: Settings, *, clock: Clock = time.time) -> Diagnosis:
     """Look at everything in reach. Nothing is raised: what does not answer is a finding."""
     broker = examine_broker(settings)
     database = _examine_database(settings, clock, queue_length=broker.queue_length)
-    findings = [_versions(), *broker.findings, *database.findings, examine_sandbox(settings)]
-    return Diagnosis(findings, database.violations)
+    return Diagnosis(
+        [
+            _versions(),
+            *examine_settings(settings),
+            *broker.findings,
+            *database.findings,
+            examine_sandbox(settings),
+        ],
+        database.violations,
+    )
 
 
 def _versions() -> Finding:
@@ -65,11 +76,14 @@ def _examine_database(settings: Settings, clock: Clock, *, queue_length: int | N
             found.findings.append(schema := examine_schema(connection))
             if schema.severity is not Severity.PROBLEM:
                 with Session(connection) as session:
+                    found.findings.extend(examine_processes(session, settings))
                     found.findings.extend(examine_runs(session, settings, queue_length=queue_length))
                     found.violations.extend(check(session))
                 found.findings.append(_invariants(found.violations))
+    except AddressError as error:
+        found.findings.append(Finding("PostgreSQL", Severity.PROBLEM, error.message, AWAY))
     except SQLAlchemyError as error:
-        advice = AWAY if isinstance(error, OUTAGE_ERRORS) else REFUSED
+        advice = AWAY if is_passing(error) else REFUSED
         found.findings.append(Finding("PostgreSQL", Severity.PROBLEM, first_line(error), advice))
     return found
 
@@ -79,12 +93,10 @@ def _reading(settings: Settings) -> Generator[Connection]:
     """A connection that PostgreSQL itself keeps from writing.
 
     Raises:
+        shared.addresses.AddressError: its address is none of PostgreSQL.
         sqlalchemy.exc.SQLAlchemyError: there is none to be had.
     """
-    try:
-        engine = make_engine(settings, pool_size=1)
-    except (ValueError, ModuleNotFoundError):  # which may quote a part of a password
-        raise ArgumentError(NO_ADDRESS) from None
+    engine = make_engine(settings, pool_size=1)
     try:
         with engine.execution_options(postgresql_readonly=True).connect() as connection:
             yield connection

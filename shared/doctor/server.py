@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
 from shared.doctor.findings import Finding, Severity
 from shared.migrations.upgrade import Schema, schema_of
@@ -24,7 +24,7 @@ def examine_server(connection: Connection, clock: Clock) -> list[Finding]:
     Raises:
         sqlalchemy.exc.SQLAlchemyError: it does not answer.
     """
-    return [_version(connection), _clock(connection, clock)]
+    return [_version(connection), _role(connection), _clock(connection, clock)]
 
 
 def _version(connection: Connection) -> Finding:
@@ -35,6 +35,22 @@ def _version(connection: Connection) -> Finding:
         advice = f"Runyard needs PostgreSQL {OLDEST} or newer."
         return Finding("PostgreSQL", Severity.PROBLEM, f"Version {version}.", advice)
     return Finding("PostgreSQL", Severity.OK, f"Answers; version {version}.")
+
+
+def _role(connection: Connection) -> Finding:
+    """Say whether whoever takes over a process has rows in reach, or the schema and the machine, too."""
+    name, is_super, creates = connection.execute(
+        text(
+            "SELECT rolname, rolsuper, rolcreaterole OR rolcreatedb"
+            " OR coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false)"
+            " FROM pg_roles WHERE rolname = current_user"
+        )
+    ).one()
+    if not is_super and not creates:
+        return Finding("Role", Severity.OK, f"{name!r} reads and writes rows, and makes nothing.")
+    seen = f"{name!r} is a superuser." if is_super else f"{name!r} may create tables, roles or databases."
+    advice = "Use a role that may not, and another in RUNYARD_MIGRATION_DATABASE_URL: see roles.sql."
+    return Finding("Role", Severity.WARNING, seen, advice)
 
 
 def _clock(connection: Connection, clock: Clock) -> Finding:

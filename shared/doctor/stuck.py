@@ -15,7 +15,7 @@ from shared.doctor.findings import Finding, Severity
 from shared.models import Run
 from shared.runs import queries
 from shared.runs.admission import find_free_threads_waited_for
-from shared.runs.lifecycle import ACTIVE, RunStatus
+from shared.runs.lifecycle import ACTIVE, Reason, RunStatus
 from shared.settings import Settings
 
 ROUNDS: Final = 3
@@ -23,6 +23,9 @@ ROUNDS: Final = 3
 
 LONG: Final = timedelta(minutes=1)
 """A wait for a worker that somebody should know of."""
+
+RECENT: Final = timedelta(minutes=15)
+"""For how long a loss that was dealt with is still told."""
 
 NAMED: Final = 3
 """Runs or threads that a finding names."""
@@ -57,7 +60,7 @@ def examine_runs(session: Session, settings: Settings, *, queue_length: int | No
     """
     suspicions = [*_of_dispatch(settings, queue_length), *_of_workers(settings), *_of_limits(settings)]
     found = [_find(session, suspicion) for suspicion in suspicions]
-    return [_overview(session), *filter(None, [*found, _overlooked_threads(session)])]
+    return [_overview(session), *filter(None, [*found, _overlooked_threads(session), _lost(session)])]
 
 
 def _overview(session: Session) -> Finding:
@@ -139,6 +142,25 @@ def _find(session: Session, suspicion: Suspicion) -> Finding | None:
         return None
     seen = f"{suspicion.what}: {count}, the oldest {', '.join(map(str, named))}."
     return Finding(suspicion.name, suspicion.severity, seen, suspicion.advice)
+
+
+def _lost(session: Session) -> Finding | None:
+    """Runs that have lost their worker not long ago: it was dealt with, and somebody should know."""
+    reason, worker = (func.jsonb_extract_path_text(Run.status_detail, key) for key in ("reason", "worker"))
+    condition = and_(
+        func.coalesce(Run.completed_at, Run.queued_at) > func.now() - RECENT,
+        reason.in_([Reason.WORKER_LOST, Reason.TOO_MANY_ATTEMPTS]),
+    )
+    count, workers = session.execute(
+        select(func.count(), func.array_agg(func.distinct(worker))).where(condition)
+    ).one()
+    if count == 0:
+        return None
+    names = sorted(filter(None, workers))
+    shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+    seen = f"Runs that lost their worker in the last {RECENT.seconds // 60} minutes: {count}, of {shown}."
+    advice = "See why it went, in its log and the machine's: memory, a kill, a PostgreSQL out of reach."
+    return Finding("Lost workers", Severity.WARNING, seen, advice)
 
 
 def _overlooked_threads(session: Session) -> Finding | None:

@@ -1,9 +1,9 @@
 """What PostgreSQL itself says in the end, where its URL is at hand."""
 
-from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from shared.db import make_engine
 from shared.doctor.invariants import check
 from shared.drill.record import Facts
 from shared.settings import Settings
@@ -15,7 +15,7 @@ def ask_database(database_url: str | None, facts: Facts) -> None:
         facts.database_note = "no --database-url"
         return
     settings = Settings.model_validate({"database_url": database_url, "redis_url": "redis://unused"})
-    engine = create_engine(settings.sqlalchemy_url)
+    engine = make_engine(settings, pool_size=1)
     try:
         with Session(engine) as session:
             facts.database = [str(violation) for violation in check(session)]

@@ -15,6 +15,7 @@ import redis
 from shared.drill.target import RESTARTS, Target
 from shared.errors import RunyardError
 from shared.processes.child import descendants
+from shared.redis_address import parse_redis_address
 
 REDIS_TIMEOUT: Final = 3.0  # seconds
 TOGETHER: Final = (2, 3)  # faults that `several` draws
@@ -208,7 +209,8 @@ class RedisWipe(Signalled):
     part = "redis"
 
     def inject(self) -> None:
-        with redis.Redis.from_url(str(self._target.redis_url), socket_timeout=REDIS_TIMEOUT) as client:
+        address = parse_redis_address(str(self._target.redis_url))
+        with redis.Redis.from_url(address.url, **address.options, socket_timeout=REDIS_TIMEOUT) as client:
             try:
                 client.flushall()
             except redis.RedisError as error:

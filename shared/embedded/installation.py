@@ -78,6 +78,7 @@ class Installation:
             check=True,
             user=self._account.uid if self._account else None,
             group=self._account.gid if self._account else None,
+            start_new_session=True,  # a terminal's Ctrl-C is not for it
             extra_groups=[] if self._account else None,
         )
 

@@ -16,6 +16,7 @@ from psycopg import sql
 from shared.embedded.account import account_for
 from shared.embedded.installation import MAJOR, Installation
 from shared.embedded.server import ENVIRONMENT, EmbeddedServer, EmbeddedServiceError
+from shared.migrations import roles
 from shared.private_files import write_private
 from shared.processes import child
 from shared.processes.ports import LOOPBACK
@@ -34,7 +35,11 @@ SPEED_FOR_SAFETY: Final = ("fsync=off", "synchronous_commit=off", "full_page_wri
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """A PostgreSQL for this user only: one role, one database, a random password."""
+    """A PostgreSQL for this user only: one database, and random passwords.
+
+    The superuser's password is kept beside the data. Those of the two roles below it are new with
+    each object, and set when the server has started; a later start of the same object keeps them.
+    """
 
     name: ClassVar[str] = "postgres"
     program: ClassVar[str] = "postgres"
@@ -45,14 +50,46 @@ class EmbeddedPostgres(EmbeddedServer):
         self._account = account_for(self._working_directory)
         self._installation = Installation(self._account, purpose=self._directory)
         self._password = ""
+        self._owner_password = secrets.token_hex(32)
+        self._app_password = secrets.token_hex(32)
 
     @property
     def url(self) -> str:
+        """Where the superuser connects: for what looks after the server itself."""
         return self.database_url(DATABASE)
 
+    @property
+    def migration_url(self) -> str:
+        """Where the role that owns the schema connects."""
+        return self.migration_url_of(DATABASE)
+
+    @property
+    def application_url(self) -> str:
+        """Where the role that may read and write rows connects, and no more than that."""
+        return self.application_url_of(DATABASE)
+
     def database_url(self, database: str) -> str:
-        """Where clients of another database of this server connect."""
-        return f"postgresql://{USER}:{self._password}@{LOOPBACK}:{self.port}/{database}"
+        """Where the superuser reaches another database of this server."""
+        return self._url(USER, self._password, database)
+
+    def migration_url_of(self, database: str) -> str:
+        """`migration_url` of another database of this server."""
+        return self._url(roles.OWNER, self._owner_password, database)
+
+    def application_url_of(self, database: str) -> str:
+        """`application_url` of another database of this server."""
+        return self._url(roles.APPLICATION, self._app_password, database)
+
+    def ensure_roles(self, database: str) -> None:
+        """Make the roles, with their rights in a database.
+
+        Raises:
+            psycopg.Error: PostgreSQL refuses.
+        """
+        with psycopg.connect(self.database_url(database), connect_timeout=2, autocommit=True) as connection:
+            roles.ensure_roles(
+                connection, owner_password=self._owner_password, app_password=self._app_password
+            )
 
     def stop(self) -> None:
         super().stop()
@@ -83,6 +120,9 @@ class EmbeddedPostgres(EmbeddedServer):
         # also if the process id in it belongs to somebody again.
         (self._working_directory / "postmaster.pid").unlink(missing_ok=True)
         self._password = self._password_path.read_text()
+
+    def _url(self, user: str, password: str, database: str) -> str:
+        return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}"
 
     def _initialize(self) -> None:
         """Make the cluster beside its place and move it there, so that it is whole or not at all."""
@@ -144,6 +184,7 @@ class EmbeddedPostgres(EmbeddedServer):
                 self.database_url("postgres"), connect_timeout=2, autocommit=True
             ) as connection:
                 _ensure_database(connection)
+            self.ensure_roles(DATABASE)
         except psycopg.OperationalError:
             return False  # not listening, still recovering, or another server: ours will say
         return True

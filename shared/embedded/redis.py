@@ -13,7 +13,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared.embedded import redis_user
 from shared.embedded.server import ENVIRONMENT, EmbeddedServer, EmbeddedServiceError
+from shared.private_files import write_private
 from shared.processes import child
 from shared.processes.ports import LOOPBACK
 
@@ -38,26 +40,38 @@ def find_redis_server() -> Path:
 
 
 class EmbeddedRedis(EmbeddedServer):
-    """A Redis for this user only; appended to disk every second, never evicting."""
+    """A Redis for this user only; appended to disk every second, never evicting.
+
+    The administrator's password is new with each object, and kept beside the data for whoever looks
+    after the server; the processes know a user that may only do what they do.
+    """
 
     name: ClassVar[str] = "redis"
     program: ClassVar[str] = "redis-server"
     ladder: ClassVar[child.Ladder] = ((signal.SIGTERM, 3.0),)
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+    def __init__(self, data_dir: Path, *, durable: bool = True, prefix: str = "") -> None:
         super().__init__(data_dir, durable=durable)
+        self._rules = redis_user.rules_of(prefix)
         self._password = secrets.token_hex(32)
+        self._app_password = secrets.token_hex(32)
 
     @property
     def url(self) -> str:
+        """Where the administrator connects: for what looks after the server itself."""
         return f"redis://:{self._password}@{LOOPBACK}:{self.port}/0"
+
+    @property
+    def application_url(self) -> str:
+        """Where the user that may do what our processes do connects, and no more than that."""
+        return f"redis://{redis_user.NAME}:{self._app_password}@{LOOPBACK}:{self.port}/0"
 
     @property
     def _working_directory(self) -> Path:
         return self._directory
 
     def _prepare(self) -> None:
-        """Nothing: Redis makes its files itself."""
+        write_private(self._directory / "password", self._password.encode())
 
     def _command(self) -> child.Command:
         return child.Command(
@@ -73,6 +87,7 @@ class EmbeddedRedis(EmbeddedServer):
             f"bind {LOOPBACK}",
             f"port {self.port}",
             f"requirepass {self._password}",
+            f"user {redis_user.NAME} on >{self._app_password} {self._rules}",
             f"appendonly {'yes' if self._durable else 'no'}",
             "appendfsync everysec",
             'save ""',

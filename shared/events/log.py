@@ -5,10 +5,10 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import orjson
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, String, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import EventNotFoundError, LeaseLostError
@@ -40,6 +40,7 @@ class StoredEvent:
     payload: JsonObject
     timestamp: float
     created_at: datetime
+    size: int | None = field(default=None, compare=False)  # bytes of the payload, where that is known
 
     @property
     def is_last(self) -> bool:
@@ -65,6 +66,7 @@ _COLUMNS = (
     RunEvent.payload,
     RunEvent.timestamp,
     RunEvent.created_at,
+    RunEvent.size,
 )
 
 
@@ -85,17 +87,22 @@ def append(
     """
     if not events:
         return []
+    rows = [_row(run_id, event) for event in events]
     reserve = (
         update(Run)
         .where(Run.id == run_id, Run.attempt == attempt, Run.status.in_(HELD))
-        .values(event_count=Run.event_count + len(events), updated_at=Run.updated_at)
+        .values(
+            event_count=Run.event_count + len(rows),
+            stored_bytes=Run.stored_bytes + sum(row["size"] for row in rows),
+            updated_at=Run.updated_at,
+        )
         .returning(Run.event_count)
         .execution_options(synchronize_session=False)
     )
     count = session.scalar(reserve)
     if count is None:
         raise LeaseLostError(status=session.scalar(select(Run.status).where(Run.id == run_id)))
-    return insert_at(session, run_id, events, first_seq=count - len(events))
+    return _insert(session, rows, first_seq=count - len(rows))
 
 
 def insert_at(
@@ -107,19 +114,25 @@ def insert_at(
         The rows as PostgreSQL holds them, in order of `seq`: JSON is normalised on the way
         in, so only these are the same bytes that a later reader will get.
     """
-    rows = [
-        {
-            "run_id": run_id,
-            "seq": first_seq + offset,
-            "event_id": event.event_id,
-            "origin": event.origin,
-            "type": event.type,
-            "payload": storable(event.payload),
-            "timestamp": event.timestamp,
-        }
-        for offset, event in enumerate(events)
-    ]
-    stored = session.execute(insert(RunEvent).returning(*_COLUMNS), rows)
+    return _insert(session, [_row(run_id, event) for event in events], first_seq=first_seq)
+
+
+def _row(run_id: uuid.UUID, event: NewEvent) -> dict[str, Any]:
+    payload = storable(event.payload)
+    return {
+        "run_id": run_id,
+        "event_id": event.event_id,
+        "origin": event.origin,
+        "type": event.type,
+        "payload": payload,
+        "timestamp": event.timestamp,
+        "size": len(orjson.dumps(payload)),
+    }
+
+
+def _insert(session: Session, rows: Sequence[dict[str, Any]], *, first_seq: int) -> list[StoredEvent]:
+    numbered = [{**row, "seq": seq} for seq, row in enumerate(rows, first_seq)]
+    stored = session.execute(insert(RunEvent).returning(*_COLUMNS), numbered)
     return sorted((_stored(row) for row in stored), key=lambda event: event.seq)
 
 
@@ -136,19 +149,27 @@ def find_stored(session: Session, run_id: uuid.UUID, events: Sequence[NewEvent])
     return [_stored(row) for row in session.execute(query)]
 
 
-def read(session: Session, run_id: uuid.UUID, *, after: int, limit: int) -> Page:
-    """Read up to `limit` events whose `seq` is at least `after`, in order.
+PAGE_BYTES: Final = 1_048_576
+"""Bytes of payload that one slice of a log has at the most; a larger event is a slice alone."""
+
+
+def read(session: Session, run_id: uuid.UUID, *, after: int, limit: int, most: int = PAGE_BYTES) -> Page:
+    """Read up to `limit` events, of `most` bytes, whose `seq` is at least `after`, in order; one in any case.
 
     The run's counters are read first: events committed in between make the slice longer,
     never the run look ended too early.
     """
     total, status = session.execute(select(Run.event_count, Run.status).where(Run.id == run_id)).one()
-    query = (
-        select(*_COLUMNS)
+    size = func.coalesce(RunEvent.size, func.octet_length(RunEvent.payload.cast(String)))
+    slice_ = (
+        select(*_COLUMNS, (func.sum(size).over(order_by=RunEvent.seq, rows=(None, 0)) - size).label("before"))
         .where(RunEvent.run_id == run_id, RunEvent.seq >= after)
         .order_by(RunEvent.seq)
         .limit(limit)
+        .subquery()
     )
+    columns = [slice_.c[column.key] for column in _COLUMNS]
+    query = select(*columns).where(slice_.c.before < most).order_by(slice_.c.seq)
     events = [_stored(row) for row in session.execute(query)]
     return Page(events, total, is_closed=status in TERMINAL)
 
@@ -204,9 +225,16 @@ def encode(events: Sequence[StoredEvent]) -> bytes:
     )
 
 
-def decode(message: bytes) -> list[StoredEvent]:
-    """Events from a channel's message."""
-    return [
+def decode(message: bytes, *, run_id: uuid.UUID | None = None) -> list[StoredEvent]:
+    """Events from a channel's message.
+
+    Args:
+        run_id: whose they have to be, numbered without holes.
+
+    Raises:
+        ValueError, TypeError, KeyError: it holds anything else.
+    """
+    events = [
         StoredEvent(
             run_id=uuid.UUID(item["run_id"]),
             seq=item["seq"],
@@ -219,3 +247,8 @@ def decode(message: bytes) -> list[StoredEvent]:
         )
         for item in orjson.loads(message)
     ]
+    if run_id is not None:
+        for seq, event in enumerate(events, events[0].seq if events else 0):
+            if (event.run_id, event.seq) != (run_id, seq) or not isinstance(event.payload, dict):
+                raise ValueError("These are not the events of one run, in their order.")
+    return events

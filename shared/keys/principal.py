@@ -4,6 +4,8 @@ import uuid
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shared.models import RunScope
+
 
 class RunAttempt(NamedTuple):
     """An attempt of a structure run, which acts with a key of its own."""
@@ -21,3 +23,4 @@ class Principal:
     key_id: uuid.UUID
     name: str  # the user's e-mail address: what records say of who did it
     run: RunAttempt | None = None
+    run_scope: RunScope = RunScope.OWN  # what the key of a run may do beyond its own run

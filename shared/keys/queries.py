@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import ApiKeyNotFoundError
 from shared.models import ApiKey
 
@@ -42,15 +43,24 @@ def page(
     return KeyPage(session.scalars(query).all(), total)
 
 
-def get_key(session: Session, key_id: uuid.UUID, *, organization_id: uuid.UUID) -> ApiKey:
+def get_key(
+    session: Session, key_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> ApiKey:
     """Return a key of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         ApiKeyNotFoundError: there is none, or it is another organization's.
     """
     key = session.scalar(
-        select(ApiKey).where(
-            ApiKey.id == key_id, ApiKey.organization_id == organization_id, ApiKey.run_id.is_(None)
+        locked(
+            select(ApiKey).where(
+                ApiKey.id == key_id, ApiKey.organization_id == organization_id, ApiKey.run_id.is_(None)
+            ),
+            lock,
+            ApiKey,
         )
     )
     if key is None:

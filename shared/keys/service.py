@@ -1,22 +1,54 @@
 """API keys: make one, find the principal behind one, and set up the first organization."""
 
+import base64
 import hashlib
+import re
 import secrets
 import uuid
-from collections.abc import Mapping
+import zlib
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from shared.errors import UserNotFoundError
+from shared.db import Lock
+from shared.errors import ApiKeyNotFoundError, ForbiddenError, UserNotFoundError
 from shared.keys.principal import Principal, RunAttempt
 from shared.keys.queries import get_key
-from shared.models import ApiKey, Membership, Run, User
+from shared.models import ApiKey, Membership, Role, Run, RunScope, Structure, User
+from shared.organizations.queries import role_of
 from shared.runs.lifecycle import HELD
 
-PREFIX = "ry_"
-SECRET_BYTES = 32
+PREFIX: Final = "ry_"
+SECRET_BYTES: Final = 32
+CHECKSUM: Final = 6  # characters: a CRC-32 of what stands before it
+
+_FORM: Final = re.compile(r"ry_[A-Za-z0-9_-]{43}(?:[A-Za-z0-9_-]{6})?", re.ASCII)
+_PLAIN_LENGTH: Final = len(PREFIX) + 43
+
+
+def new_secret() -> str:
+    """Make a secret: `ry_`, 32 random bytes, and a checksum by which garbage is told without a look-up."""
+    plain = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    return plain + _checksum(plain)
+
+
+def may_be_secret(secret: str) -> bool:
+    """Whether this has the form of a key; with a checksum, whether that is right. It costs no look-up."""
+    if not _FORM.fullmatch(secret):
+        return False
+    return not has_checksum(secret) or _checksum(secret[:_PLAIN_LENGTH]) == secret[_PLAIN_LENGTH:]
+
+
+def has_checksum(secret: str) -> bool:
+    """Whether a key is of the form that keys have had since they carry a checksum."""
+    return len(secret) > _PLAIN_LENGTH
+
+
+def _checksum(plain: str) -> str:
+    return base64.urlsafe_b64encode(zlib.crc32(plain.encode()).to_bytes(4)).decode().rstrip("=")
 
 
 def hash_secret(secret: str) -> bytes:
@@ -30,14 +62,19 @@ def create_key(
     """Make a key for a member.
 
     Returns:
-        The key, and its secret: `ry_` and 32 random bytes, never to be seen again.
+        The key, and its secret, never to be seen again.
+
+    Raises:
+        UserNotFoundError: the user does not belong to the organization, or not any more.
     """
-    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    _hold_member(session, organization_id, user_id)
+    secret = new_secret()
     key = ApiKey(
         organization_id=organization_id,
         user_id=user_id,
         name=name,
         secret_sha256=hash_secret(secret),
+        has_checksum=True,
     )
     session.add(key)
     session.flush()
@@ -55,24 +92,29 @@ def create_run_key(session: Session, run: Run) -> str:
     Raises:
         UserNotFoundError: who created the run no longer belongs to its organization.
     """
-    member = select(Membership.user_id).where(
-        Membership.organization_id == run.organization_id, Membership.user_id == run.created_by
-    )
-    if session.scalar(member.with_for_update(key_share=True, read=True)) is None:
-        raise UserNotFoundError(run.created_by)
-    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    _hold_member(session, run.organization_id, run.created_by)
+    secret = new_secret()
     session.add(
         ApiKey(
             organization_id=run.organization_id,
             user_id=run.created_by,
             name=f"run {run.id}",
             secret_sha256=hash_secret(secret),
+            has_checksum=True,
             run_id=run.id,
             run_attempt=run.attempt,
         )
     )
     session.flush()
     return secret
+
+
+def _hold_member(session: Session, organization_id: uuid.UUID, user_id: uuid.UUID) -> None:
+    member = select(Membership.user_id).where(
+        Membership.organization_id == organization_id, Membership.user_id == user_id
+    )
+    if session.scalar(Lock.REFERENCE(member, Membership)) is None:
+        raise UserNotFoundError(user_id)
 
 
 def delete_run_keys(session: Session, run_id: uuid.UUID) -> None:
@@ -82,28 +124,44 @@ def delete_run_keys(session: Session, run_id: uuid.UUID) -> None:
 
 def find_principal(session: Session, secret: str) -> Principal | None:
     """Return who bears this secret, or None if nobody does."""
-    attempt_has_run = and_(Run.attempt == ApiKey.run_attempt, Run.status.in_(HELD))
     row = session.execute(
-        select(ApiKey, User.email)
+        select(ApiKey, User.email, Structure.run_scope)
         .join(User, User.id == ApiKey.user_id)
         .outerjoin(Run, Run.id == ApiKey.run_id)
+        .outerjoin(Structure, Structure.id == Run.structure_id)
         .where(ApiKey.secret_sha256 == hash_secret(secret))
-        .where(or_(ApiKey.run_id.is_(None), attempt_has_run))
+        .where(_is_good())
     ).one_or_none()
     if row is None:
         return None
-    key, email = row
+    key, email, scope = row
     run = None if key.run_id is None else RunAttempt(key.run_id, key.run_attempt or 0)
-    return Principal(key.organization_id, key.user_id, key.id, email, run)
+    return Principal(key.organization_id, key.user_id, key.id, email, run, scope or RunScope.OWN)
+
+
+def good_among(session: Session, key_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of some keys that are good: not deleted, and of no attempt that has lost its run."""
+    query = select(ApiKey.id).outerjoin(Run, Run.id == ApiKey.run_id)
+    return set(session.scalars(query.where(ApiKey.id.in_(key_ids), _is_good())))
+
+
+def has_old_keys(session: Session) -> bool:
+    """Whether there are keys without a checksum, so that a secret of that form is worth a look-up."""
+    return bool(session.scalar(select(exists().where(ApiKey.has_checksum.is_(False)))))
+
+
+def _is_good() -> ColumnElement[bool]:
+    attempt_has_run = and_(Run.attempt == ApiKey.run_attempt, Run.status.in_(HELD))
+    return or_(ApiKey.run_id.is_(None), attempt_has_run)
 
 
 def rename_key(session: Session, principal: Principal, key_id: uuid.UUID, name: str) -> ApiKey:
     """Give a key another name.
 
     Raises:
-        ApiKeyNotFoundError: there is no such key in the principal's organization.
+        ApiKeyNotFoundError: there is no such key in the organization that is the principal's to manage.
     """
-    key = get_key(session, key_id, organization_id=principal.organization_id)
+    key = get_managed(session, principal, key_id, lock=Lock.CHANGE)
     key.name = name
     session.flush()
     session.refresh(key)
@@ -114,21 +172,57 @@ def delete_key(session: Session, principal: Principal, key_id: uuid.UUID) -> Non
     """Delete a key; every process has stopped accepting it after `key_cache_ttl`.
 
     Raises:
-        ApiKeyNotFoundError: there is no such key in the principal's organization.
+        ApiKeyNotFoundError: there is no such key in the organization that is the principal's to manage.
     """
-    session.delete(get_key(session, key_id, organization_id=principal.organization_id))
+    session.delete(get_managed(session, principal, key_id, lock=Lock.REMOVAL))
+
+
+def get_managed(
+    session: Session, principal: Principal, key_id: uuid.UUID, *, lock: Lock | None = None
+) -> ApiKey:
+    """Return a key that a principal may see, rename and delete: an own one, or any to an owner.
+
+    Raises:
+        ApiKeyNotFoundError: there is no such key for the principal.
+    """
+    key = get_key(session, key_id, organization_id=principal.organization_id, lock=lock)
+    if key.user_id != principal.user_id and not is_owner(session, principal):
+        raise ApiKeyNotFoundError(key_id)
+    return key
+
+
+def is_owner(session: Session, principal: Principal) -> bool:
+    """Whether a principal's user owns the key's organization."""
+    return role_of(session, principal.user_id, organization_id=principal.organization_id) is Role.OWNER
+
+
+def require_oneself(principal: Principal, user_id: uuid.UUID) -> None:
+    """Refuse to make a key for anybody but the principal's own user.
+
+    Raises:
+        ForbiddenError: it is another user: whoever has a key of theirs would act in their name.
+    """
+    if user_id != principal.user_id:
+        raise ForbiddenError("A key is made for oneself only.")
 
 
 def record_use(session: Session, used_at: Mapping[uuid.UUID, datetime]) -> None:
-    """Record when keys were last used; an instant older than the one recorded changes nothing."""
+    """Record when keys were last used; an instant older than the one recorded changes nothing.
+
+    A key that somebody else is changing, deleting or recording just then is left out: so nobody ever
+    waits here, while holding keys that others wait for.
+    """
     if not used_at:
         return
     instant = func.greatest(ApiKey.last_used_at, bindparam("instant"))
-    record = (
-        update(ApiKey)
+    free = (
+        select(ApiKey.id)
         .where(ApiKey.id == bindparam("key_id"))
-        .values(last_used_at=instant, updated_at=ApiKey.updated_at)
+        .with_for_update(skip_locked=True, key_share=True)
+        .scalar_subquery()
     )
-    # In one order, so that two processes that record the same keys do not wait for each other in a circle.
-    uses = [{"key_id": key_id, "instant": used_at[key_id]} for key_id in sorted(used_at)]
+    record = (
+        update(ApiKey).where(ApiKey.id == free).values(last_used_at=instant, updated_at=ApiKey.updated_at)
+    )
+    uses = [{"key_id": key_id, "instant": instant} for key_id, instant in used_at.items()]
     session.connection().execute(record, uses)

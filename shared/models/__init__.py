@@ -4,7 +4,9 @@ from shared.models.api_key import ApiKey
 from shared.models.assistant import LIMITS, RESOURCE_LISTS, Assistant
 from shared.models.base import Base, JsonObject
 from shared.models.idempotency_key import IdempotencyKey
+from shared.models.installation import Installation
 from shared.models.organization import Organization
+from shared.models.process_beat import ProcessBeat, ProcessKind
 from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
 from shared.models.run_event import (
@@ -19,9 +21,9 @@ from shared.models.run_event import (
 )
 from shared.models.run_output import RunLogLine, RunSpan
 from shared.models.run_tally import RunTally
-from shared.models.structure import Deployment, DeploymentStatus, Structure
+from shared.models.structure import Deployment, DeploymentStatus, RunScope, Structure
 from shared.models.thread import Message, Thread
-from shared.models.user import Membership, User
+from shared.models.user import Membership, Role, User
 
 __all__ = [
     "FINISH",
@@ -38,17 +40,22 @@ __all__ = [
     "Deployment",
     "DeploymentStatus",
     "IdempotencyKey",
+    "Installation",
     "JsonObject",
     "Membership",
     "Message",
     "Organization",
     "Origin",
+    "ProcessBeat",
+    "ProcessKind",
+    "Role",
     "Rule",
     "Ruleset",
     "RulesetRule",
     "Run",
     "RunEvent",
     "RunLogLine",
+    "RunScope",
     "RunSpan",
     "RunTally",
     "Structure",

@@ -28,6 +28,7 @@ class ApiKey(Identified, Timestamped, Base):
     user_id: Mapped[uuid.UUID] = mapped_column(index=True)
     name: Mapped[str]
     secret_sha256: Mapped[bytes] = mapped_column(unique=True)
+    has_checksum: Mapped[bool] = mapped_column(server_default="false")  # as all keys have from 0.1 on
     last_used_at: Mapped[datetime | None]
     run_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("runs.id", ondelete="CASCADE"), index=True

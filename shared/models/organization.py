@@ -20,3 +20,6 @@ class Organization(Identified, Timestamped, Base):
     entitlement: Mapped[str] = mapped_column(server_default="FREE")
     default_models: Mapped[JsonObject | None]
     created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    created_by_key: Mapped[uuid.UUID | None]  # which may act on it until it has a key of its own
+    is_operators: Mapped[bool] = mapped_column(server_default="false")
+    """Whether it was made at the command line: only such a one is known there by its name alone."""

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Computed, Enum, ForeignKeyConstraint, Index, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Computed, Enum, ForeignKeyConstraint, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -144,6 +144,7 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     attempt: Mapped[int] = mapped_column(server_default="0")
     losses: Mapped[int] = mapped_column(server_default="0")
     event_count: Mapped[int] = mapped_column(server_default="0")
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of its events and spans
     log_count: Mapped[int] = mapped_column(server_default="0")
     worker: Mapped[str | None] = mapped_column(Text)
     lease_expires_at: Mapped[datetime | None]

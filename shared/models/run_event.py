@@ -67,4 +67,5 @@ class RunEvent(Base):
     type: Mapped[str]
     payload: Mapped[JsonObject]
     timestamp: Mapped[float]
+    size: Mapped[int | None]  # bytes of the payload as JSON; of an older event it has to be measured
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -20,6 +20,13 @@ class DeploymentStatus(StrEnum):
     ERROR = "ERROR"  # its code is nothing that this system executes
 
 
+class RunScope(StrEnum):
+    """What the key of a structure's run may do."""
+
+    OWN = "own"  # report of its run, and read it
+    RUNS = "runs"  # besides, start and read runs of the organization
+
+
 class Structure(Limits, Identified, Timestamped, Base):
     """A program of a user's own, which runs as a process.
 
@@ -35,6 +42,17 @@ class Structure(Limits, Identified, Timestamped, Base):
     env_vars: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")  # name, value, source
     structure_config_file: Mapped[str | None]
     webhook_enabled: Mapped[bool] = mapped_column(server_default="false")
+    run_scope: Mapped[RunScope] = mapped_column(
+        Enum(
+            RunScope,
+            native_enum=False,
+            create_constraint=True,
+            name="run_scope",
+            length=4,
+            values_callable=lambda scopes: [scope.value for scope in scopes],
+        ),
+        server_default="own",
+    )
     latest_deployment_id: Mapped[uuid.UUID | None]
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     deleted_at: Mapped[datetime | None]

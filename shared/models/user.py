@@ -1,8 +1,9 @@
 """The tables of users and of their memberships in organizations."""
 
 import uuid
+from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import Enum, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base, Identified, Timestamped
@@ -19,6 +20,13 @@ class User(Identified, Timestamped, Base):
     __table_args__ = (Index("uq_users_email", text("lower(email)"), unique=True),)
 
 
+class Role(StrEnum):
+    """What a user may do in an organization beyond working in it."""
+
+    OWNER = "owner"  # changes and deletes it, and manages everybody's keys
+    MEMBER = "member"
+
+
 class Membership(Base):
     """A user's place in an organization."""
 
@@ -29,4 +37,15 @@ class Membership(Base):
     )
     user_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[Role] = mapped_column(
+        Enum(
+            Role,
+            native_enum=False,
+            create_constraint=True,
+            name="role",
+            length=6,
+            values_callable=lambda roles: [role.value for role in roles],
+        ),
+        server_default="member",
     )

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from shared.errors import ApiKeyNotFoundError, ConflictError, InvalidRequestError
-from shared.models import ApiKey, Membership, Organization, User
-from shared.organizations.directory import find_organization
+from shared.models import ApiKey, Membership, Organization, Role, User
+from shared.organizations.directory import find_operators_organization
 
 MAX_NAME: Final = 200  # characters, as the tables have it
 MAX_EMAIL: Final = 320  # characters
@@ -18,34 +18,38 @@ _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def create_organization(session: Session, name: str, *, description: str = "") -> Organization:
-    """Create an organization, to which nobody belongs yet.
+    """Create an operator's organization, to which nobody belongs yet; tenants may have others of that name.
 
     Raises:
         InvalidRequestError: it cannot be called that.
-        ConflictError: one has that name, which would no longer tell which is meant.
+        ConflictError: an operator's organization has that name, which would no longer tell which is meant.
     """
     check_name(name)
-    if find_organization(session, name) is not None:
+    if find_operators_organization(session, name) is not None:
         message = f"There is an organization named {name!r} already."
         raise ConflictError(message)
-    organization = Organization(id=uuid.uuid4(), name=name, description=description)
+    organization = Organization(id=uuid.uuid4(), name=name, description=description, is_operators=True)
     session.add(organization)
     session.flush()
     return organization
 
 
 def ensure_organization(session: Session, name: str) -> Organization:
-    """Return the organization of this name, made if there is none.
+    """Return the operator's organization of this name, made if there is none; never a tenant's.
 
     Raises:
         InvalidRequestError: it cannot be called that.
-        ConflictError: several have that name.
     """
-    return find_organization(session, name) or create_organization(session, name)
+    return find_operators_organization(session, name) or create_organization(session, name)
 
 
-def ensure_member(session: Session, organization_id: uuid.UUID, email: str) -> User:
+def ensure_member(
+    session: Session, organization_id: uuid.UUID, email: str, *, role: Role | None = None
+) -> User:
     """Make the user of this e-mail address a member of an organization; the user too, if there is none.
+
+    Args:
+        role: what the user is to be there; absent, a new member is an owner, and an old one stays as is.
 
     Raises:
         InvalidRequestError: that is no e-mail address.
@@ -56,8 +60,14 @@ def ensure_member(session: Session, organization_id: uuid.UUID, email: str) -> U
     new = insert(User).values(id=uuid.uuid4(), email=email, name=email.partition("@")[0])
     session.execute(new.on_conflict_do_nothing())
     user = session.scalars(select(User).where(func.lower(User.email) == func.lower(email))).one()
-    membership = insert(Membership).values(organization_id=organization_id, user_id=user.id)
-    session.execute(membership.on_conflict_do_nothing())
+    membership = insert(Membership).values(
+        organization_id=organization_id, user_id=user.id, role=role or Role.OWNER
+    )
+    if role is None:
+        session.execute(membership.on_conflict_do_nothing())
+    else:
+        place = [Membership.organization_id, Membership.user_id]
+        session.execute(membership.on_conflict_do_update(index_elements=place, set_={"role": role}))
     return user
 
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Row, Select, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, exists, false, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -90,16 +90,42 @@ def get_organization(session: Session, wanted: str) -> Organization:
 def find_organization(session: Session, wanted: str) -> Organization | None:
     """Return the organization of this id or name, or None if there is none.
 
+    What has the form of an id is an id and no name. Of several of one name, the operator's own is meant.
+
     Raises:
-        ConflictError: several have that name.
+        ConflictError: several of tenants have that name, and none of the operator.
     """
     found = session.scalars(
-        select(Organization).where(_is(Organization.id, wanted, Organization.name == wanted))
+        select(Organization)
+        .where(_is(Organization.id, wanted, Organization.name == wanted))
+        .order_by(Organization.is_operators.desc())
+        .limit(2)
     ).all()
+    if found and found[0].is_operators:
+        return found[0]
     if len(found) > 1:
         message = f"Several organizations are named {wanted!r}; give the id of one."
         raise ConflictError(message)
     return found[0] if found else None
+
+
+def find_operators_organization(session: Session, name: str) -> Organization | None:
+    """Return the organization of this name that was made at the command line, or None if there is none."""
+    return session.scalar(
+        select(Organization).where(Organization.name == name, Organization.is_operators).limit(1)
+    )
+
+
+def members(session: Session, organization_id: uuid.UUID, *, limit: int) -> Sequence[str]:
+    """Return the e-mail addresses of an organization's users, of `limit` at the most."""
+    query = (
+        select(User.email)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.organization_id == organization_id)
+        .order_by(User.email)
+        .limit(limit)
+    )
+    return session.scalars(query).all()
 
 
 def get_user(session: Session, wanted: str) -> User:
@@ -141,6 +167,6 @@ def _is(
     identifier: InstrumentedAttribute[uuid.UUID], wanted: str, by_name: ColumnElement[bool]
 ) -> ColumnElement[bool]:
     try:
-        return or_(identifier == uuid.UUID(wanted), by_name)
+        return identifier == uuid.UUID(wanted)
     except ValueError:  # not an id; and what is not text either is nobody's name
         return by_name if wanted.isprintable() else false()

@@ -4,11 +4,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import OrganizationNotFoundError, UserNotFoundError
-from shared.models import Membership, Organization, User
+from shared.models import ApiKey, Membership, Organization, Role, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +31,49 @@ def organizations_of(session: Session, user_id: uuid.UUID) -> Sequence[Organizat
     return session.scalars(query).all()
 
 
-def get_organization(session: Session, organization_id: uuid.UUID, *, user_id: uuid.UUID) -> Organization:
+def get_organization(
+    session: Session, organization_id: uuid.UUID, *, user_id: uuid.UUID, lock: Lock | None = None
+) -> Organization:
     """Return an organization a user belongs to.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         OrganizationNotFoundError: there is none, or the user does not belong to it.
     """
     organization = session.scalar(
-        select(Organization)
-        .join(Membership, Membership.organization_id == Organization.id)
-        .where(Organization.id == organization_id, Membership.user_id == user_id)
+        locked(
+            select(Organization)
+            .join(Membership, Membership.organization_id == Organization.id)
+            .where(Organization.id == organization_id, Membership.user_id == user_id),
+            lock,
+            Organization,
+        )
     )
     if organization is None:
         raise OrganizationNotFoundError(organization_id)
     return organization
+
+
+def role_of(session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID) -> Role | None:
+    """Return a user's role in an organization, or None if the user does not belong to it."""
+    return session.scalar(
+        select(Membership.role).where(
+            Membership.organization_id == organization_id, Membership.user_id == user_id
+        )
+    )
+
+
+def has_keys(session: Session, organization_id: uuid.UUID) -> bool:
+    """Whether an organization has a key of its own."""
+    return bool(session.scalar(select(exists().where(ApiKey.organization_id == organization_id))))
+
+
+def hold_organization(session: Session, organization_id: uuid.UUID, lock: Lock) -> None:
+    """Hold an organization, if it is there; before any other row, as who deletes it holds it first."""
+    query = select(Organization.id).where(Organization.id == organization_id)
+    session.execute(locked(query, lock, Organization))
 
 
 def users_of(

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import RuleNotFoundError, RulesetNotFoundError
 from shared.models import Rule, Ruleset, RulesetRule
+from shared.sizes import without_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,42 +29,69 @@ class RulePage:
     total: int
 
 
-def get_ruleset(session: Session, ruleset_id: uuid.UUID, *, organization_id: uuid.UUID) -> Ruleset:
+def get_ruleset(
+    session: Session, ruleset_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Ruleset:
     """Return a ruleset of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         RulesetNotFoundError: there is none, or it is another organization's.
     """
     ruleset = session.scalar(
-        select(Ruleset).where(Ruleset.id == ruleset_id, Ruleset.organization_id == organization_id)
+        locked(
+            select(Ruleset).where(Ruleset.id == ruleset_id, Ruleset.organization_id == organization_id),
+            lock,
+            Ruleset,
+        )
     )
     if ruleset is None:
         raise RulesetNotFoundError(ruleset_id)
     return ruleset
 
 
-def get_rule(session: Session, rule_id: uuid.UUID, *, organization_id: uuid.UUID) -> Rule:
+def get_rule(
+    session: Session, rule_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Rule:
     """Return a rule of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         RuleNotFoundError: there is none, or it is another organization's.
     """
-    rule = session.scalar(select(Rule).where(Rule.id == rule_id, Rule.organization_id == organization_id))
+    rule = session.scalar(
+        locked(select(Rule).where(Rule.id == rule_id, Rule.organization_id == organization_id), lock, Rule)
+    )
     if rule is None:
         raise RuleNotFoundError(rule_id)
     return rule
 
 
 def page_of_rulesets(
-    session: Session, *, organization_id: uuid.UUID, alias: str | None = None, offset: int, limit: int
+    session: Session,
+    *,
+    organization_id: uuid.UUID,
+    alias: str | None = None,
+    offset: int,
+    limit: int,
+    is_light: bool = False,
 ) -> RulesetPage:
-    """Return an organization's rulesets, newest first; with an alias, the one that has exactly it."""
+    """Return an organization's rulesets, newest first; with an alias, the one that has exactly it.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     conditions = [Ruleset.organization_id == organization_id]
     if alias is not None:
         conditions.append(Ruleset.alias == alias)
     total = session.scalar(select(func.count()).select_from(Ruleset).where(*conditions)) or 0
     query = (
         select(Ruleset)
+        .options(*without_large(Ruleset, when=is_light))
         .where(*conditions)
         .order_by(Ruleset.created_at.desc(), Ruleset.id)
         .offset(offset)
@@ -78,9 +107,18 @@ def page_of_rules(
     ruleset_id: uuid.UUID | None = None,
     offset: int = 0,
     limit: int | None = None,
+    is_light: bool = False,
 ) -> RulePage:
-    """Return an organization's rules, or only a ruleset's; all of them without a limit."""
-    query = select(Rule).where(Rule.organization_id == organization_id)
+    """Return an organization's rules, or only a ruleset's; all of them without a limit.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
+    query = (
+        select(Rule)
+        .options(*without_large(Rule, when=is_light))
+        .where(Rule.organization_id == organization_id)
+    )
     count = select(func.count()).select_from(Rule).where(Rule.organization_id == organization_id)
     if ruleset_id is None:
         query = query.order_by(Rule.created_at.desc(), Rule.id)
@@ -121,12 +159,19 @@ def missing_rulesets(
 
 
 def missing_rules(
-    session: Session, rule_ids: Sequence[uuid.UUID], *, organization_id: uuid.UUID
+    session: Session,
+    rule_ids: Sequence[uuid.UUID],
+    *,
+    organization_id: uuid.UUID,
+    lock: Lock | None = None,
 ) -> list[uuid.UUID]:
-    """Return those ids that name no rule of the organization, in their order."""
-    known = set(
-        session.scalars(select(Rule.id).where(Rule.id.in_(rule_ids), Rule.organization_id == organization_id))
-    )
+    """Return those ids that name no rule of the organization, in their order.
+
+    Args:
+        lock: hold the rows of the others until the transaction ends.
+    """
+    query = select(Rule.id).where(Rule.id.in_(rule_ids), Rule.organization_id == organization_id)
+    known = set(session.scalars(locked(query.order_by(Rule.id), lock, Rule)))
     return [rule_id for rule_id in rule_ids if rule_id not in known]
 
 

@@ -4,14 +4,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from shared.db import Lock
 from shared.errors import ConflictError, InvalidRequestError
 from shared.keys.principal import Principal
 from shared.models import Rule, Ruleset, RulesetRule
+from shared.organizations.queries import hold_organization
 from shared.rulesets.queries import get_rule, get_ruleset, missing_rules
 
 
@@ -30,9 +32,11 @@ def create_ruleset(
         created_by=principal.user_id,
         **fields,
     )
+    hold_organization(session, principal.organization_id, Lock.REFERENCE)
+    wanted = _hold_rules(session, principal, rule_ids)
     session.add(ruleset)
     _flush(session, ruleset)
-    _set_rules(session, principal, ruleset.id, rule_ids)
+    _list_rules(session, ruleset.id, wanted)
     session.refresh(ruleset)
     return ruleset
 
@@ -50,14 +54,15 @@ def change_ruleset(
         RulesetNotFoundError: there is no such ruleset in the principal's organization.
         InvalidRequestError, ConflictError: as `create_ruleset`.
     """
-    ruleset = get_ruleset(session, ruleset_id, organization_id=principal.organization_id)
+    wanted = None if rule_ids is None else _hold_rules(session, principal, rule_ids)
+    ruleset = get_ruleset(session, ruleset_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
     for name, value in fields.items():
         setattr(ruleset, name, value)
     ruleset.updated_at = func.now()
     _flush(session, ruleset)
-    if rule_ids is not None:
-        session.execute(sql_delete(RulesetRule).where(RulesetRule.ruleset_id == ruleset_id))
-        _set_rules(session, principal, ruleset_id, rule_ids)
+    if wanted is not None:
+        _unlist(session, RulesetRule.ruleset_id == ruleset_id)
+        _list_rules(session, ruleset_id, wanted)
     session.refresh(ruleset)
     return ruleset
 
@@ -68,7 +73,9 @@ def delete_ruleset(session: Session, principal: Principal, ruleset_id: uuid.UUID
     Raises:
         RulesetNotFoundError: there is no such ruleset in the principal's organization.
     """
-    session.delete(get_ruleset(session, ruleset_id, organization_id=principal.organization_id))
+    ruleset = get_ruleset(session, ruleset_id, organization_id=principal.organization_id, lock=Lock.REMOVAL)
+    _unlist(session, RulesetRule.ruleset_id == ruleset_id)
+    session.delete(ruleset)
 
 
 def create_rule(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Rule:
@@ -88,7 +95,7 @@ def change_rule(
     Raises:
         RuleNotFoundError: there is no such rule in the principal's organization.
     """
-    rule = get_rule(session, rule_id, organization_id=principal.organization_id)
+    rule = get_rule(session, rule_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
     for name, value in fields.items():
         setattr(rule, name, value)
     session.flush()
@@ -102,7 +109,9 @@ def delete_rule(session: Session, principal: Principal, rule_id: uuid.UUID) -> N
     Raises:
         RuleNotFoundError: there is no such rule in the principal's organization.
     """
-    session.delete(get_rule(session, rule_id, organization_id=principal.organization_id))
+    rule = get_rule(session, rule_id, organization_id=principal.organization_id, lock=Lock.REMOVAL)
+    _unlist(session, RulesetRule.rule_id == rule_id)
+    session.delete(rule)
 
 
 def _flush(session: Session, ruleset: Ruleset) -> None:
@@ -116,16 +125,30 @@ def _flush(session: Session, ruleset: Ruleset) -> None:
         raise ConflictError(message) from error
 
 
-def _set_rules(
-    session: Session, principal: Principal, ruleset_id: uuid.UUID, rule_ids: Sequence[uuid.UUID]
-) -> None:
+def _hold_rules(session: Session, principal: Principal, rule_ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
+    """Hold the rules that a ruleset is to list; return them, each once.
+
+    Raises:
+        InvalidRequestError: a rule does not exist in the principal's organization.
+    """
     wanted = list(dict.fromkeys(rule_ids))
-    missing = missing_rules(session, wanted, organization_id=principal.organization_id)
+    missing = missing_rules(session, wanted, organization_id=principal.organization_id, lock=Lock.REFERENCE)
     if missing:
         message = f"There is no such rule: {missing[0]}."
         raise InvalidRequestError(message, path=("rule_ids",))
+    return wanted
+
+
+def _list_rules(session: Session, ruleset_id: uuid.UUID, rule_ids: Sequence[uuid.UUID]) -> None:
     session.add_all(
         RulesetRule(ruleset_id=ruleset_id, rule_id=rule_id, position=position)
-        for position, rule_id in enumerate(wanted)
+        for position, rule_id in enumerate(rule_ids)
     )
     session.flush()
+
+
+def _unlist(session: Session, which: ColumnElement[bool]) -> None:
+    """Delete places of rules in rulesets, in the order in which everybody locks them."""
+    places = select(RulesetRule.rule_id).where(which).order_by(RulesetRule.ruleset_id, RulesetRule.rule_id)
+    session.execute(Lock.REMOVAL(places, RulesetRule))
+    session.execute(sql_delete(RulesetRule).where(which))

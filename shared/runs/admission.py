@@ -2,23 +2,29 @@
 
 The thread's row is the lock. Whoever puts a run on a thread, and whoever ends the run that has it,
 holds that lock while deciding, so no run is overlooked and no two have the thread. Against
-deadlock, the run that ends is locked before its thread, and a run that ends while it waits takes no
-lock but its own.
+deadlock, the run that has the thread is locked before it, those that wait for it after it, and a run
+that ends while it waits takes no lock but its own (the whole order is in `shared.db.Lock`).
 """
 
 import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from shared.db import Lock
 from shared.dispatch import Dispatcher
+from shared.errors import ContendedError
 from shared.models import JsonObject, Run, Thread
 from shared.runs.lifecycle import ACTIVE, Reason, RunStatus
 
 WAITING: Final = (Run.waits_for_thread, Run.status == RunStatus.QUEUED)
 """A run that waits for its thread. One that has ended meanwhile keeps the mark that it never had it."""
+
+
+TURNS: Final = 20
+"""How often a deletion tries to have a thread with the run that has it, before it says so."""
 
 
 def lock_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid.UUID | None = None) -> bool:
@@ -70,13 +76,30 @@ def admit_next(session: Session, dispatcher: Dispatcher, thread_id: uuid.UUID) -
 
 
 def release_all(session: Session, dispatcher: Dispatcher, thread_id: uuid.UUID) -> None:
-    """Take every run off a thread that is about to be deleted; those that wait for it go on."""
-    on_it = select(Run.id).where(Run.thread_id == thread_id, Run.status.in_(ACTIVE)).order_by(Run.id)
-    session.execute(on_it.with_for_update(key_share=True))
-    lock_thread(session, thread_id)
+    """Take every run off a thread that is about to be deleted; those that wait for it go on.
+
+    The thread stays locked, so that no run comes to it any more.
+
+    Raises:
+        ContendedError: runs came and went on it, faster than it could be had.
+    """
+    for _ in range(TURNS):
+        with session.begin_nested() as turn:
+            held = set(session.scalars(Lock.CHANGE(_holders(thread_id), Run)))
+            session.execute(Lock.REMOVAL(select(Thread.id).where(Thread.id == thread_id), Thread))
+            if held.issuperset(session.scalars(_holders(thread_id))):
+                break
+            turn.rollback()  # another run has got it in between: it comes before the thread
+    else:
+        raise ContendedError
     waiting = session.scalars(select(Run.id).where(Run.thread_id == thread_id, *WAITING)).all()
     for run_id in waiting:
         _admit(session, dispatcher, run_id, thread_id=None)
+
+
+def _holders(thread_id: uuid.UUID) -> Select[uuid.UUID]:
+    """The run that has a thread, if any."""
+    return select(Run.id).where(Run.thread_id == thread_id, Run.status.in_(ACTIVE), ~Run.waits_for_thread)
 
 
 def find_free_threads_waited_for(session: Session, *, limit: int) -> Sequence[uuid.UUID]:

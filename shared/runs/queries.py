@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from shared.errors import RunNotFoundError
 from shared.models import Assistant, Run, RunTally
 from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
+from shared.sizes import without_large
 
 
 def get_run(
@@ -68,10 +69,14 @@ def page_of(
     statuses: frozenset[RunStatus] = frozenset(),
     offset: int,
     limit: int,
+    is_light: bool = False,
 ) -> RunPage:
     """Return the runs of an assistant or a structure, newest first; all statuses if none is named.
 
     A page is reached from the nearer end of the list, within an index; only its own rows are read.
+
+    Args:
+        is_light: leave large values unloaded.
     """
     owned = and_(Run.organization_id == organization_id, Run.subject_id == subject_id)
     tallied = and_(RunTally.organization_id == organization_id, RunTally.subject_id == subject_id)
@@ -82,7 +87,12 @@ def page_of(
     behind = total - offset - size
     order = _NEWEST_FIRST if offset <= behind else _OLDEST_FIRST
     ids = session.scalars(_ids(owned, statuses, order, skipped=min(offset, behind), size=size)).all()
-    rows = select(Run).where(owned, Run.id.in_(ids)).order_by(*_NEWEST_FIRST)
+    rows = (
+        select(Run)
+        .options(*without_large(Run, when=is_light))
+        .where(owned, Run.id.in_(ids))
+        .order_by(*_NEWEST_FIRST)
+    )
     return RunPage(session.scalars(rows).all(), total)
 
 
@@ -137,10 +147,15 @@ def active_of(
     return session.scalars(wanted.order_by(*_NEWEST_FIRST).limit(limit)).all(), total
 
 
-def page_of_organization(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> RunPage:
+def page_of_organization(
+    session: Session, *, organization_id: uuid.UUID, offset: int, limit: int, is_light: bool = False
+) -> RunPage:
     """Return the assistant runs of an organization, oldest first.
 
     A page is reached from the nearer end of the list, within an index; only its own rows are read.
+
+    Args:
+        is_light: leave large values unloaded.
     """
     owned = and_(Run.organization_id == organization_id, Run.assistant_id.isnot(None))
     assistants = select(Assistant.id).where(Assistant.organization_id == organization_id)
@@ -153,13 +168,27 @@ def page_of_organization(session: Session, *, organization_id: uuid.UUID, offset
     oldest_first = (Run.created_at, Run.id)
     order = oldest_first if offset <= behind else [column.desc() for column in oldest_first]
     ids = select(Run.id).where(owned).order_by(*order).offset(min(offset, behind)).limit(size)
-    rows = select(Run).where(Run.id.in_(session.scalars(ids).all())).order_by(*oldest_first)
+    rows = (
+        select(Run)
+        .options(*without_large(Run, when=is_light))
+        .where(Run.id.in_(session.scalars(ids).all()))
+        .order_by(*oldest_first)
+    )
     return RunPage(session.scalars(rows).all(), total)
 
 
-def called_by(session: Session, run_id: uuid.UUID) -> Sequence[Run]:
-    """Return the structure runs that a run has called as tools, in order."""
-    query = select(Run).where(Run.parent_run_id == run_id).order_by(Run.created_at, Run.id)
+def called_by(session: Session, run_id: uuid.UUID, *, is_light: bool = False) -> Sequence[Run]:
+    """Return the structure runs that a run has called as tools, in order.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
+    query = (
+        select(Run)
+        .options(*without_large(Run, when=is_light))
+        .where(Run.parent_run_id == run_id)
+        .order_by(Run.created_at, Run.id)
+    )
     return session.scalars(query).all()
 
 

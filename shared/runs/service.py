@@ -11,16 +11,18 @@ from sqlalchemy.orm import Session
 from shared.artifacts import encode_artifact, text_artifact
 from shared.assistants import queries as assistants
 from shared.assistants.resources import check_resources
-from shared.db import Sessions, unit_of_work
+from shared.db import Lock, Sessions, unit_of_work
 from shared.dispatch import Dispatcher
 from shared.errors import ThreadNotFoundError
 from shared.keys.principal import Principal
 from shared.models import LIMITS, RESOURCE_LISTS, Assistant, JsonObject, Run
+from shared.organizations.queries import hold_organization
 from shared.runs import admission, queries, transitions
 from shared.runs.acceptance import accept
 from shared.runs.effects import cancel_by, follow
 from shared.runs.lifecycle import ACTIVE, Reason, RunKind, RunStatus, Trigger
 from shared.structures import queries as structures
+from shared.terms import UNBOUNDED, Terms
 from shared.threads import service as threads
 
 CANCEL_BATCH: Final = 200
@@ -79,6 +81,8 @@ def submit(
     principal: Principal,
     assistant_id: uuid.UUID,
     request: RunRequest,
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Run:
     """Accept a run: it is durable once this transaction commits, then it is sent to the workers.
 
@@ -89,9 +93,15 @@ def submit(
     Raises:
         AssistantNotFoundError: there is no such assistant in the principal's organization.
         ThreadNotFoundError: there is no such thread there.
-        InvalidRequestError: a resource it names does not exist there.
+        InvalidRequestError: a resource it names does not exist there; or the operator's terms refuse a
+            limit, or the model, be it the assistant's.
     """
-    assistant = assistants.get_assistant(session, assistant_id, organization_id=principal.organization_id)
+    hold_organization(session, principal.organization_id, Lock.REFERENCE)
+    assistant = assistants.get_assistant(
+        session, assistant_id, organization_id=principal.organization_id, lock=Lock.REFERENCE
+    )
+    model = request.model or assistant.model
+    terms.check(principal.organization_id, {"model": model, **request.limits})
     resources = request.resources(assistant)
     check_resources(session, principal, {**request.replace, **_additional(request)})
     thread_id = _thread_of(session, principal, request)
@@ -106,7 +116,7 @@ def submit(
         input=assistant.input if request.input is None else request.input,
         args=list(request.args),
         stream=request.stream,
-        model=request.model or assistant.model,
+        model=model,
         llm_params=request.llm_params,
         guardrails=request.guardrails,
         additional_parameters=request.additional_parameters,
@@ -117,7 +127,7 @@ def submit(
         queued_at=func.now(),
         dispatched_at=func.now(),
         **resources,
-        **request.effective_limits(assistant),
+        **terms.capped(request.effective_limits(assistant)),
     )
     accept(session, dispatcher, run, name=assistant.name, is_sent=not waits)
     return run

@@ -4,11 +4,13 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import DeploymentNotFoundError, StructureNotFoundError
 from shared.models import Deployment, DeploymentStatus, Structure
+from shared.sizes import without_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +29,26 @@ class DeploymentPage:
     total: int
 
 
-def get_structure(session: Session, structure_id: uuid.UUID, *, organization_id: uuid.UUID) -> Structure:
+def get_structure(
+    session: Session, structure_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Structure:
     """Return a structure of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         StructureNotFoundError: there is none, it was deleted, or it is another organization's.
     """
     structure = session.scalar(
-        select(Structure).where(
-            Structure.id == structure_id,
-            Structure.organization_id == organization_id,
-            Structure.deleted_at.is_(None),
+        locked(
+            select(Structure).where(
+                Structure.id == structure_id,
+                Structure.organization_id == organization_id,
+                Structure.deleted_at.is_(None),
+            ),
+            lock,
+            Structure,
         )
     )
     if structure is None:
@@ -59,18 +70,42 @@ def structures_among(
     return {structure.id: structure for structure in session.scalars(query)}
 
 
-def page(session: Session, *, organization_id: uuid.UUID, offset: int, limit: int) -> StructurePage:
-    """Return an organization's structures, newest first."""
-    conditions = (Structure.organization_id == organization_id, Structure.deleted_at.is_(None))
+def page(
+    session: Session,
+    *,
+    organization_id: uuid.UUID,
+    ids: Collection[uuid.UUID] | None = None,
+    offset: int,
+    limit: int,
+    is_light: bool = False,
+) -> StructurePage:
+    """Return an organization's structures, newest first; if ids are given, only those with one of them.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
+    conditions = [Structure.organization_id == organization_id, Structure.deleted_at.is_(None)]
+    if ids is not None:
+        conditions.append(Structure.id.in_(ids))
     total = session.scalar(select(func.count()).select_from(Structure).where(*conditions)) or 0
     query = (
         select(Structure)
+        .options(*without_large(Structure, when=is_light))
         .where(*conditions)
         .order_by(Structure.created_at.desc(), Structure.id)
         .offset(offset)
         .limit(limit)
     )
     return StructurePage(session.scalars(query).all(), total)
+
+
+def names(session: Session, *, organization_id: uuid.UUID) -> Sequence[Row[uuid.UUID, str]]:
+    """Return the ids and names of all structures of an organization."""
+    return session.execute(
+        select(Structure.id, Structure.name).where(
+            Structure.organization_id == organization_id, Structure.deleted_at.is_(None)
+        )
+    ).all()
 
 
 def get_deployment(session: Session, deployment_id: uuid.UUID, *, organization_id: uuid.UUID) -> Deployment:

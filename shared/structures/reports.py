@@ -3,9 +3,10 @@
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from shared.events.text import storable, storable_text
 from shared.keys.principal import Principal
 from shared.models import FINISH, JsonObject, Origin, Run, RunLogLine, RunSpan
 from shared.runs.lifecycle import HELD, RunStatus
+from shared.sizes import without_large
 from shared.structures.answers import find_answer
 from shared.structures.runs import Completion, end_elsewhere, lock_reported
 
@@ -51,6 +53,7 @@ def post_events(
         RunNotFoundError: there is no such structure run in the principal's organization.
         ConflictError: the run is not STARTING or RUNNING; or as `lock_reported`.
     """
+    reports = [replace(report, payload=storable(report.payload)) for report in reports]  # before the lock
     run = lock_reported(session, principal, run_id)
     fresh = _fresh(session, run, reports)
     if not fresh:
@@ -107,12 +110,12 @@ def post_spans(
         ConflictError: the run was cancelled; or as `lock_reported`.
         InvalidRequestError: there would be more than `MAX_SPANS`.
     """
+    given: dict[str, JsonObject] = {}
+    for span in spans:
+        given.setdefault(storable_text(span["span_id"]), storable(span))
     run = lock_reported(session, principal, run_id)
     if run.status is RunStatus.CANCELLED:
         raise ConflictError("The run is CANCELLED: it takes no spans.")
-    given: dict[str, JsonObject] = {}
-    for span in spans:
-        given.setdefault(storable_text(span["span_id"]), span)
     known = select(RunSpan.span_id).where(RunSpan.run_id == run.id, RunSpan.span_id.in_(given))
     fresh = given.keys() - set(session.scalars(known))
     if not fresh:
@@ -121,26 +124,43 @@ def post_spans(
     if count + len(fresh) > MAX_SPANS:
         raise InvalidRequestError(f"A run has {MAX_SPANS} spans at the most; this one has {count}.")
     rows = [
-        {"run_id": run.id, "span_id": span_id, "span": storable(span)}
+        {"run_id": run.id, "span_id": span_id, "span": span}
         for span_id, span in given.items()
         if span_id in fresh
     ]
     session.execute(insert(RunSpan), rows)
+    run.stored_bytes = Run.stored_bytes + sum(len(orjson.dumps(row["span"])) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
 class SpanPage:
     """A slice of a run's spans, in the order they came in."""
 
-    spans: Sequence[JsonObject]
+    rows: Sequence[RunSpan]
     total: int
 
+    @property
+    def spans(self) -> list[JsonObject]:
+        """The spans as they were given."""
+        return [row.span for row in self.rows]
 
-def page_of_spans(session: Session, run_id: uuid.UUID, *, offset: int, limit: int) -> SpanPage:
-    """Return a run's spans."""
+
+def page_of_spans(
+    session: Session, run_id: uuid.UUID, *, offset: int, limit: int, is_light: bool = False
+) -> SpanPage:
+    """Return a run's spans.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     total = session.scalar(select(func.count()).select_from(RunSpan).where(RunSpan.run_id == run_id)) or 0
     query = (
-        select(RunSpan.span).where(RunSpan.run_id == run_id).order_by(RunSpan.id).offset(offset).limit(limit)
+        select(RunSpan)
+        .options(*without_large(RunSpan, when=is_light))
+        .where(RunSpan.run_id == run_id)
+        .order_by(RunSpan.id)
+        .offset(offset)
+        .limit(limit)
     )
     return SpanPage(session.scalars(query).all(), total)
 

@@ -9,15 +9,18 @@ from typing import Any, Final
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from shared.db import Lock
 from shared.dispatch import Dispatcher
 from shared.errors import ConflictError, ForbiddenError
 from shared.keys.principal import Principal
 from shared.models import LIMITS, JsonObject, Run
+from shared.organizations.queries import hold_organization
 from shared.runs import queries, transitions
 from shared.runs.acceptance import accept
 from shared.runs.effects import follow
 from shared.runs.lifecycle import TERMINAL, Reason, RunKind, RunStatus, Trigger
 from shared.structures.queries import get_structure
+from shared.terms import UNBOUNDED, Terms
 
 EXTERNAL_WORKER: Final = "external"
 """Who holds a run that its caller executes."""
@@ -43,6 +46,8 @@ def submit(
     principal: Principal,
     structure_id: uuid.UUID,
     request: StructureRunRequest,
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Run:
     """Accept a run of a structure: it is durable once this transaction commits.
 
@@ -50,8 +55,13 @@ def submit(
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
+        InvalidRequestError: the operator's terms refuse a limit.
     """
-    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    terms.check(principal.organization_id, request.limits)
+    hold_organization(session, principal.organization_id, Lock.REFERENCE)
+    structure = get_structure(
+        session, structure_id, organization_id=principal.organization_id, lock=Lock.REFERENCE
+    )
     run = Run(
         id=uuid.uuid4(),
         organization_id=principal.organization_id,
@@ -67,7 +77,7 @@ def submit(
         event_count=1,
         queued_at=func.now(),
         dispatched_at=func.now(),
-        **{name: request.limits.get(name, getattr(structure, name)) for name in LIMITS},
+        **terms.capped({name: request.limits.get(name, getattr(structure, name)) for name in LIMITS}),
     )
     accept(session, dispatcher, run, name=structure.name, is_sent=not run.is_external)
     return _begun_elsewhere(session, dispatcher, run) if run.is_external else run
@@ -79,6 +89,8 @@ def submit_by_webhook(
     principal: Principal,
     structure_id: uuid.UUID,
     args: Sequence[str],
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Run:
     """Accept a run of a structure that may be run by whoever knows the address of its webhook.
 
@@ -89,7 +101,7 @@ def submit_by_webhook(
     structure = get_structure(session, structure_id, organization_id=principal.organization_id)
     if not structure.webhook_enabled:
         raise ForbiddenError("The webhook of this structure is not enabled.")
-    return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args))
+    return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args), terms=terms)
 
 
 def _begun_elsewhere(session: Session, dispatcher: Dispatcher, run: Run) -> Run:

@@ -1,20 +1,32 @@
 """What can be asked of structures: create, change, delete, deploy."""
 
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from shared.db import Lock
 from shared.keys.principal import Principal
-from shared.models import Deployment, DeploymentStatus, Structure
+from shared.models import Deployment, DeploymentStatus, JsonObject, Structure
 from shared.structures.code import SAMPLE, code_source, unsupported
 from shared.structures.queries import get_structure
+from shared.terms import UNBOUNDED, Terms
+
+HIDDEN: Final = "********"
+"""What is shown of a variable's value; no answer gives the value itself back."""
 
 
-def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Structure:
-    """Create a structure, `name` among its fields, and deploy it."""
+def create(
+    session: Session, principal: Principal, fields: Mapping[str, Any], *, terms: Terms = UNBOUNDED
+) -> Structure:
+    """Create a structure, `name` among its fields, and deploy it.
+
+    Raises:
+        InvalidRequestError: the operator's terms refuse a limit.
+    """
+    terms.check(principal.organization_id, fields)
     structure = Structure(
         organization_id=principal.organization_id,
         created_by=principal.user_id,
@@ -26,21 +38,40 @@ def create(session: Session, principal: Principal, fields: Mapping[str, Any]) ->
 
 
 def change(
-    session: Session, principal: Principal, structure_id: uuid.UUID, fields: Mapping[str, Any]
+    session: Session,
+    principal: Principal,
+    structure_id: uuid.UUID,
+    fields: Mapping[str, Any],
+    *,
+    terms: Terms = UNBOUNDED,
 ) -> Structure:
     """Set those fields of a structure that are given; the rest stays. New code is deployed.
 
+    A variable whose value is `HIDDEN`, as it was shown, keeps the value that it has.
+
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
+        InvalidRequestError: the operator's terms refuse a limit.
     """
-    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    terms.check(principal.organization_id, fields)
+    structure = get_structure(
+        session, structure_id, organization_id=principal.organization_id, lock=Lock.CHANGE
+    )
     for name, value in fields.items():
-        setattr(structure, name, value)
+        setattr(structure, name, _with_values(structure, value) if name == "env_vars" else value)
     session.flush()
     if "code" in fields:
         return _deployed(session, principal, structure)
     session.refresh(structure)
     return structure
+
+
+def _with_values(structure: Structure, variables: Sequence[JsonObject]) -> list[JsonObject]:
+    values = {known["name"]: known["value"] for known in structure.env_vars}
+    return [
+        {**one, "value": values.get(one["name"], HIDDEN)} if one["value"] == HIDDEN else one
+        for one in variables
+    ]
 
 
 def delete(session: Session, principal: Principal, structure_id: uuid.UUID) -> None:
@@ -49,7 +80,9 @@ def delete(session: Session, principal: Principal, structure_id: uuid.UUID) -> N
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
     """
-    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    structure = get_structure(
+        session, structure_id, organization_id=principal.organization_id, lock=Lock.REMOVAL
+    )
     structure.deleted_at = func.now()
 
 
@@ -59,7 +92,9 @@ def deploy(session: Session, principal: Principal, structure_id: uuid.UUID) -> D
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
     """
-    structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+    structure = get_structure(
+        session, structure_id, organization_id=principal.organization_id, lock=Lock.CHANGE
+    )
     why_not = unsupported(structure.code)
     deployment = Deployment(
         organization_id=structure.organization_id,

@@ -137,20 +137,19 @@ class VariableRule:
             return f"{name!r} is no name of a variable: letters, digits and _, not a digit first."
         if "\x00" in value:
             return f"The value of the variable {name} holds a NUL character."
-        if name in _FROM_CLIENTS:
-            return None
-        if _matches(name.upper(), _OURS):
+        upper = name.upper()
+        if name not in _FROM_CLIENTS and _matches(upper, _OURS):
             return f"The variable {name} is the platform's own to set."
-        what = None if _matches(name, self.allowed) else self._steers(name.upper())
-        return what and (
-            f"The variable {name} would {what}; it is not taken unless the operator allows it ({SETTING})."
-        )
+        if name in _FROM_CLIENTS or _matches(name, self.allowed):
+            return None
+        what = self._steers(upper)
+        return what and f"The variable {name} would say {what}; the operator may allow it ({SETTING})."
 
     def _steers(self, upper: str) -> str | None:
-        """What a variable would do beyond telling an application something."""
+        """What a variable would decide that is not a caller's to decide."""
         if self._turns_away(upper):
-            return "say where the operator's own key is sent"
-        return "steer how programs are executed" if _matches(upper, (*_KINDS, *_FAMILIES)) else None
+            return "where the operator's own key is sent"
+        return "how programs are executed" if _matches(upper, (*_KINDS, *_FAMILIES)) else None
 
     def _turns_away(self, upper: str) -> bool:
         """Whether a variable is the address of a service for which the operator lends programs a key."""

@@ -8,8 +8,10 @@ from sqlalchemy import ColumnElement, Text, cast, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
 from shared.errors import MessageNotFoundError, ThreadNotFoundError
 from shared.models import Message, Run, Thread
+from shared.sizes import without_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,23 @@ class Size:
     messages_length: int = 0  # characters of their inputs and outputs
 
 
-def get_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid.UUID) -> Thread:
+def get_thread(
+    session: Session, thread_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Thread:
     """Return a thread of an organization.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         ThreadNotFoundError: there is none, or it is another organization's.
     """
     thread = session.scalar(
-        select(Thread).where(Thread.id == thread_id, Thread.organization_id == organization_id)
+        locked(
+            select(Thread).where(Thread.id == thread_id, Thread.organization_id == organization_id),
+            lock,
+            Thread,
+        )
     )
     if thread is None:
         raise ThreadNotFoundError(thread_id)
@@ -80,13 +91,24 @@ def get_thread(session: Session, thread_id: uuid.UUID, *, organization_id: uuid.
 
 
 def page(
-    session: Session, wanted: ThreadFilter, *, organization_id: uuid.UUID, offset: int, limit: int
+    session: Session,
+    wanted: ThreadFilter,
+    *,
+    organization_id: uuid.UUID,
+    offset: int,
+    limit: int,
+    is_light: bool = False,
 ) -> ThreadPage:
-    """Return an organization's threads, newest first."""
+    """Return an organization's threads, newest first.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     conditions = [Thread.organization_id == organization_id, *wanted.conditions()]
     total = session.scalar(select(func.count()).select_from(Thread).where(*conditions)) or 0
     query = (
         select(Thread)
+        .options(*without_large(Thread, when=is_light))
         .where(*conditions)
         .order_by(Thread.created_at.desc(), Thread.id)
         .offset(offset)
@@ -119,14 +141,24 @@ def first_assistants(session: Session, thread_ids: Sequence[uuid.UUID]) -> Mappi
 
 
 def page_of_messages(
-    session: Session, thread_id: uuid.UUID, *, offset: int = 0, limit: int | None = None
+    session: Session,
+    thread_id: uuid.UUID,
+    *,
+    offset: int = 0,
+    limit: int | None = None,
+    is_light: bool = False,
 ) -> MessagePage:
-    """Return a thread's messages, oldest first; all of them without a limit."""
+    """Return a thread's messages, oldest first; all of them without a limit.
+
+    Args:
+        is_light: leave large values unloaded.
+    """
     total = (
         session.scalar(select(func.count()).select_from(Message).where(Message.thread_id == thread_id)) or 0
     )
     query = (
         select(Message)
+        .options(*without_large(Message, when=is_light))
         .where(Message.thread_id == thread_id)
         .order_by(Message.index)
         .offset(offset)
@@ -135,16 +167,65 @@ def page_of_messages(
     return MessagePage(session.scalars(query).all(), total)
 
 
-def get_message(session: Session, message_id: uuid.UUID, *, organization_id: uuid.UUID) -> Message:
+@dataclass(frozen=True, slots=True)
+class RecentExchanges:
+    """The end of a thread."""
+
+    exchanges: Sequence[tuple[str, str]]  # the stored inputs and outputs, oldest first
+    left_out: int  # messages before them
+
+
+def recent_exchanges(
+    session: Session, thread_id: uuid.UUID, *, max_messages: int, max_bytes: int
+) -> RecentExchanges:
+    """Return the newest messages of a thread that fit together; what is before them is not read.
+
+    Args:
+        max_messages: how many at the most.
+        max_bytes: of all their inputs and outputs, as they are stored.
+    """
+    total = (
+        session.scalar(select(func.count()).select_from(Message).where(Message.thread_id == thread_id)) or 0
+    )
+    size = func.octet_length(Message.input) + func.octet_length(Message.output)  # told without reading them
+    newest = (
+        select(Message.id, Message.index, size.label("size"))
+        .where(Message.thread_id == thread_id)
+        .order_by(Message.index.desc())
+        .limit(max_messages)
+        .subquery()
+    )
+    reached = func.sum(newest.c.size).over(order_by=newest.c.index.desc())
+    counted = select(newest.c.id, reached.label("reached")).subquery()
+    fitting = (
+        select(Message.input, Message.output)
+        .join(counted, counted.c.id == Message.id)
+        .where(counted.c.reached <= max_bytes)
+        .order_by(Message.index)
+    )
+    exchanges = [(row.input, row.output) for row in session.execute(fitting)]
+    return RecentExchanges(exchanges, max(0, total - len(exchanges)))
+
+
+def get_message(
+    session: Session, message_id: uuid.UUID, *, organization_id: uuid.UUID, lock: Lock | None = None
+) -> Message:
     """Return a message of an organization's threads.
+
+    Args:
+        lock: hold its row until the transaction ends.
 
     Raises:
         MessageNotFoundError: there is none, or it is another organization's.
     """
     message = session.scalar(
-        select(Message)
-        .join(Thread, Thread.id == Message.thread_id)
-        .where(Message.id == message_id, Thread.organization_id == organization_id)
+        locked(
+            select(Message)
+            .join(Thread, Thread.id == Message.thread_id)
+            .where(Message.id == message_id, Thread.organization_id == organization_id),
+            lock,
+            Message,
+        )
     )
     if message is None:
         raise MessageNotFoundError(message_id)

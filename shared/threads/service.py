@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from shared.db import Lock
 from shared.dispatch import Dispatcher
 from shared.errors import ConflictError
 from shared.keys.principal import Principal
@@ -64,7 +65,7 @@ def change(
         ThreadNotFoundError: there is no such thread in the principal's organization.
         ConflictError: another thread of the organization has that alias.
     """
-    thread = get_thread(session, thread_id, organization_id=principal.organization_id)
+    thread = get_thread(session, thread_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
     for name, value in fields.items():
         setattr(thread, name, value)
     thread.updated_at = func.now()
@@ -82,9 +83,11 @@ def delete(session: Session, dispatcher: Dispatcher, principal: Principal, threa
 
     Raises:
         ThreadNotFoundError: there is no such thread in the principal's organization.
+        ContendedError: runs came and went on it, faster than it could be had.
     """
-    thread = get_thread(session, thread_id, organization_id=principal.organization_id)
+    get_thread(session, thread_id, organization_id=principal.organization_id)
     admission.release_all(session, dispatcher, thread_id)
+    thread = get_thread(session, thread_id, organization_id=principal.organization_id, lock=Lock.REMOVAL)
     session.delete(thread)
 
 
@@ -106,7 +109,7 @@ def post_message(
     Raises:
         ThreadNotFoundError: there is no such thread in the principal's organization.
     """
-    thread = get_thread(session, thread_id, organization_id=principal.organization_id)
+    thread = get_thread(session, thread_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
     return append(session, thread.id, message, created_by=principal.user_id)
 
 
@@ -118,7 +121,7 @@ def change_message(
     Raises:
         MessageNotFoundError: there is no such message in the principal's organization.
     """
-    message = get_message(session, message_id, organization_id=principal.organization_id)
+    message = get_message(session, message_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
     for name, value in fields.items():
         setattr(message, name, value)
     session.flush()
@@ -132,7 +135,9 @@ def delete_message(session: Session, principal: Principal, message_id: uuid.UUID
     Raises:
         MessageNotFoundError: there is no such message in the principal's organization.
     """
-    session.delete(get_message(session, message_id, organization_id=principal.organization_id))
+    session.delete(
+        get_message(session, message_id, organization_id=principal.organization_id, lock=Lock.REMOVAL)
+    )
 
 
 def _flush(session: Session, thread: Thread) -> None:

@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.artifacts import encode_artifact, text_artifact
+from shared.db import Lock
 from shared.keys.principal import Principal
 from shared.models import Message
-from shared.runs import admission
 from shared.threads import service
 from shared.threads.queries import get_thread
 
@@ -49,11 +49,9 @@ def post(session: Session, principal: Principal, thread_id: uuid.UUID, side: Sid
     Raises:
         ThreadNotFoundError: there is no such thread in the principal's organization.
     """
-    thread = get_thread(session, thread_id, organization_id=principal.organization_id)
-    admission.lock_thread(session, thread.id)
-    last = session.scalar(
-        select(Message).where(Message.thread_id == thread.id).order_by(Message.index.desc()).limit(1)
-    )
+    thread = get_thread(session, thread_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
+    newest = select(Message).where(Message.thread_id == thread.id).order_by(Message.index.desc()).limit(1)
+    last = session.scalar(Lock.CHANGE(newest, Message))
     if side is Side.ASSISTANT and last is not None and sides_of(last) == [Side.USER]:
         return _written(session, last, side, text, lone=None)
     artifacts = {one: _encoded(text if one is side else "") for one in Side}

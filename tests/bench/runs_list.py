@@ -198,8 +198,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="runyard-") as directory,
         running_services(Path(directory)) as services,
     ):
-        settings = services.settings()
-        upgrade(settings.sqlalchemy_url)
+        settings = services.settings(database_url=services.postgres.url)
+        upgrade(settings)
         engine = make_engine(settings)
         loaded = load(services, make_sessions(engine))
         lists = listings(loaded)

@@ -16,7 +16,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 REFUSAL = "Cannot connect to"
 EXTRA = 0.5  # seconds an answer may take longer than it does with Redis
@@ -42,7 +42,7 @@ def hung(stack: Stack) -> Generator[None]:
 @contextmanager
 def refusing(stack: Stack) -> Generator[None]:
     """Redis answers, and refuses to write: too few replicas, or too little memory."""
-    with redis.Redis.from_url(stack.file["redis_url"]) as client:
+    with redis.Redis.from_url(stack.redis_admin_url) as client:
         client.config_set("min-replicas-to-write", 1)
         try:
             yield
@@ -53,7 +53,7 @@ def refusing(stack: Stack) -> Generator[None]:
 @contextmanager
 def demoted(stack: Stack) -> Generator[None]:
     """Redis has become the read-only replica of another, as in a failover."""
-    with redis.Redis.from_url(stack.file["redis_url"]) as client:
+    with redis.Redis.from_url(stack.redis_admin_url) as client:
         client.replicaof("127.0.0.1", 1)
         try:
             yield

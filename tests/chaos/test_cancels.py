@@ -17,7 +17,7 @@ from tests.support.stack import TERMINAL, Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 SLOTS = 2
 MOMENTS = 24

@@ -19,7 +19,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 WRONG_CLOCK = Path(__file__).parents[1] / "support" / "wrong_clock"
 LEASE = 3.0  # seconds, as the stack has it

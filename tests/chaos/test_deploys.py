@@ -17,7 +17,7 @@ from tests.support.stack import RUNYARD, Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 ROUNDS: Final = 2  # in each of which every worker is replaced
 PAUSE: Final = 0.15  # seconds between two runs of the load

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.stack import RUNYARD, environment
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 BROKEN = 3  # the exit code for a broken promise
 
@@ -36,8 +36,8 @@ DROPS_THE_TAIL = (
 
     follow = StreamHub.follow
 
-    async def without_the_last(self, run_id, *, after):
-        async for batch in follow(self, run_id, after=after):
+    async def without_the_last(self, run_id, **start):
+        async for batch in follow(self, run_id, **start):
             yield [event for event in batch if not event.is_last]
 
     StreamHub.follow = without_the_last

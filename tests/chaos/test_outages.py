@@ -21,7 +21,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 LONG = 8.0  # seconds of an outage: beyond two leases, and beyond every timeout of a socket
 SOON = 10.0  # seconds in which a worker is back at work
@@ -60,7 +60,7 @@ def test_a_redis_that_is_killed_and_emptied_loses_no_run(
     running = start_long_run(stack, database_url)
     with frozen(workers.processes):
         run_ids = [stack.create_run(args=["Hi"]) for _ in range(10)]
-        with redis.Redis.from_url(stack.file["redis_url"]) as client:
+        with redis.Redis.from_url(stack.redis_admin_url) as client:
             wait_until(lambda: client.llen("runs") > 0, what="messages to wait")
             client.flushall()
         kill(psutil.Process(stack.file["pids"]["redis"]))
@@ -75,7 +75,7 @@ def test_a_redis_that_loses_its_data_under_connected_workers_loses_no_run(
     broken_stack: Stack, workers: Worker, database_url: str
 ) -> None:
     stack = broken_stack
-    with redis.Redis.from_url(stack.file["redis_url"]) as client:
+    with redis.Redis.from_url(stack.redis_admin_url) as client:
         client.flushall()
     check_takes_new_runs(stack, database_url)
 

@@ -11,7 +11,7 @@ from tests.support.invariants import await_words, check_runs, check_taken_over, 
 from tests.support.llm_stub import LlmStub
 from tests.support.stack import Stack, environment, running_stack
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 RECOVERY = 25.0  # seconds: a lease, and the pause of the reconciler
 

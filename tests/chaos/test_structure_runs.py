@@ -8,7 +8,7 @@ from tests.support.faults import kill, of_program
 from tests.support.invariants import check_runs, holder_of, read_events, read_row
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from griptape.structures import Agent
 from griptape.tasks import AssistantTask
 from griptape.utils import Stream
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from griptape.drivers.assistant.griptape_cloud import GriptapeCloudAssistantDriv
 from griptape.drivers.memory.conversation.griptape_cloud import GriptapeCloudConversationMemoryDriver
 from griptape.memory.structure import ConversationMemory, Run
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

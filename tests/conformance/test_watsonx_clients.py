@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.outside import execute
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 CLIENT = "ibm_watsonx_orchestrate_clients-2.19.1"
 

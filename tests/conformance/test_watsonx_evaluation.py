@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.outside import execute
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 CLIENT = "ibm_watsonx_orchestrate_evaluation_framework-1.5.2"
 

@@ -1,17 +1,20 @@
 """`runyard dev` as scripts and people use it."""
 
+import os
 import signal
 import stat
 import subprocess
 
 import httpx2
 import psutil
+import psycopg
 import pytest
+import redis
 
 from tests.support.stack import RUNYARD, STOP_PATIENCE, environment, running_stack
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
 def runyard(stack, *arguments, timeout=60, **env):
@@ -38,6 +41,24 @@ def test_the_file_says_where_everything_is(stack):
     assert stat.S_IMODE(stack.data_dir.stat().st_mode) == 0o700
     assert stack.client.get("/health/ready").status_code == 200
     assert stack.client.get("/health/live").status_code == 200
+
+
+def test_the_addresses_it_names_lead_to_rows_and_queues_only(stack):
+    with psycopg.connect(stack.file["database_url"], autocommit=True) as connection:
+        for statement in ("COPY runs FROM PROGRAM 'id'", "CREATE TABLE mine (x int)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    with redis.Redis.from_url(stack.file["redis_url"]) as client:
+        for command in ("CONFIG GET dir", "FLUSHALL", "KEYS *"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command.split())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="they are hidden from all but root")
+def test_the_worker_alone_holds_the_keys_of_providers(stack):
+    for name in ("api", "reconciler", "flower"):
+        assert "sk-stub" not in psutil.Process(stack.file["pids"][name]).environ().values(), name
+    assert "sk-stub" in psutil.Process(stack.file["pids"]["worker"]).environ().values()
 
 
 def test_run_prints_the_answer_and_succeeds(stack):

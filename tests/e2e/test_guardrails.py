@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 
 WENT_IN = {

@@ -13,7 +13,7 @@ from shared.settings import Settings
 from tests.support.stack import event_of
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 def types(frames):

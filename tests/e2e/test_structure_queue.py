@@ -6,7 +6,7 @@ from tests.support.stack import environment, running_stack
 from tests.support.waiting import wait_until
 from tests.support.workers import running_worker
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
 def test_a_structure_run_is_executed_by_the_worker_that_listens_to_its_queue(tmp_path):

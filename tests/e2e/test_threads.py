@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 def messages(stack, thread_id):

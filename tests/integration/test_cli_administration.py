@@ -1,17 +1,20 @@
 """`runyard orgs`, `users` and `keys`, on a real database."""
 
 import threading
+import uuid
 
 import orjson
 import pytest
 from sqlalchemy import func, select
 from typer.testing import CliRunner
 
-from shared.cli import listing, main
+from shared.cli import joining, listing, main
+from shared.cli.first_key import ORGANIZATION, ensure_first_key
+from shared.cli.listing import NotConfirmedError
 from shared.db import unit_of_work
 from shared.errors import RunyardError
 from shared.keys import service as keys
-from shared.models import ApiKey, Membership, Organization, Run, User
+from shared.models import ApiKey, Membership, Organization, Role, Run, User
 from shared.organizations import service as organizations
 from shared.runs.lifecycle import TERMINAL, RunStatus
 from shared.runs.service import RunRequest, submit
@@ -265,3 +268,85 @@ def test_a_database_without_tables_says_what_is_missing(services):
         result = CliRunner(env={"RUNYARD_DATABASE_URL": url}).invoke(main.app, ["orgs", "list"])
     assert isinstance(result.exception, RunyardError)
     assert "runyard migrate" in str(result.exception)
+
+
+@pytest.fixture
+def tenants_organization(committed_sessions):
+    """Make an organization as a tenant does over the API; return its id."""
+
+    def make(name):
+        with unit_of_work(committed_sessions) as session:
+            mallory = User(email=f"mallory-{uuid.uuid4()}@example.com", name="mallory")
+            session.add(mallory)
+            session.flush()
+            organization = Organization(name=name, created_by=mallory.id)
+            session.add(organization)
+            session.flush()
+            session.add(Membership(organization_id=organization.id, user_id=mallory.id, role=Role.OWNER))
+            return organization.id
+
+    return make
+
+
+@pytest.mark.parametrize("command", [["keys", "create"], ["users", "create", "queen@example.com"]])
+def test_a_name_that_a_tenant_took_first_gets_the_operator_nowhere_unasked(
+    runyard, tenants_organization, count, command
+):
+    tenants_organization("Bees")
+    before = count(ApiKey), count(Membership)
+    with pytest.raises(NotConfirmedError):
+        runyard(*command, "--org", "Bees")
+    assert (count(ApiKey), count(Membership)) == before
+    runyard(*command, "--org", "Bees", "--yes")
+    assert count(Membership) == before[1] + 1
+
+
+def test_the_question_shows_whose_organization_it_is(runyard, tenants_organization, capsys, monkeypatch):
+    tenants_organization("Bees")
+    asked = []
+    monkeypatch.setattr(joining, "confirm", lambda question, *, yes: asked.append((question, yes)))
+    runyard("keys", "create", "--org", "Bees")
+    ((question, yes),) = asked
+    assert "mallory-" in question
+    assert not yes
+
+
+def test_an_operators_organization_is_meant_by_its_name_whoever_else_has_that(
+    runyard, tenants_organization, committed_sessions
+):
+    theirs = tenants_organization("Bees")
+    ours = runyard("orgs", "create", "Bees")
+    runyard("keys", "create", "--org", "Bees")
+    with committed_sessions() as session:
+        owners = set(session.scalars(select(ApiKey.organization_id)))
+    assert owners == {uuid.UUID(ours)} != {theirs}
+    with pytest.raises(RunyardError, match="named 'Bees' already"):
+        runyard("orgs", "create", "Bees")
+
+
+def test_a_name_that_is_an_id_takes_that_id_from_nobody(runyard, tenants_organization):
+    ours = runyard("orgs", "create", "Wasps")
+    tenants_organization(ours)
+    runyard("keys", "create", "--org", ours)
+    assert [key["organization"] for key in listed(runyard, "keys")] == ["Wasps"]
+
+
+def test_the_first_key_of_a_development_is_in_no_organization_of_a_tenant(
+    tenants_organization, committed_sessions, tmp_path
+):
+    theirs = tenants_organization(ORGANIZATION)
+    with unit_of_work(committed_sessions) as session:
+        secret = ensure_first_key(session, tmp_path)
+        found = keys.find_principal(session, secret)
+    assert found.organization_id != theirs
+
+
+@pytest.mark.parametrize(("options", "role"), [((), Role.OWNER), (("--role", "member"), Role.MEMBER)])
+def test_a_user_is_an_owner_unless_the_command_says_otherwise(runyard, committed_sessions, options, role):
+    runyard("orgs", "create", "Bees")
+    runyard("users", "create", "queen@example.com", "--org", "Bees", *options)
+    with committed_sessions() as session:
+        assert session.scalars(select(Membership.role)).one() is role
+    runyard("keys", "create", "--org", "Bees", "--email", "queen@example.com")
+    with committed_sessions() as session:
+        assert session.scalars(select(Membership.role)).one() is role

@@ -1,16 +1,14 @@
 """`runyard doctor`: what it prints and how it ends."""
 
-import json
-import subprocess
-
 import orjson
 import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
 from shared.cli import listing, main
+from shared.doctor.diagnosis import Diagnosis
+from shared.doctor.findings import Finding, Severity
 from shared.errors import RunyardError
-from tests.support.stack import RUNYARD, environment
 
 NOWHERE = "127.0.0.1:1"
 
@@ -44,12 +42,22 @@ def severities(stdout):
     return {finding["name"]: finding["severity"] for finding in orjson.loads(stdout)["findings"]}
 
 
-def test_warnings_are_no_failure(doctor, make_run):
-    make_run()
+def test_warnings_are_no_failure(doctor, monkeypatch):
+    warning = Finding("Clock", Severity.WARNING, "PostgreSQL's is 9.0 s ahead.", "Set both by NTP.")
+    monkeypatch.setattr("shared.cli.doctor.diagnose", lambda _settings: Diagnosis([warning], []))
     code, printed = doctor()
     assert code == 0
     assert printed.splitlines()[-1] == "0 problems, 1 warning."
-    assert "warning\tWorkers\t" in printed
+    assert "warning\tClock\t" in printed
+
+
+def test_neither_workers_nor_a_reconciler_are_a_failure(doctor, make_run):
+    make_run()
+    code, printed = doctor()
+    assert code == 3
+    assert printed.splitlines()[-1] == "2 problems, 0 warnings."
+    assert "problem\tWorkers\t" in printed
+    assert "problem\tReconciler\t" in printed
 
 
 def test_a_person_is_shown_a_table(doctor, monkeypatch):
@@ -101,25 +109,3 @@ def test_without_an_address_there_is_nothing_to_look_at(tmp_path):
     result = CliRunner().invoke(main.app, ["doctor", "--data-dir", str(tmp_path)])
     assert isinstance(result.exception, RunyardError)
     assert "RUNYARD_DATABASE_URL" in str(result.exception)
-
-
-@pytest.mark.xdist_group("stack")
-def test_a_running_development_is_found_and_well(stack):
-    def look(**env):
-        command = [str(RUNYARD), "doctor", "--json", "--data-dir", str(stack.data_dir)]
-        done = subprocess.run(
-            command, env=environment(**env), check=False, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
-
-    stack.wait_for(stack.create_run(args=["Hi"]))
-    found = look()
-    for name in ("PostgreSQL", "Schema", "Clock", "Redis", "Redis writes", "Workers", "Invariants"):
-        assert found[name]["severity"] == "ok"
-    assert "1 take from 'runs': runyard-" in found["Workers"]["seen"]
-    elsewhere = look(RUNYARD_QUEUE="elsewhere")["Workers"]
-    assert elsewhere["severity"] == "warning"
-    assert "RUNYARD_QUEUES" in elsewhere["advice"]
-    nowhere = look(RUNYARD_STRUCTURE_QUEUE="nowhere")
-    assert (nowhere["Workers"]["severity"], nowhere["Structure workers"]["severity"]) == ("ok", "warning")

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 
@@ -69,3 +70,19 @@ def frozen(processes: Iterable[psutil.Process]) -> Generator[None]:
 def go_on_for(seconds: float) -> None:
     """Let a fault go on: how long it lasts is what the test is about."""
     time.sleep(seconds)
+
+
+def of_place(place: Path) -> list[psutil.Process]:
+    """The living processes of a program in this directory: they work there, or were started for it."""
+    return [process for process in psutil.process_iter(["status"]) if _is_of(process, str(place))]
+
+
+def _is_of(process: psutil.Process, place: str) -> bool:
+    if process.info["status"] == psutil.STATUS_ZOMBIE:
+        return False
+    try:
+        return process.cwd().startswith(place) or any(
+            value.startswith(place) for value in process.environ().values()
+        )
+    except psutil.Error:  # it has just ended
+        return False

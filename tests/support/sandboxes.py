@@ -19,8 +19,8 @@ def chosen(mode: str) -> Choice:
     return choose(Settings(database_url="postgresql://", redis_url="redis://", structure_sandbox=mode))
 
 
-def strongest() -> str:
-    """The strongest mode that works here: `none` where no other does."""
+def sandbox_here() -> str:
+    """The sandbox_here mode that works here: `none` where no other does."""
     found = chosen("auto").sandbox
     return Mode.NONE if found is None else found.mode
 

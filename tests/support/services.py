@@ -13,7 +13,7 @@ from psycopg import sql
 from shared.embedded.services import Services, embedded_services
 from shared.migrations.upgrade import upgrade
 from shared.settings import Settings
-from tests.support.sandboxes import strongest
+from tests.support.sandboxes import sandbox_here
 
 TEMPLATE: Final = "runyard_template"
 REDIS_DATABASES: Final = 16  # as Redis has them by default; 0 is everybody's
@@ -31,22 +31,27 @@ class TestServices:
 
     def settings(self, **values: object) -> Settings:
         """Settings for these servers; a test names what it is about, durations as timedelta or seconds."""
-        urls = {"database_url": self.postgres.url, "redis_url": self.redis.url}
-        return Settings.model_validate({**urls, "structure_sandbox": strongest(), **values})
+        urls = {"database_url": self.postgres.application_url, "redis_url": self.redis.url}
+        return Settings.model_validate({**urls, "structure_sandbox": sandbox_here(), **values})
 
     def migrate_template(self) -> str:
         """Make the database that others are cloned from, by the migrations."""
         self._create(TEMPLATE, template="template1")
-        upgrade(self.settings(database_url=self.postgres.database_url(TEMPLATE)).sqlalchemy_url)
+        self.postgres.ensure_roles(TEMPLATE)
+        upgrade(self.settings(database_url=self.postgres.migration_url_of(TEMPLATE)))
         return TEMPLATE
 
     @contextmanager
     def cloned_database(self, template: str) -> Generator[str]:
-        """The URL of a copy of a database, dropped in the end whoever is still connected."""
+        """The URL of a copy of a database, dropped in the end whoever is still connected.
+
+        Of the migrated one it is that of the role our processes have; of others the superuser's.
+        """
         name = f"{template}_{next(self._numbers)}"
         self._create(name, template=template)
         try:
-            yield self.postgres.database_url(name)
+            url_of = self.postgres.application_url_of if template == TEMPLATE else self.postgres.database_url
+            yield url_of(name)
         finally:
             self._execute("DROP DATABASE {} WITH (FORCE)", name)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx2
 import psutil
 
-from tests.support.sandboxes import strongest
+from tests.support.sandboxes import sandbox_here
 from tests.support.waiting import wait_until
 
 START_PATIENCE: Final = 90.0  # seconds; two cores, and a framework to load
@@ -42,6 +42,13 @@ class Stack:
         """What dev.json says at the moment."""
         content: dict[str, Any] = json.loads((self.data_dir / "dev.json").read_text())
         return content
+
+    @property
+    def redis_admin_url(self) -> str:
+        """Where Redis obeys everything, as its own administrator finds it."""
+        address = self.file["redis_url"].rpartition("@")[2]
+        password = (self.data_dir / "redis" / "password").read_text()
+        return f"redis://:{password}@{address}"
 
     @property
     def output(self) -> str:
@@ -143,7 +150,7 @@ def environment(**overrides: str) -> dict[str, str]:
         "RUNYARD_RECONCILE_INTERVAL": "0.5",
         "RUNYARD_REPUBLISH_AFTER": "2",
         "RUNYARD_CANCEL_GRACE": "2",
-        "RUNYARD_STRUCTURE_SANDBOX": strongest(),
+        "RUNYARD_STRUCTURE_SANDBOX": sandbox_here(),
         **overrides,
     }
 

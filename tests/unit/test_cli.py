@@ -1,13 +1,24 @@
 """The command line: its commands, what it finds by itself, and what its failures look like."""
 
+import os
 import stat
 import sys
 
+import httpx2
 import pytest
 from typer.testing import CliRunner
 
-from shared.cli import connection, demo, main
-from shared.cli.dev_file import DevFile, UnreadableDevFileError, find_dev_file, remove_dev_file
+from shared.cli import connection, demo, drain, main
+from shared.cli.client import ApiRefusedError, Client
+from shared.cli.connection import MisdirectedKeyError
+from shared.cli.database_access import database_settings
+from shared.cli.dev_file import (
+    DevFile,
+    UnreadableDevFileError,
+    UntrustedDevFileError,
+    find_dev_file,
+    remove_dev_file,
+)
 from shared.cli.development import PortTakenError, _api_port, _flower_url
 from shared.cli.flower import FlowerUnprotectedError, flower_environment
 from shared.cli.programs import make_programs, shared_environment
@@ -16,6 +27,7 @@ from shared.processes import ports
 from shared.settings import Settings
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # nothing is bound to it
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 URLS = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://h"}
 
 
@@ -48,7 +60,7 @@ def run_main(monkeypatch, *arguments: str) -> int:
     [
         (["watch", "7f0c52ab-93ab-4c9f-8f0b-0d4f1c2a8e11"], "No `runyard dev` runs on"),
         (["migrate"], "Set RUNYARD_DATABASE_URL"),
-        (["flower"], "RUNYARD_DATABASE_URL: Field required"),
+        (["flower"], "RUNYARD_DATABASE_URL is not set"),
     ],
 )
 def test_a_failure_is_one_line_and_no_traceback(monkeypatch, capsys, tmp_path, arguments, said):
@@ -93,7 +105,7 @@ def test_a_dev_file_of_another_making_is_refused(tmp_path, content):
     ("given", "url"),
     [
         ((None, None), "http://127.0.0.1:8000"),
-        (("http://elsewhere", None), "http://elsewhere"),
+        (("http://127.0.0.1:8000/", None), "http://127.0.0.1:8000"),
         ((None, "ry_other"), "http://127.0.0.1:8000"),
     ],
 )
@@ -102,6 +114,91 @@ def test_what_is_not_given_is_what_dev_has_told(tmp_path, dev_file, given, url):
     with connection.connect(*given, tmp_path) as client:
         assert client._url == url
         assert client._http.headers["authorization"] == f"Bearer {given[1] or 'ry_secret'}"
+
+
+class Stranger:
+    """An API that keeps what it is sent, and sends it on elsewhere."""
+
+    def __init__(self):
+        self.heard = []
+
+    def __call__(self, request):
+        self.heard.append((request.url.host, request.headers.get("authorization")))
+        return httpx2.Response(307, headers={"Location": "http://stranger.example/api"})
+
+
+def test_a_key_of_the_environment_goes_to_no_address_out_of_a_file(tmp_path, dev_file, monkeypatch):
+    dev_file.write(tmp_path)
+    monkeypatch.setenv("RUNYARD_API_KEY", "ry_production")
+    with pytest.raises(MisdirectedKeyError):
+        connection.connect(None, "ry_production", tmp_path)
+    with connection.connect("http://production", "ry_production", tmp_path) as client:
+        assert client._url == "http://production"
+
+
+def test_a_key_out_of_a_file_goes_to_no_other_address(tmp_path, dev_file):
+    dev_file.write(tmp_path)
+    with pytest.raises(MisdirectedKeyError):
+        connection.connect("http://elsewhere", None, tmp_path)
+
+
+def test_a_key_does_not_follow_a_redirect():
+    stranger = Stranger()
+    client = Client("http://127.0.0.1:1", "ry_key", transport=httpx2.MockTransport(stranger))
+    with client:
+        with pytest.raises(ApiRefusedError):
+            client.get_run("11111111-1111-4111-8111-111111111111")
+        with pytest.raises(ApiRefusedError):
+            list(client._stream("11111111-1111-4111-8111-111111111111", after=-1))
+    assert {host for host, _ in stranger.heard} == {"127.0.0.1"}
+
+
+def _open_to_others(path):
+    (path / "dev.json").chmod(0o644)
+
+
+def _in_a_folder_of_all(path):
+    path.chmod(0o777)
+
+
+def _linked(path):
+    (path / "dev.json").rename(path / "real.json")
+    (path / "dev.json").symlink_to(path / "real.json")
+
+
+def _piped(path):
+    (path / "dev.json").unlink()
+    os.mkfifo(path / "dev.json", 0o600)
+
+
+def _of_a_stranger(path):
+    os.chown(path / "dev.json", 12345, 12345)
+
+
+def _in_a_strangers_folder(path):
+    os.chown(path, 12345, 12345)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(_open_to_others, _in_a_folder_of_all, _linked, _piped),
+        pytest.param(_of_a_stranger, marks=AS_ROOT),
+        pytest.param(_in_a_strangers_folder, marks=AS_ROOT),
+    ],
+)
+def test_a_dev_file_that_a_stranger_may_have_written_is_not_used(tmp_path, dev_file, monkeypatch, spoil):
+    dev_file.write(tmp_path)
+    spoil(tmp_path)
+    for name in ("RUNYARD_DATABASE_URL", "RUNYARD_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for look in (
+        lambda: connection.connect(None, None, tmp_path),
+        lambda: database_settings(tmp_path),
+        lambda: drain._settings(tmp_path),
+    ):
+        with pytest.raises(UntrustedDevFileError, match="is not used: "):
+            look()
 
 
 def test_no_dev_is_needed_where_all_is_given(tmp_path):
@@ -179,3 +276,16 @@ def test_the_api_port_is_the_wanted_one_or_any():
 )
 def test_the_demonstration_uses_the_model_there_is(given, model):
     assert demo.demo_environment(given).get("RUNYARD_MODEL") == model
+
+
+def test_only_the_worker_gets_what_may_be_a_key_of_a_provider(tmp_path, monkeypatch):
+    for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "HOUSE_TOKEN", "RUNYARD_API_KEY"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("RUNYARD_LOG_LEVEL", "DEBUG")
+    programs = make_programs(settings(), tmp_path, concurrency=None, processes=None)
+    assert programs["worker"]._command.environment["HOUSE_TOKEN"] == "secret"
+    for name in ("api", "reconciler", "flower"):
+        environment = programs[name]._command.environment
+        assert "secret" not in environment.values(), name
+        assert environment["PATH"] == os.environ["PATH"]
+        assert environment["RUNYARD_LOG_LEVEL"] == "DEBUG"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import yaml
 
 from shared.cli.main import COMMANDS
+from shared.embedded import redis_user
+from shared.migrations import roles
 from shared.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -157,9 +160,63 @@ def test_redis_forgets_nothing_it_was_told(compose: dict[str, Any]):
         "--appendonly yes",
         "--appendfsync everysec",
         "--maxmemory-policy noeviction",
-        "--requirepass",
     ):
         assert option in command
+
+
+def test_no_password_of_redis_is_in_an_argument_or_in_its_environment(compose: dict[str, Any]):
+    redis = compose["services"]["redis"]
+    assert set(redis["environment"]) == {"RUNYARD_REDIS_PREFIX"}
+    assert "PASSWORD" not in " ".join([*redis["command"], *redis["healthcheck"]["test"]])
+    assert redis["secrets"] == ["redis_password"]
+    assert compose["secrets"] == {"redis_password": {"environment": "REDIS_PASSWORD"}}
+
+
+def test_redis_has_the_user_of_the_embedded_one_and_no_other():
+    script = (DEPLOY / "redis.sh").read_text(encoding="utf-8")
+    assert f"rules='{redis_user.RULES}'" in script
+    assert re.findall(r"user (\w+ \w+)", script) == ["default off", f"{redis_user.NAME} on"]
+    compile_shell(DEPLOY / "redis.sh")
+
+
+def compile_shell(path: Path) -> None:
+    subprocess.run(["sh", "-n", path], check=True)  # noqa: S607  # whatever shell there is
+
+
+def test_no_process_has_the_superuser_s_password_and_only_migrate_the_owner_s(compose: dict[str, Any]):
+    for name in PROCESSES:
+        environment = compose["services"][name]["environment"]
+        assert "POSTGRES_PASSWORD" not in str(environment)
+        assert f"//{roles.APPLICATION}:${{POSTGRES_APP_PASSWORD" in environment["RUNYARD_DATABASE_URL"]
+        owner = environment["RUNYARD_MIGRATION_DATABASE_URL"]
+        assert (f"//{roles.OWNER}:${{POSTGRES_OWNER_PASSWORD" in owner) is (name == "migrate")
+        assert bool(owner) is (name == "migrate")
+
+
+def test_postgres_makes_the_roles_by_the_statements_of_the_embedded_one(compose: dict[str, Any]):
+    mounts = [mount.split(":") for mount in compose["services"]["postgres"]["volumes"]]
+    mounted = {target: (DEPLOY / source).resolve() for source, target, *_ in mounts if source[0] == "."}
+    assert mounted["/etc/runyard/roles.sql"] == roles.SQL.resolve()
+    script = mounted["/docker-entrypoint-initdb.d/10-roles.sh"]
+    compile_shell(script)
+    given = set(re.findall(r"getenv \w+ (\w+)", script.read_text(encoding="utf-8")))
+    assert given == {"POSTGRES_OWNER_PASSWORD", "POSTGRES_APP_PASSWORD"}
+    assert given <= set(compose["services"]["postgres"]["environment"])
+
+
+def test_every_service_is_bounded(compose: dict[str, Any]):
+    for name, service in compose["services"].items():
+        assert service["mem_limit"], name
+        assert service["pids_limit"] > 0, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert all("size=" in mount for mount in service.get("tmpfs", [])), name
+
+
+def test_images_of_others_are_of_one_minor_version(compose: dict[str, Any]):
+    for name in ("postgres", "redis"):
+        assert re.fullmatch(r"\w+:\d+\.\d+", compose["services"][name]["image"])
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r"^ARG PYTHON=\d+\.\d+-slim$", dockerfile, re.MULTILINE)
 
 
 def test_the_example_names_every_variable():

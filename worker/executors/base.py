@@ -104,7 +104,8 @@ class RunContext:
     max_duration: timedelta
     token: CancelToken
     rulesets: tuple[Ruleset, ...] = ()
-    history: tuple[Exchange, ...] = ()
+    history: tuple[Exchange, ...] = ()  # the end of the thread
+    history_left_out: int = 0  # exchanges of the thread before those
     options: Mapping[str, Any] = field(default_factory=dict)  # executor settings of the operator
     program: Program | None = None  # of a structure run
     structures: tuple[CallableStructure, ...] = ()

@@ -20,6 +20,33 @@ WRITE_TIMEOUT: Final = 30.0  # seconds
 _ESTABLISHED: Final = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
 
 
+class RedirectRefusedError(Exception):
+    """A provider redirects a request to an address that is not its own; the key goes to no other."""
+
+
+def refuse_redirect(response: Any) -> None:
+    """Refuse to follow a response of httpx or httpx2 to another scheme, host or port.
+
+    Raises:
+        RedirectRefusedError: naming the address.
+    """
+    if not response.has_redirect_location:
+        return
+    origin = response.request.url
+    try:
+        target = origin.join(response.headers["location"])
+    except Exception as error:
+        raise RedirectRefusedError("to an address that makes no sense") from error
+    if (target.scheme, target.host, target.port) != (origin.scheme, origin.host, origin.port):
+        port = "" if target.port is None else f":{target.port}"
+        raise RedirectRefusedError(
+            f"to {target.scheme}://{target.host[:MAX_HOST]}{port}, where the worker's key does not go"
+        )
+
+
+MAX_HOST: Final = 255  # characters of a host's name that are quoted
+
+
 class _Stream(Protocol):
     """A network stream of httpcore."""
 
@@ -45,8 +72,8 @@ class ModelConnections:
         """The arguments for a client of httpx or httpx2."""
         return {
             "verify": ssl_context(),
-            "event_hooks": {"request": [self._watch]},
-            "follow_redirects": True,
+            "event_hooks": {"request": [self._watch], "response": [refuse_redirect]},
+            "follow_redirects": True,  # within one address
             "trust_env": True,  # proxies
         }
 

@@ -3,14 +3,24 @@
 import contextvars
 import logging
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, Final
 
+from attrs import define, evolve, field
 from griptape.artifacts import BaseArtifact, ErrorArtifact, TextArtifact
 from griptape.common import PromptStack
 from griptape.configs import Defaults
 from griptape.drivers.memory.conversation.local import LocalConversationMemoryDriver
+from griptape.drivers.prompt import BasePromptDriver
 from griptape.drivers.ruleset.local import LocalRulesetDriver
-from griptape.events import BaseEvent, EventBus, EventListener, FinishStructureRunEvent, TextChunkEvent
+from griptape.events import (
+    BaseEvent,
+    EventBus,
+    EventListener,
+    FinishStructureRunEvent,
+    StartPromptEvent,
+    TextChunkEvent,
+)
 from griptape.memory.structure import ConversationMemory, Run
 from griptape.rules import Rule, Ruleset
 from griptape.structures import Agent
@@ -46,16 +56,23 @@ def execute(context: RunContext, emit: Emit) -> Outcome:
         prompt = compose_prompt(context.input, context.args)
     except PromptError as error:
         return Failed(str(error), Reason.INVALID_CONFIGURATION)
+    memory = _conversation(context)
     try:
         with model_connections(context.token, silence=silence_limit(context)) as connections:
             driver = build_driver(context, connections)
-            answer = _in_own_context(_agent(context, driver, prompt), _relay(context, emit))
+            answer = _in_own_context(_agent(context, driver, prompt, memory), _relay(context, emit))
     except Exception:
         context.token.raise_if_cancelled()  # whatever it broke on, it was to stop
         raise
     context.token.raise_if_cancelled()
-    ignored = driver.ignored_params
-    return _outcome(answer, prompt, {"ignored_llm_params": ignored} if ignored else {})
+    return _outcome(answer, prompt, _detail(context, driver, memory))
+
+
+def _detail(context: RunContext, driver: ModelDriver, memory: "_Conversation | None") -> dict[str, Any]:
+    """What the run did otherwise than it might seem."""
+    left_out = context.history_left_out + (memory.left_out if memory else 0)
+    said = {"ignored_llm_params": driver.ignored_params, "history_left_out": left_out}
+    return {name: value for name, value in said.items() if value}
 
 
 class _Question(PromptTask):
@@ -69,8 +86,35 @@ class _Question(PromptTask):
         return super().default_generate_system_template(task) if self.tools or self.rulesets else ""
 
 
+EXCHANGE_TOKENS: Final = 16  # that say who speaks, beyond what is said
+
+
+@define
 class _Conversation(ConversationMemory):
-    """The exchanges before a run; of one that has a single side, providers would refuse the other."""
+    """The exchanges before a run; of one that has a single side, providers would refuse the other.
+
+    The framework would count the tokens of the whole conversation anew for each exchange that it drops.
+    """
+
+    left_out: int = field(default=0, init=False)  # exchanges that do not fit into the model's window
+    _tokens: list[int] = field(factory=list, init=False)  # of each exchange
+
+    def add_to_prompt_stack(
+        self, prompt_driver: BasePromptDriver, prompt_stack: PromptStack, index: int | None = None
+    ) -> PromptStack:
+        """Put the newest exchanges that fit beside the rest of the prompt where they are to be."""
+        tokenizer = prompt_driver.tokenizer
+        self._tokens = self._tokens or [
+            EXCHANGE_TOKENS + sum(tokenizer.count_tokens(said.to_text()) for said in (run.input, run.output))
+            for run in self.runs
+        ]
+        left = tokenizer.count_input_tokens_left(prompt_driver.prompt_stack_to_string(prompt_stack))
+        fitting = sum(1 for reached in accumulate(reversed(self._tokens)) if reached < left)
+        self.left_out = max(self.left_out, len(self.runs) - fitting)
+        if fitting:
+            at = len(prompt_stack.messages) if index is None else index
+            prompt_stack.messages[at:at] = self.to_prompt_stack(fitting).messages
+        return prompt_stack
 
     def to_prompt_stack(self, last_n: int | None = None) -> PromptStack:
         stack = super().to_prompt_stack(last_n)
@@ -78,16 +122,18 @@ class _Conversation(ConversationMemory):
         return stack
 
 
-def _agent(context: RunContext, driver: ModelDriver, prompt: str) -> Agent:
-    memory = None
-    if context.history:
-        memory = _Conversation(
-            conversation_memory_driver=LocalConversationMemoryDriver(),
-            runs=[
-                Run(input=TextArtifact(turn.input), output=TextArtifact(turn.output))
-                for turn in context.history
-            ],
-        )
+def _conversation(context: RunContext) -> _Conversation | None:
+    if not context.history:
+        return None
+    return _Conversation(
+        conversation_memory_driver=LocalConversationMemoryDriver(),
+        runs=[
+            Run(input=TextArtifact(turn.input), output=TextArtifact(turn.output)) for turn in context.history
+        ],
+    )
+
+
+def _agent(context: RunContext, driver: ModelDriver, prompt: str, memory: _Conversation | None) -> Agent:
     rulesets = [
         Ruleset(
             ruleset.name, [Rule(rule.text) for rule in ruleset.rules], ruleset_driver=LocalRulesetDriver()
@@ -125,8 +171,12 @@ def _in_own_context(agent: Agent, on_event: Callable[[BaseEvent], None]) -> Base
 
 
 def _relay(context: RunContext, emit: Emit) -> Callable[[BaseEvent], None]:
+    told = _Told()
+
     def relay(event: BaseEvent) -> None:
         context.token.raise_if_cancelled()
+        if isinstance(event, StartPromptEvent):
+            event = told.without_repeats(event)
         # The run's own end is told by its outcome; that of a structure within it would end it for clients.
         is_end = isinstance(event, FinishStructureRunEvent)
         is_empty = isinstance(event, TextChunkEvent) and not event.token
@@ -134,6 +184,20 @@ def _relay(context: RunContext, emit: Emit) -> Callable[[BaseEvent], None]:
             emit(ExecutorEvent(type(event).__name__, event_payload(event), event.timestamp))
 
     return relay
+
+
+class _Told:
+    """What the events of a run have said: its prompt, which is long, once."""
+
+    def __init__(self) -> None:
+        self._has_prompt = False
+
+    def without_repeats(self, event: StartPromptEvent) -> StartPromptEvent:
+        """The event; from the second model call on, without the messages (contract: griptape §7.4)."""
+        if not self._has_prompt:
+            self._has_prompt = True
+            return event
+        return evolve(event, prompt_stack=evolve(event.prompt_stack, messages=[]))
 
 
 def _outcome(answer: BaseArtifact, prompt: str, detail: dict[str, Any]) -> Outcome:

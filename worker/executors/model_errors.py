@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from worker.redaction import shortened
+
 MAX_WORDS: Final = 400  # characters of the provider's own message
 
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -32,6 +34,7 @@ _KINDS: Final = (
         quotes=True,
         is_transient=True,
     ),
+    _Kind("sends the request elsewhere", frozenset({"RedirectRefusedError"}), quotes=True),
     _Kind(
         "broke off its answer.",
         frozenset({"NetworkError", "RemoteProtocolError", "AnswerIncompleteError", "SSLError"}),
@@ -159,7 +162,7 @@ def _words(error: BaseException) -> str:
     response = getattr(error, "response", None)
     for source in (getattr(error, "body", None), getattr(error, "error", None), response, str(error)):
         if text := " ".join(_message_in(source).split()):
-            return f": {text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 1] + '…'}"
+            return f": {shortened(text, MAX_WORDS)}"
     return f": {type(error).__name__}"
 
 

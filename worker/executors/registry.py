@@ -4,17 +4,10 @@ import importlib
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final, cast
+from typing import cast
 
+from shared.providers import ECHO, FRAMEWORK_PROVIDERS, GROUP
 from worker.executors.base import Executor, InvalidConfigurationError
-
-GROUP: Final = "runyard.executors"
-"""Entry points of other distributions: the name is the provider, the object an `Executor`."""
-
-ECHO: Final = "echo"
-FRAMEWORK_PROVIDERS: Final = frozenset(
-    {ECHO, "amazon-bedrock", "anthropic", "azure-openai", "cohere", "google", "ollama", "openai"}
-)
 
 
 def resolve(model: str) -> Executor:

@@ -92,7 +92,10 @@ class _Guarded:
         raise InvalidConfigurationError(message)
 
     def _context(self, context: RunContext) -> RunContext:
-        see = self._into.screen
+        def see(text: str) -> str:
+            context.token.raise_if_cancelled()  # there may be many, and each take its time
+            return self._into.screen(text)
+
         return replace(
             context,
             input=None if context.input is None else see(context.input),

@@ -6,8 +6,10 @@ Needs the extra `pii`. What a number is, libraries say: phonenumbers, and python
 import ipaddress
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import phonenumbers
@@ -15,6 +17,10 @@ from stdnum import iban, luhn
 from stdnum.us import ssn
 
 from worker.guardrails.base import Finding
+
+MAX_SECONDS: Final = 10.0
+"""Of computing, for one text. All of it is linear, but numbers that might be telephones take their time: a
+megabyte made of them half a minute, in which the run could not be stopped."""
 
 HOME_REGION: Final = "US"
 """The region of telephone numbers without a country's code."""
@@ -28,6 +34,10 @@ class _Kind:
     pattern: re.Pattern[str]
     score: float
     is_valid: Callable[[str], bool] = bool
+
+
+class TooExpensiveError(Exception):
+    """A text takes too long to look at."""
 
 
 _SHORTEST_IP: Final = 7  # characters
@@ -76,24 +86,36 @@ def detect(text: str) -> list[Finding]:
     """Find e-mail and IP addresses, telephone, card and US social security numbers, and IBANs.
 
     Telephone numbers are those with a country's code, and those of the home region.
+
+    Raises:
+        TooExpensiveError: the text is made to be looked at for long.
     """
-    return [*_of_kinds(text), *_ibans(text), *_telephones(text)]
+    end = time.thread_time() + MAX_SECONDS
+    found = []
+    for finding in chain(_of_kinds(text), _ibans(text), _telephones(text)):
+        if isinstance(finding, Finding):
+            found.append(finding)
+        if time.thread_time() > end:
+            raise TooExpensiveError
+    return found
 
 
-def _of_kinds(text: str) -> Iterator[Finding]:
+def _of_kinds(text: str) -> Iterator[Finding | None]:
+    """What is found, and None for each candidate that is not."""
     for kind in _KINDS:
         for match in kind.pattern.finditer(text):
-            if kind.is_valid(match[0]):
-                yield Finding(match.start(), match.end(), kind.name, kind.score)
+            is_one = kind.is_valid(match[0])
+            yield Finding(match.start(), match.end(), kind.name, kind.score) if is_one else None
 
 
-def _ibans(text: str) -> Iterator[Finding]:
+def _ibans(text: str) -> Iterator[Finding | None]:
     """IBANs, whose length is their country's: words that follow may look like more of one."""
     for match in _IBAN.finditer(text):
         for end in range(len(match[0]), _SHORTEST_IBAN - 1, -1):
             if match[0][end - 1].isalnum() and iban.is_valid(match[0][:end]):
                 yield Finding(match.start(), match.start() + end, "IBAN", 1.0)
                 break
+        yield None
 
 
 def _telephones(text: str) -> Iterator[Finding]:

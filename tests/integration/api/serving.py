@@ -1,13 +1,21 @@
-"""The API on a real socket, in a thread, and a client that reads its event streams."""
+"""The API on a real socket, in a thread or a process of its own, and clients for it."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 
 from api.__main__ import Server
 from api.app import create_app
@@ -100,3 +108,88 @@ def serving(settings: Settings, *, secret: str) -> Generator[Served]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@dataclass
+class Process:
+    """`python -m api`, and a client for it."""
+
+    popen: subprocess.Popen[bytes]
+    client: httpx2.Client
+    port: int
+    log_file: Path
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it has in memory."""
+        return int(psutil.Process(self.popen.pid).memory_info().rss)
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self.log_file.read_text()
+
+    def connect(self, timeout: float = 10) -> socket.socket:
+        """A connection that has said nothing yet."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def exchange(self, sent: bytes, timeout: float = 10) -> bytes:
+        """Send bytes on a connection of their own; return all that comes until it is closed."""
+        with self.connect(timeout) as connection:
+            with suppress(ConnectionError):  # it may have heard enough
+                connection.sendall(sent)
+            return received(connection)
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes the connection, or breaks it."""
+    parts = []
+    with suppress(ConnectionError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def api_process(settings: Settings, *, secret: str, **env: str) -> Generator[Process]:
+    """Run `python -m api` until the block ends; the client has the key `secret`.
+
+    Args:
+        settings: which database and which Redis.
+        secret: a key.
+        env: more settings, by their names without the prefix.
+    """
+    port = free_port()
+    given = {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "API_PORT": str(port),
+        **env,
+    }
+    environment = {**os.environ, **{f"RUNYARD_{name}": value for name, value in given.items()}}
+    headers = {"Authorization": f"Bearer {secret}"}
+    with (
+        tempfile.NamedTemporaryFile(prefix="runyard-api-", suffix=".log") as log,
+        subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=log) as popen,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=10) as client,
+    ):
+        try:
+            wait_until(lambda: is_ready(client), timeout=30, what="the API to be ready")
+            yield Process(popen, client, port, Path(log.name))
+        finally:
+            popen.kill()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def is_ready(client: httpx2.Client) -> bool:
+    """Whether the API serves."""
+    try:
+        return bool(client.get("/health/ready").status_code == HTTPStatus.OK)
+    except httpx2.TransportError:
+        return False

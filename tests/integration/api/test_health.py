@@ -1,11 +1,15 @@
 """The probes."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import event, text
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.readiness import FRESH
 from tests.support.waiting import wait_until
 
 
@@ -40,3 +44,17 @@ def test_a_database_without_its_tables_is_not_ready(committed_settings, committe
         connection.execute(text("DELETE FROM alembic_version"))
     _, ready = probe(committed_settings)
     assert (ready.status_code, ready.json()["database"]) == (503, "not migrated")
+
+
+def test_many_probes_at_once_ask_postgresql_once(served):
+    statements = []
+    event.listen(
+        served.resources.upkeep_engine, "before_cursor_execute", lambda *args: statements.append(args[2])
+    )
+    begun = time.monotonic()
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: served.client.get("/health/ready").status_code, range(100)))
+    assert set(answers) == {200}
+    rounds = (time.monotonic() - begun) / FRESH + 1
+    asked = [statement for statement in statements if "pg_logical_emit_message" in statement]
+    assert 1 <= len(asked) <= rounds + 1

@@ -1,5 +1,7 @@
 """The API as a process of its own."""
 
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -7,50 +9,22 @@ import subprocess
 import sys
 import threading
 
-import httpx2
 import pytest
 
 from shared.runs.lifecycle import RunStatus
-from tests.integration.api.serving import Reader
-from tests.support.waiting import wait_until
+from tests.integration.api.serving import Reader, api_process, received
 
 
 @pytest.fixture
 def process(committed_settings, secret):
     """`python -m api`, and a client for it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    env = {
-        **os.environ,
-        "RUNYARD_DATABASE_URL": committed_settings.database_url.get_secret_value(),
-        "RUNYARD_REDIS_URL": committed_settings.redis_url.get_secret_value(),
-        "RUNYARD_API_PORT": str(port),
-        "RUNYARD_LOG_LEVEL": "DEBUG",
-    }
-    headers = {"Authorization": f"Bearer {secret}"}
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "api"], env=env, stderr=subprocess.PIPE, text=True
-        ) as process,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=10) as client,
-    ):
-        try:
-            wait_until(lambda: is_ready(client), timeout=30, what="the API to be ready")
-            yield process, client
-        finally:
-            process.kill()
-
-
-def is_ready(client):
-    try:
-        return client.get("/health/ready").status_code == 200
-    except httpx2.TransportError:
-        return False
+    with api_process(committed_settings, secret=secret, LOG_LEVEL="DEBUG") as process:
+        yield process
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_streams_and_then_the_process(process, make_run, number):
-    process, client = process
+    client = process.client
     run = make_run(status=RunStatus.RUNNING)
     followed = []
 
@@ -64,18 +38,18 @@ def test_a_signal_ends_streams_and_then_the_process(process, make_run, number):
     follower = threading.Thread(target=follow)
     follower.start()
     assert has_replayed.wait(10)
-    process.send_signal(number)
-    assert process.wait(10) == 0
+    process.popen.send_signal(number)
+    assert process.popen.wait(10) == 0
     follower.join(5)
     assert not follower.is_alive()
     assert len(followed) == 3
-    logged = process.stderr.read()
+    logged = process.log
     assert "Traceback" not in logged
     assert client.headers["Authorization"].split()[1] not in logged
 
 
 def test_a_key_in_the_address_of_a_webhook_is_in_no_line_of_the_log(process):
-    process, client = process
+    client = process.client
     secret = client.headers["Authorization"].split()[1]
     structure = client.post("/api/structures", json={"name": "x", "webhook_enabled": True}).json()
     url = f"/api/structures/{structure['structure_id']}/webhook?api_key={secret}"
@@ -88,7 +62,66 @@ def test_a_key_in_the_address_of_a_webhook_is_in_no_line_of_the_log(process):
         client.get(url + "x"),
     ]
     assert [answer.status_code for answer in answers] == [200, 400, 405, 404, 401]
-    process.send_signal(signal.SIGTERM)
-    logged = process.communicate(timeout=10)[1]
+    process.popen.send_signal(signal.SIGTERM)
+    process.popen.wait(10)
+    logged = process.log
     assert logged.count("/webhook") == 4
     assert not [text for text in (logged, *(answer.text for answer in answers)) if secret in text]
+
+
+def test_the_log_of_a_request_names_its_key_and_has_neither_secret_nor_query(process, factories):
+    secret = process.client.headers["Authorization"].split()[1]
+    assert process.client.get("/api/users", params={"page": "1", "x": "unheard-of"}).status_code == 200
+    assert process.client.get("/api/users?x=unheard-of", headers={"Authorization": "x"}).status_code == 401
+    lines = [json.loads(line) for line in process.log.splitlines() if '"/api/users"' in line]
+    assert [(line["status"], line["key"]) for line in lines] == [
+        (200, str(factories._principal.key_id)),
+        (401, None),
+    ]
+    assert not [text for text in (secret, "unheard-of") if text in process.log]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_that_is_taken_is_one_sentence_and_the_end(committed_settings, host):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = {
+            **os.environ,
+            "RUNYARD_DATABASE_URL": committed_settings.database_url.get_secret_value(),
+            "RUNYARD_REDIS_URL": committed_settings.redis_url.get_secret_value(),
+            "RUNYARD_API_HOST": host,
+            "RUNYARD_API_PORT": str(port),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "api"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"The API cannot listen on {host}, port {port}: Address already in use.\n"
+
+
+def test_bodies_that_do_not_come_hold_up_nobody_elses(committed_settings, secret, make_assistant, factories):
+    """One organization announces more than there is room for, and sends nothing of it."""
+    principal, others = factories.principal_and_secret()
+    path = f"/api/assistants/{make_assistant(principal).id}/runs"
+    head = (
+        f"POST /api/assistants HTTP/1.1\r\nAuthorization: Bearer {secret}\r\nContent-Length: 1000000\r\n\r\n"
+    )
+    with (
+        api_process(
+            committed_settings, secret=others, MAX_BODY_MEMORY="2097152", BODY_TIMEOUT="3"
+        ) as process,
+        contextlib.ExitStack() as connections,
+    ):
+        before = process.memory
+        announced = [connections.enter_context(process.connect(timeout=60)) for _ in range(30)]
+        for connection in announced:
+            connection.sendall(head.encode() + b"[")
+        assert process.client.post(path, json={"args": ["hello"]}).status_code == 201
+        assert process.memory - before < 30_000_000
+        for connection in announced:
+            assert received(connection).split()[1] in {b"408", b"503"}  # too slow, or too many in the queue

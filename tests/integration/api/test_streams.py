@@ -1,8 +1,10 @@
 """Event streams on a real socket: replay, follow, resume, end. Promise 4 of the design."""
 
 import itertools
+import json
 import threading
 import time
+import uuid
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
@@ -66,9 +68,10 @@ def end(committed_sessions):
 
 
 @pytest.fixture
-def publish(redis_client):
+def publish(redis_client, committed_settings):
     """Publish stored events, whether or not anybody listens."""
-    return lambda events: channels.publish(redis_client, events)
+    secret = channels.InstallationSecret(committed_settings)()
+    return lambda events: channels.publish(redis_client, events, secret)
 
 
 @pytest.fixture
@@ -381,3 +384,90 @@ def test_the_end_of_the_server_ends_its_streams_at_once(served, make_run):
         served.server.should_exit = True
         assert [list(reader.frames()) for reader in readers] == [[], [], []]
         assert time.monotonic() - started < 4
+
+
+def forged(run, *, seq, **changes):
+    """What somebody who has only Redis may say of a run."""
+    event = {
+        "run_id": str(run.id),
+        "seq": seq,
+        "event_id": str(uuid.uuid4()),
+        "origin": "SYSTEM",
+        "type": "AssistantRunCompleted",
+        "payload": {"type": "AssistantRunCompleted", "status": "SUCCEEDED"},
+        "timestamp": 1.0,
+        "created_at": "2026-01-01T00:00:00+00:00",
+    }
+    return json.dumps([{**event, **changes}]).encode()
+
+
+FORGERIES = {
+    "a false end": lambda run: forged(run, seq=3),
+    "no number": lambda run: forged(run, seq=None),
+    "a number that is text": lambda run: forged(run, seq="3"),
+    "another run": lambda run: forged(run, seq=3, run_id=str(uuid.uuid4())),
+    "no JSON": lambda _run: b"\xff{bad",
+    "null": lambda _run: b"null",
+    "a number": lambda _run: b"42",
+    "a list of no events": lambda _run: b"[42, null]",
+    "nothing": lambda _run: b"",
+    "a seal of nobody": lambda run: bytes(channels.SEAL_BYTES) + forged(run, seq=3),
+}
+
+
+@pytest.mark.parametrize("what", FORGERIES)
+def test_what_nobody_of_ours_has_published_is_not_believed(
+    following, make_run, redis_client, tell, end, publish, what
+):
+    """It makes a reader look into PostgreSQL, and harms nobody."""
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        for _ in range(3):
+            redis_client.publish(channels.channel_of(run.id), FORGERIES[what](run))
+        publish(tell(run, "true"))
+        assert reader.next()["payload"]["token"] == "true"
+        publish(end(run))
+        assert [parsed(frame)["seq"] for frame in reader.frames()] == [4, 5]
+
+
+def test_what_was_sealed_for_one_run_is_believed_of_no_other(
+    following, make_run, redis_client, tell, committed_settings
+):
+    secret = channels.InstallationSecret(committed_settings)()
+    one, other = (make_run(status=RunStatus.RUNNING) for _ in range(2))
+    message = channels.message_of(channels.channel_of(other.id), tell(other, "of the other"), secret)
+    with following(one) as reader:
+        redis_client.publish(channels.channel_of(one.id), message)
+        (told,) = tell(one, "of this one")
+        redis_client.publish(channels.channel_of(one.id), channels.NEWS)
+        assert reader.next()["payload"] == told.payload
+
+
+def test_a_flood_of_forgeries_makes_few_looks(following, served, make_run, redis_client, tell, monkeypatch):
+    run = make_run(status=RunStatus.RUNNING)
+    hub = served.resources.hub
+    looks = []
+    page = hub._page
+    monkeypatch.setattr(hub, "_page", lambda *given: (looks.append(1), page(*given))[1])
+    with following(run) as reader:
+        with redis_client.pipeline(transaction=False) as pipeline:
+            for _ in range(5_000):
+                pipeline.publish(channels.channel_of(run.id), b"flood")
+            pipeline.execute()
+        tell(run, "after")
+        redis_client.publish(channels.channel_of(run.id), channels.NEWS)
+        assert reader.next()["payload"]["token"] == "after"
+    assert len(looks) < 100
+
+
+def test_what_is_sealed_is_shown_without_a_look_into_postgresql(
+    following, served, make_run, tell, publish, monkeypatch
+):
+    run = make_run(status=RunStatus.RUNNING)
+    with following(run) as reader:
+        wait_until(lambda: served.resources.subscriber._secret is not None)
+        publish(tell(run, "first"))
+        reader.next()
+        monkeypatch.setattr(served.resources.hub, "_page", None)
+        publish(tell(run, "second"))
+        assert reader.next()["payload"]["token"] == "second"

@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from shared.runs.lifecycle import RunKind, RunStatus
+from shared.structures.service import HIDDEN
 
 
 def finish(value="done", *, kind="TextArtifact", identifier=None):
@@ -66,7 +67,7 @@ def test_a_run_is_queued_with_what_it_was_given(create, read, dispatcher):
     run = create(args=["a", 1, {"b": 2}], env_vars=[{"name": "A", "value": "1"}], env={"B": "2"})
     assert run["status"] == "QUEUED"
     assert run["args"] == ["a", "1", '{"b":2}']
-    assert {one["name"]: one["value"] for one in run["env_vars"]} == {"A": "1", "B": "2"}
+    assert {one["name"]: one["value"] for one in run["env_vars"]} == {"A": HIDDEN, "B": HIDDEN}
     assert run["execution"] == "managed"
     assert run["started_at"] is run["completed_at"] is None
     assert run["deployment_id"]

@@ -3,6 +3,10 @@
 import uuid
 
 import pytest
+from sqlalchemy import select
+
+from shared.models import Structure
+from shared.structures.service import HIDDEN
 
 GITHUB = {"github": {"owner": "me", "name": "mine", "push": {"branch": "main"}}}
 DATA_LAKE = {"data_lake": {"bucket_id": str(uuid.uuid4()), "asset_path": "structure.zip"}}
@@ -67,10 +71,10 @@ def test_variables_are_read_in_either_case_and_answered_in_lower_case(create):
     ]
     said = create(env_vars=variables)["env_vars"]
     assert [(one["name"], one["value"], one["source"]) for one in said] == [
-        ("A", "1", "manual"),
-        ("B", "2", "secret_ref"),
-        ("C", "", "manual"),
-        ("D", "4", "manual"),
+        ("A", HIDDEN, "manual"),
+        ("B", HIDDEN, "secret_ref"),
+        ("C", HIDDEN, "manual"),
+        ("D", HIDDEN, "manual"),
     ]
 
 
@@ -175,3 +179,49 @@ def test_an_assistant_names_structures_that_are_there(client, create):
     answer = client.post("/api/assistants", json={"name": "x", "structure_ids": [unknown]})
     assert answer.status_code == 400
     assert unknown in answer.text
+
+
+def test_a_value_that_was_hidden_is_kept_when_it_is_sent_back(client, create, sessions):
+    """Clients read a structure, change it, and send all of it back."""
+    variables = [{"name": "A", "value": "first-secret"}, {"name": "B", "value": "second-secret"}]
+    structure = create(env_vars=variables)
+    url = f"/api/structures/{structure['structure_id']}"
+    assert "secret" not in client.get(url).text + client.get("/api/structures").text
+    shown = client.get(url).json()["env_vars"]
+    client.patch(
+        url, json={"env_vars": [shown[0], {"name": "B", "value": "third"}, {"name": "C", "value": "4"}]}
+    )
+    with sessions() as session:
+        stored = session.scalars(select(Structure.env_vars)).one()
+    assert [(one["name"], one["value"]) for one in stored] == [
+        ("A", "first-secret"),
+        ("B", "third"),
+        ("C", "4"),
+    ]
+
+
+@pytest.mark.parametrize("scope", ["own", "runs", None])
+def test_a_structure_says_what_the_keys_of_its_runs_may_do(client, create, scope):
+    structure = create(run_scope=scope)
+    assert structure["run_scope"] == (scope or "own")
+    url = f"/api/structures/{structure['structure_id']}"
+    assert client.patch(url, json={"run_scope": "runs"}).json()["run_scope"] == "runs"
+    assert client.patch(url, json={"name": "x"}).json()["run_scope"] == "runs"
+    assert client.patch(url, json={"run_scope": "everything"}).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["PYTHONWARNINGS", "BROWSER", "LD_PRELOAD", "https_proxy"])
+def test_a_variable_that_steers_what_executes_programs_is_a_400_that_names_it(client, create, name):
+    structure = create()["structure_id"]
+    variable = {"name": name, "value": "all:0:antigravity.x:0:0"}
+    for method, path, body in (
+        ("POST", "structures", {"name": "x", "env_vars": [{"name": "A", "value": "1"}, variable]}),
+        ("PATCH", f"structures/{structure}", {"env_vars": [variable]}),
+        ("POST", f"structures/{structure}/runs", {"env_vars": [variable]}),
+        ("POST", f"structures/{structure}/runs", {"env": {name: "x"}}),
+    ):
+        answer = client.request(method, f"/api/{path}", json=body)
+        assert answer.status_code == 400
+        (error,) = answer.json()["errors"]
+        assert name in error["message"]
+        assert error["path"].startswith("body.env_vars.")

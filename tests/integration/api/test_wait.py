@@ -118,7 +118,8 @@ def test_many_callers_cost_no_more_reads_than_one_and_hold_no_connection(served,
     runs = [make_run(status=RunStatus.RUNNING) for _ in range(10)]
     answers = waiting(runs * 5)
     settled(served)
-    engine = served.resources.engine
+    engine = served.resources.upkeep_engine
+    assert served.resources.engine.pool.checkedout() == 0
     assert engine.pool.checkedout() <= 1  # the one that reads for all of them
     statements = []
     event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))

@@ -25,7 +25,8 @@ class World:
         rule = post("rules", rule="x")["rule_id"]
         ruleset = post("rulesets", alias=self.alias, rule_ids=[rule])["ruleset_id"]
         events = client.get(f"/api/assistant-runs/{run.id}/events", headers=headers).json()["events"]
-        structure = post("structures", webhook_enabled=True)
+        post("assistants", name=self.alias)
+        structure = post("structures", name=self.alias, webhook_enabled=True)
         structure_run = post(f"structures/{structure['structure_id']}/runs", execution="external")
         self.ids = {
             "structure_id": structure["structure_id"],
@@ -49,6 +50,8 @@ class World:
             "alias": self.alias,
             "starts_with": self.alias,
             "agent_id": str(run.assistant_id),
+            "names": self.alias,
+            "ids": str(run.assistant_id),
         }
 
     def ids_in(self, prefix):
@@ -57,3 +60,17 @@ class World:
             return self.ids
         exchange = uuid.UUID(self.ids["message_id"])
         return self.ids | {"message_id": str(message_id(exchange, USER))}
+
+    def settle(self, client):
+        """End the run that its caller executes: an organization with one that goes on cannot be deleted."""
+        path = f"/api/structure-runs/{self.ids['structure_run_id']}/cancel"
+        assert client.post(path, headers=self.headers).status_code == 200
+
+    @staticmethod
+    def loses_its_key(*operations):
+        """Whether one of some operations takes away the very key that they are sent with."""
+        return any(
+            operation.method == "DELETE"
+            and operation.parameters("path")[-1] in {"api_key_id", "organization_id"}
+            for operation in operations
+        )

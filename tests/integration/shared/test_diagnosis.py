@@ -6,9 +6,12 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from shared import beats
+from shared.db import unit_of_work
 from shared.doctor.broker import examine_broker
 from shared.doctor.diagnosis import diagnose
 from shared.doctor.findings import Severity
+from shared.models import ProcessKind
 from shared.runs.lifecycle import RunStatus
 
 NOWHERE = "127.0.0.1:1"
@@ -33,9 +36,9 @@ def examined(committed_settings):
 
 
 @pytest.fixture
-def execute(committed_engine):
+def execute(superuser_engine):
     def execute(statement):
-        with committed_engine.begin() as connection:
+        with superuser_engine.begin() as connection:
             connection.execute(text(statement))
 
     return execute
@@ -61,12 +64,29 @@ def configure(client):
         client.config_set(name, value)
 
 
-def test_a_healthy_installation_lacks_workers_only(examined, make_run):
+@pytest.fixture
+def beat(committed_sessions, superuser_engine):
+    """Have a process say that it goes on, some seconds ago."""
+
+    def beat(name, kind, *, seconds_ago=0):
+        with unit_of_work(committed_sessions) as session:
+            beats.beat(session, name, kind)
+        ago = text(
+            "UPDATE process_beats SET beat_at = now() - make_interval(secs => :ago) WHERE name = :name"
+        )
+        with superuser_engine.begin() as connection:
+            connection.execute(ago, {"ago": seconds_ago, "name": name})
+
+    return beat
+
+
+def test_a_healthy_installation_lacks_workers_only(examined, make_run, beat):
+    beat("host/1", ProcessKind.RECONCILER)
     for status in RunStatus:
         make_run(status=status)
     found = examined()
     assert {name for name, finding in found.items() if finding.severity is not OK} == {"Workers"}
-    assert found["Workers"].severity is WARNING
+    assert found["Workers"].severity is PROBLEM
     assert found["Runs"].seen == "1 QUEUED, 1 STARTING, 1 RUNNING."
     assert "hold" in found["Invariants"].seen
     assert {"PostgreSQL", "Schema", "Clock", "Redis", "Redis writes", "Versions"} <= set(found)
@@ -119,6 +139,7 @@ def test_missing_migrations_are_a_problem_and_runs_are_not_looked_at(examined, e
 def test_an_empty_database_lacks_migrations(examined, execute):
     execute("DROP SCHEMA public CASCADE")
     execute("CREATE SCHEMA public")
+    execute("GRANT USAGE ON SCHEMA public TO runyard_app")
     assert examined()["Schema"].severity is PROBLEM
 
 
@@ -220,3 +241,67 @@ def test_redis_that_throws_queues_away_is_a_warning(examined, configure, policy,
 def test_messages_that_wait_are_counted(examined, client):
     client.lpush("runs", "a", "b")
     assert examined()["Queue"].seen == "2 messages wait in 'runs'."
+
+
+def test_an_installation_without_a_reconciler_has_a_problem(examined, beat):
+    found = examined()["Reconciler"]
+    assert (found.severity, found.seen) == (PROBLEM, "None does its rounds.")
+    beat("host/1", ProcessKind.RECONCILER, seconds_ago=3600)
+    found = examined()["Reconciler"]
+    assert found.severity is PROBLEM
+    assert found.seen.startswith("host/1 has done no round for 36")
+    beat("host/2", ProcessKind.RECONCILER)
+    assert examined()["Reconciler"].severity is OK
+
+
+def test_a_worker_that_fell_silent_is_named(examined, beat):
+    beat("there@host", ProcessKind.WORKER)
+    assert "Silent workers" not in examined()
+    beat("stopped@host", ProcessKind.WORKER, seconds_ago=100)
+    found = examined()["Silent workers"]
+    assert found.severity is WARNING
+    assert found.seen.startswith("stopped@host has not been heard of for 1")
+
+
+def test_runs_that_were_lost_just_now_are_told_with_their_worker(examined, execute, make_run):
+    for status in (RunStatus.ERROR, RunStatus.QUEUED, RunStatus.SUCCEEDED):
+        make_run(status=status)
+    assert "Lost workers" not in examined()
+    execute(
+        """UPDATE runs SET status_detail = '{"reason": "WorkerLost", "worker": "host/7"}'"""
+        " WHERE status IN ('ERROR', 'QUEUED')"
+    )
+    found = examined()["Lost workers"]
+    assert found.severity is WARNING
+    assert found.seen == "Runs that lost their worker in the last 15 minutes: 2, of host/7."
+    execute("UPDATE runs SET completed_at = completed_at - interval '1 hour'")
+    execute("UPDATE runs SET queued_at = queued_at - interval '1 hour'")
+    assert "Lost workers" not in examined()
+
+
+@pytest.mark.parametrize("model", ["oppenai/gpt", "openai", "openai/", ""])
+def test_a_model_without_a_provider_is_a_problem(examined, model):
+    found = examined(model=model)["Model"]
+    assert found.severity is PROBLEM
+    assert "amazon-bedrock" in found.advice
+
+
+def test_models_of_known_providers_are_none(examined):
+    for model in ("echo", "echo/any", "openai/gpt", "ollama/llama3.2:3b"):
+        assert "Model" not in examined(model=model)
+
+
+def test_a_missing_directory_of_structures_is_a_problem(examined, tmp_path):
+    assert examined(structures_dir=tmp_path / "none")["Structures"].severity is PROBLEM
+    assert "Structures" not in examined(structures_dir=tmp_path)
+
+
+def test_a_misspelt_variable_is_told_with_what_was_meant(examined, monkeypatch):
+    monkeypatch.setenv("RUNYARD_MODLE", "echo")
+    monkeypatch.setenv("RUNYARD_API_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("RUNYARD_API_KEY", "ry_secret")
+    found = examined()["Variables"]
+    assert (found.severity, found.seen) == (
+        WARNING,
+        "No settings: RUNYARD_MODLE (did you mean RUNYARD_MODEL?).",
+    )

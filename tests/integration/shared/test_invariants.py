@@ -5,7 +5,7 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from shared.db import unit_of_work
+from shared.db import make_engine, unit_of_work
 from shared.doctor import invariants
 from shared.doctor.invariants import RULES, Violation, check
 from shared.models import RUN_COMPLETED
@@ -25,6 +25,15 @@ def violations(sessions):
             return [(violation.name, violation.run_id) for violation in check(session)]
 
     return violations
+
+
+@pytest.fixture(scope="module")
+def engine(services, database_url):
+    """A superuser's connections: our own role could not break what is to be found broken."""
+    name = database_url.rpartition("/")[2]
+    engine = make_engine(services.settings(database_url=services.postgres.database_url(name)))
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_a_newer_release_s_database_is_as_good_to_the_one_before(committed_engin
     assert is_current(committed_engine)
 
 
-def test_an_empty_database_is_not(committed_engine):
-    with committed_engine.begin() as connection:
+def test_an_empty_database_is_not(committed_engine, superuser_engine):
+    with superuser_engine.begin() as connection:
         connection.execute(text("DROP TABLE alembic_version"))
     assert not is_current(committed_engine)

@@ -293,3 +293,42 @@ def test_messages_are_replaced_as_a_whole_and_counted(sessions, make_thread, pri
 )
 def test_a_message_is_read_whether_artifact_or_plain(stored, text):
     assert decode_text(stored) == text
+
+
+@pytest.fixture
+def talk(sessions, make_thread, principal):
+    """A thread of ten exchanges, each of twenty bytes."""
+    thread = make_thread()
+    with unit_of_work(sessions) as session:
+        for number in range(10):
+            said = NewMessage(f"asked {number}...", f"told {number}....")
+            threads.append(session, thread.id, said, created_by=principal.user_id)
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("max_messages", "max_bytes", "kept"),
+    [
+        (100, 10_000, 10),
+        (3, 10_000, 3),
+        (100, 65, 3),
+        (100, 66, 3),
+        (100, 19, 0),
+        (0, 10_000, 0),
+        (100, 0, 0),
+    ],
+)
+def test_the_newest_exchanges_of_a_thread_that_fit_are_read(sessions, talk, max_messages, max_bytes, kept):
+    with sessions() as session:
+        recent = queries.recent_exchanges(session, talk.id, max_messages=max_messages, max_bytes=max_bytes)
+    assert [asked for asked, _ in recent.exchanges] == [f"asked {n}..." for n in range(10 - kept, 10)]
+    assert recent.left_out == 10 - kept
+
+
+def test_what_is_older_than_one_that_does_not_fit_is_left_out_too(sessions, talk, principal):
+    with unit_of_work(sessions) as session:
+        for output in ("x" * 1_000, "short"):
+            threads.append(session, talk.id, NewMessage("asked", output), created_by=principal.user_id)
+    with sessions() as session:
+        recent = queries.recent_exchanges(session, talk.id, max_messages=100, max_bytes=500)
+    assert (recent.exchanges, recent.left_out) == ([("asked", "short")], 11)

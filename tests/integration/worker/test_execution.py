@@ -1,5 +1,6 @@
 """One attempt from claim to outcome, on the real database, with executors that do as they are told."""
 
+import dataclasses
 import threading
 import time
 from datetime import timedelta
@@ -180,10 +181,46 @@ def test_no_secret_of_the_environment_gets_into_a_message(start, reload, monkeyp
     assert "OPENAI_API_KEY" in reload(run).status_detail["message"]
 
 
+@pytest.mark.parametrize(
+    "text", [("the key sk-very-sec", "ret-value-12345 is bad"), ("ends in sk-very-secret-val",)]
+)
+def test_no_key_of_a_provider_gets_into_an_event_or_an_answer(start, reload, events_of, monkeypatch, text):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-value-12345\n")
+
+    def executor(context, emit):
+        for token in text:
+            emit(say(token))
+        emit(ExecutorEvent("FinishPromptEvent", {"type": "FinishPromptEvent", "result": "".join(text)}))
+        for token in text:
+            emit(say(token))
+        return Succeeded({**ANSWER, "value": "".join(text)})
+
+    run, _, join = start(executor)
+    assert join() is Ending.SUCCEEDED
+    told = [event.payload for event in events_of(run)]
+    assert not {"sk-very", "ret-value"} & {part for part in ("sk-very", "ret-value") if part in str(told)}
+    assert str(told).count("[OPENAI_API_KEY]") >= 3
+    assert "OPENAI_API_KEY" in reload(run).output["value"]
+
+
 def test_an_unknown_model_ends_the_run_in_error(resources, make_run, reload):
     run = make_run(model="nobody/knows")
     assert execute(resources, run.id, 1, FakeSeat()) is Ending.BROKEN
     assert reload(run).status_detail["reason"] == Reason.INVALID_CONFIGURATION
+
+
+@pytest.mark.parametrize(("model", "default"), [("openai/gpt-5", "echo"), (None, "openai/gpt-5")])
+def test_a_model_that_the_operator_does_not_allow_ends_the_run_in_error(
+    resources, make_run, reload, model, default
+):
+    changed = {"models": "echo, ollama/*", "model": default}
+    under_terms = dataclasses.replace(resources, settings=resources.settings.model_copy(update=changed))
+    run = make_run(model=model)
+
+    assert execute(under_terms, run.id, 1, FakeSeat()) == Ending.BROKEN
+    ended = reload(run)
+    assert (ended.status, ended.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
+    assert "allowed are: echo, ollama/*" in ended.status_detail["message"]
 
 
 def test_a_fault_of_the_worker_ends_the_run_in_error(resources, make_run, reload):
@@ -379,7 +416,7 @@ def test_a_worker_that_lost_its_run_can_write_nothing(start, reload, committed_s
     assert len(events_of(run)) == count
 
 
-def test_an_outage_of_the_database_is_lived_through(start, reload, events_of, committed_engine, resources):
+def test_an_outage_of_the_database_is_lived_through(start, reload, events_of, superuser_engine, resources):
     """The server ends every connection again and again while the assistant speaks."""
     begun, done = threading.Event(), threading.Event()
 
@@ -398,7 +435,7 @@ def test_an_outage_of_the_database_is_lived_through(start, reload, events_of, co
         " where datname = current_database() and pid <> pg_backend_pid()"
     )
     while not done.is_set():
-        with committed_engine.connect() as connection:
+        with superuser_engine.connect() as connection:
             connection.exec_driver_sql(kill)
         done.wait(0.05)
     assert join() is Ending.SUCCEEDED

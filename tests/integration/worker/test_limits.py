@@ -102,7 +102,7 @@ def test_a_worker_stops_a_run_after_its_own_duration(settings, sessions, make_ru
     run = make_run(status=RunStatus.STARTING)
     change(run, max_duration=own)
     with sessions() as session:
-        claimed = load_claimed(session, run.id)
+        claimed = load_claimed(session, run.id, settings)
     context = build_context(
         settings.model_copy(update={"max_duration": DAY}), claimed, CancelToken(), Means(list, dict)
     )

@@ -84,3 +84,59 @@ def test_pool_and_shutdown_buttons(bench: PoolBench, flower: httpx2.Client) -> N
         assert press(flower, "shutdown/w@test")
         assert {bench.heard("stopped").id for _ in tasks} == {task.id for task in tasks}
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("path", ["/", "/tasks", "/metrics", "/api/workers", "/api/tasks", "/no-such-page"])
+def test_no_page_is_framed_and_none_but_the_health_check_is_open(flower: httpx2.Client, path: str) -> None:
+    shown = flower.get(path)
+    assert shown.status_code == (404 if path == "/no-such-page" else 200)
+    stranger = httpx2.get(str(flower.base_url.join(path)), timeout=10)
+    if path != "/no-such-page":
+        assert stranger.status_code == 401
+    for answer in (shown, stranger):
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert httpx2.get(str(flower.base_url.join("/healthcheck")), timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "task/send-task/runyard.execute_run",
+        "task/apply/runyard.execute_run",
+        "task/async-apply/runyard.execute_run",
+        "task/abort/11111111-1111-4111-8111-111111111111",
+        "task/timeout/runyard.execute_run",
+        "task/rate-limit/runyard.execute_run",
+        "worker/queue/add-consumer/w@test",
+        "worker/queue/cancel-consumer/w@test",
+        "worker/pool/autoscale/w@test",
+        "worker/pool/restart/w@test",
+    ],
+)
+def test_controls_that_submit_or_steer_are_off(flower: httpx2.Client, path: str) -> None:
+    assert flower.post(f"/api/{path}", json={"args": []}).status_code == 403
+    assert httpx2.post(str(flower.base_url.join(f"/api/{path}")), json={}, timeout=10).status_code == 401
+
+
+def test_no_variable_opens_the_api_and_the_metrics_without_credentials(
+    bench: PoolBench, tmp_path: Path
+) -> None:
+    port = free_port()
+    with (tmp_path / "open.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "worker.app", "flower", f"--port={port}"],
+            env={**bench.env, "FLOWER_UNAUTHENTICATED_API": "true", "FLOWER_ADDRESS": "127.0.0.1"},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            eventually(lambda: answers(client), "Flower to answer")
+            for path in ("/metrics", "/api/workers", "/api/tasks"):
+                answer = client.get(path)
+                assert answer.status_code == 401
+                assert "Access-Control-Allow-Origin" not in answer.headers
+    finally:
+        kill_tree(process)

@@ -1,5 +1,6 @@
 """Keys, remembered for a short while."""
 
+import asyncio
 import uuid
 from datetime import timedelta
 
@@ -53,6 +54,12 @@ async def test_any_number_of_wrong_keys_takes_little_memory():
     for number in range(100):
         await keys.find(f"wrong {number}")
     assert len(keys) == 10
+
+
+async def test_a_key_that_comes_many_times_at_once_is_looked_up_once():
+    keys = Keys()
+    assert await asyncio.gather(*(keys.find("good") for _ in range(50))) == [ANN] * 50
+    assert keys.looked_up == ["good"]
 
 
 async def test_no_secret_is_kept():

@@ -3,9 +3,11 @@
 import json
 from http import HTTPStatus
 
+import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
-from api.errors import Fault, Problem, of_domain, status_of
+from api.errors import Fault, Problem, of_database, of_domain, status_of
 from api.griptape.errors import ErrorBody, documented, render
 from shared import errors
 from shared.errors import OrganizationNotFoundError, RunyardError
@@ -52,3 +54,11 @@ def test_every_status_has_a_name(status):
 
 def test_what_is_documented_names_no_422():
     assert set(documented(HTTPStatus.NOT_FOUND)) == {401, 404, 503, "default"}
+
+
+@pytest.mark.parametrize("kind", [psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn])
+def test_a_database_that_was_not_migrated_is_a_503_that_says_so(kind):
+    problem = of_database(DBAPIError.instance("SELECT 1", {}, kind("no runs"), psycopg.Error))
+    assert problem.status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert "migrated" in problem.faults[0].message
+    assert "Retry-After" in problem.headers

@@ -60,3 +60,19 @@ def test_a_nul_is_found_where_it_is(body, path):
 
 def test_what_only_looks_like_a_nul_is_none():
     assert read_json(rb'"\\u0000"') == r"\u0000"
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63 - 1, 2**64 - 1, -(2**63)])
+def test_an_integer_of_64_bits_is_kept(number):
+    assert read_json(f'{{"a": [{number}], "b": "{10**30}", "c": 1e300}}'.encode())["a"] == [number]
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**25, -(10**200)])
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [("{}", ("body",)), ('{{"a": [1, {{"b": {}}}]}}', ("body", "a", 1, "b")), ("[2, {}]", ("body", 1))],
+)
+def test_a_larger_one_is_refused_where_it_is(number, body, path):
+    with pytest.raises(InvalidRequestError) as refused:
+        read_json(body.format(number).encode())
+    assert refused.value.path == path

@@ -60,21 +60,23 @@ class Post:
         self.successor_wanted.set()
 
 
+def nowhere(**values: Any) -> Settings:
+    """Settings of a process that needs no server."""
+    urls = {"database_url": "postgresql://nowhere/none", "redis_url": "redis://nowhere/0"}
+    return Settings.model_validate({**urls, **values})
+
+
 class Scene:
     """A drain with its crew and post."""
 
     def __init__(self, crew: Crew, *, grace: float, cancel_grace: float = LONG) -> None:
         self.crew = crew
         self.post = Post()
-        settings = Settings.model_validate(
-            {
-                "database_url": "postgresql://nowhere/none",
-                "redis_url": "redis://nowhere/0",
-                "drain_grace": timedelta(seconds=grace),
-                "cancel_grace": timedelta(seconds=cancel_grace),
-            }
-        )
-        self.drain = Drain(crew, self.post, settings)
+        graces = {
+            "drain_grace": timedelta(seconds=grace),
+            "cancel_grace": timedelta(seconds=cancel_grace),
+        }
+        self.drain = Drain(crew, self.post, nowhere(**graces))
         self.drain.start()
 
     def end(self) -> None:
@@ -182,3 +184,18 @@ def test_completion_does_not_hurry_a_drain_that_was_ordered(make_scene: Any) -> 
     waiter.join(5)
     assert not waiter.is_alive()
     assert scene.crew.reasons == []
+
+
+def test_process_that_lost_what_it_lives_by_gives_its_runs_back_and_is_replaced(make_scene: Any) -> None:
+    scene = make_scene(grace=LONG)
+    scene.drain.replace()
+    assert scene.post.left.wait(5)
+    assert scene.post.successor_wanted.is_set()
+    assert scene.crew.reasons == [StopReason.DRAINED]
+    assert scene.post.codes[0] == EX_RECYCLE
+
+
+def test_process_whose_drain_is_dead_exits_at_once() -> None:
+    drain = Drain(Crew(), post := Post(), nowhere())
+    drain.replace()
+    assert post.codes == [EX_RECYCLE]

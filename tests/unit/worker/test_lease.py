@@ -6,9 +6,11 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from psycopg.errors import ReadOnlySqlTransaction
+from sqlalchemy.exc import InternalError, OperationalError
 
 from shared.settings import Settings
+from shared.vitals import Vitals
 from tests.support.waiting import wait_until
 from worker.cancellation import CancelToken, StopReason
 from worker.lease import LeaseKeeper
@@ -22,14 +24,8 @@ def asked():
 
 
 @pytest.fixture
-def keeper(asked):
-    answer = threading.Event()
-
-    def hang():
-        asked.set()
-        answer.wait()
-        raise OperationalError("SELECT 1", {}, ConnectionError("gone"))
-
+def keeper_of():
+    """Makes keepers, each over something in the place of its sessions."""
     settings = Settings(
         database_url="postgresql://nowhere/none",
         redis_url="redis://nowhere",
@@ -37,10 +33,28 @@ def keeper(asked):
         heartbeat=timedelta(seconds=0.05),
         database_outage_grace=timedelta(seconds=GRACE),
     )
-    keeper = LeaseKeeper(hang, settings)
-    yield keeper
+    made = []
+
+    def make(sessions):
+        made.append(LeaseKeeper(sessions, settings))
+        return made[-1]
+
+    yield make
+    for keeper in made:
+        keeper.close()
+
+
+@pytest.fixture
+def keeper(keeper_of, asked):
+    answer = threading.Event()
+
+    def hang():
+        asked.set()
+        answer.wait()
+        raise OperationalError("SELECT 1", {}, ConnectionError("gone"))
+
+    yield keeper_of(hang)
     answer.set()
-    keeper.close()
 
 
 def test_a_run_is_timed_out_while_postgresql_hangs(keeper, asked):
@@ -70,3 +84,41 @@ def test_a_run_that_is_held_later_is_watched_too(keeper):
             keeper.set_deadline(run_id, 0.05)
             assert second.wait(GRACE / 2)
     assert second.reason is StopReason.TIMED_OUT
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InternalError("UPDATE", {}, ReadOnlySqlTransaction("read-only")),
+        RuntimeError("nobody has thought of this"),
+    ],
+)
+def test_a_renewal_that_fails_of_anything_is_tried_again(keeper_of, error):
+    tries, again = [], threading.Event()
+
+    def fail():
+        tries.append(1)
+        if len(tries) == 3:
+            again.set()
+        raise error
+
+    keeper = keeper_of(fail)
+    with keeper.hold(uuid.uuid4(), 1, CancelToken()):
+        assert again.wait(5)
+
+
+@pytest.mark.parametrize(("name", "work"), [("leases", "_beat"), ("deadlines", "_give_up")])
+def test_a_keeper_that_loses_a_thread_has_the_process_replaced(keeper_of, monkeypatch, name, work):
+    vitals, told = Vitals(), threading.Event()
+    vitals.on_death(told.set)
+    monkeypatch.setattr("worker.lease.vitals", vitals)
+
+    def die():
+        raise SystemExit
+
+    keeper = keeper_of(None)
+    monkeypatch.setattr(keeper, "_beat", lambda: True)
+    monkeypatch.setattr(keeper, work, die)
+    with keeper.hold(uuid.uuid4(), 1, CancelToken()):
+        assert told.wait(5)
+    assert vitals.dead == (name,)

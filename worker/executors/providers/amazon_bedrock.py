@@ -45,7 +45,10 @@ def build(setup: Setup) -> AmazonBedrockDriver:
         raise InvalidConfigurationError(
             "amazon-bedrock needs AWS_DEFAULT_REGION in the worker's environment."
         )
-    client = session.client("bedrock-runtime", config=Config(retries={"total_max_attempts": 1}))
+    setup.find("AWS_BEARER_TOKEN_BEDROCK")  # the library reads it; what cannot be sent is told here
+    client = session.client(
+        "bedrock-runtime", config=Config(retries={"total_max_attempts": 1}), **_keys(setup)
+    )
     http_client = setup.connections.http_client()
 
     def send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
@@ -64,6 +67,14 @@ def build(setup: Setup) -> AmazonBedrockDriver:
         tokenizer=estimating_tokenizer(setup.model, AmazonBedrockTokenizer),
         stream=True,
     )
+
+
+def _keys(setup: Setup) -> dict[str, str]:
+    """The keys of the environment, if there are; without, the library looks for a profile or a role."""
+    names = {name: setup.find(name.upper()) for name in ("aws_access_key_id", "aws_secret_access_key")}
+    keys = {name: value for name, value in names.items() if value}
+    token = setup.find("AWS_SESSION_TOKEN")
+    return {**keys, **({"aws_session_token": token} if token else {})} if len(keys) == len(names) else {}
 
 
 @cache

@@ -32,6 +32,8 @@ def build(setup: Setup) -> AnthropicDriver:
     """Make the driver, from ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and ANTHROPIC_BASE_URL."""
     setup.require("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
     client = anthropic.Anthropic(
+        api_key=setup.find("ANTHROPIC_API_KEY"),
+        auth_token=setup.find("ANTHROPIC_AUTH_TOKEN"),
         http_client=setup.connections.http_client(),
         max_retries=0,  # ModelDriver's business
     )

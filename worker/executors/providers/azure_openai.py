@@ -29,6 +29,8 @@ def build(setup: Setup) -> AzureOpenAiDriver:
     setup.require("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
     api_version = setup.find("OPENAI_API_VERSION") or API_VERSION
     client = openai.AzureOpenAI(
+        api_key=setup.find("AZURE_OPENAI_API_KEY"),
+        azure_ad_token=setup.find("AZURE_OPENAI_AD_TOKEN"),
         azure_endpoint=endpoint,
         azure_deployment=setup.model,
         api_version=api_version,

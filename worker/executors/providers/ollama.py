@@ -41,7 +41,9 @@ class OllamaDriver(OllamaPromptDriver):
 
 def build(setup: Setup) -> OllamaDriver:
     """Make the driver, from OLLAMA_HOST and OLLAMA_API_KEY."""
-    client = OllamaClient(**setup.connections.client_options())
+    key = setup.find("OLLAMA_API_KEY")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    client = OllamaClient(headers=headers, **setup.connections.client_options())
     setup.connections.close_at_end(client.close)
     return OllamaDriver(
         model=setup.model,

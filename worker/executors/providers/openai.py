@@ -62,6 +62,8 @@ def build(setup: Setup) -> OpenAiDriver:
     key = setup.find("OPENAI_API_KEY") if base_url else setup.require("OPENAI_API_KEY")
     client = openai.OpenAI(
         api_key=key or NO_KEY,
+        organization=setup.find("OPENAI_ORG_ID"),
+        project=setup.find("OPENAI_PROJECT_ID"),
         base_url=base_url,
         http_client=setup.connections.http_client(),
         max_retries=0,  # ModelDriver's business

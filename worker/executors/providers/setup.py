@@ -1,8 +1,8 @@
 """What a provider's driver is made of: the run, its connections, and the worker's environment."""
 
-import os
 from dataclasses import dataclass
 
+from worker import credentials
 from worker.executors.base import InvalidConfigurationError, RunContext
 from worker.executors.connections import ModelConnections
 
@@ -17,14 +17,21 @@ class Setup:
     connections: ModelConnections
 
     def find(self, *names: str) -> str | None:
-        """The first of these environment variables that is set and not empty."""
-        return next((value for name in names if (value := os.environ.get(name))), None)
+        """The first of these environment variables that is set and not empty.
+
+        Raises:
+            InvalidConfigurationError: it is a key that cannot be sent.
+        """
+        try:
+            return next((value for name in names if (value := credentials.read(name))), None)
+        except credentials.UnfitCredentialError as unfit:
+            raise InvalidConfigurationError(str(unfit)) from unfit
 
     def require(self, *names: str) -> str:
         """The first of these environment variables that is set and not empty.
 
         Raises:
-            InvalidConfigurationError: none is.
+            InvalidConfigurationError: none is, or it is a key that cannot be sent.
         """
         value = self.find(*names)
         if value is None:

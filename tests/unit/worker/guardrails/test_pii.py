@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from worker.guardrails import pii
 from worker.guardrails.pii import detect
 
 FOUND = {
@@ -82,3 +83,12 @@ def test_no_text_takes_long(unit):
     began = time.process_time()
     detect(text)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("piece", ["2125550100 ", "AA11" + "a" * 30 + " ", "DE89 3704 0044 0532 0130 00 "])
+def test_a_text_that_is_made_to_be_looked_at_for_long_is_refused(piece, monkeypatch):
+    monkeypatch.setattr(pii, "MAX_SECONDS", 0.05)
+    begun = time.process_time()
+    with pytest.raises(pii.TooExpensiveError):
+        detect(piece * (200_000 // len(piece)))
+    assert time.process_time() - begun < 5

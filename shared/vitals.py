@@ -1,0 +1,80 @@
+"""Threads and tasks that a process cannot do without: if one dies, the process says so and is replaced."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class Vitals:
+    """What one process lives by.
+
+    A thread or a task that ends of an error, or is ended by somebody else, would leave a process that
+    looks well and does half of its work. Its death is logged, is to be seen in `dead`, and has the
+    process do what it was told to do then, once.
+    """
+
+    def __init__(self) -> None:
+        self._dead: list[str] = []
+        self._act: Callable[[], object] | None = None
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """The names of those that died."""
+        return tuple(self._dead)
+
+    def on_death(self, act: Callable[[], object]) -> None:
+        """Call `act` in the thread of the first that dies; at once if one has died already."""
+        with self._lock:
+            self._act = act
+            is_late = bool(self._dead)
+        if is_late:
+            self._end()
+
+    def start(self, name: str, work: Callable[[], object]) -> threading.Thread:
+        """Do `work` in a daemon thread that must not die; that it returns is its right."""
+        thread = threading.Thread(target=self._watched, args=(name, work), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def create_task(self, name: str, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        """Do `work` in a task that must not end before `close`."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def close(self) -> None:
+        """Expect every end from now on: the process itself ends."""
+        self._is_closed = True
+
+    def _watched(self, name: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  # whatever it dies of, it is dead
+            self._note(name, error)
+
+    def _task_ended(self, task: asyncio.Task[object]) -> None:
+        error = None if task.cancelled() else task.exception()
+        self._note(task.get_name(), error)
+
+    def _note(self, name: str, error: BaseException | None) -> None:
+        if self._is_closed:
+            return
+        log.critical(
+            "the process has lost what it lives by, and is to be replaced", part=name, exc_info=error
+        )
+        with self._lock:
+            self._dead.append(name)
+        self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            act, self._act = self._act, None
+        if act is not None:
+            act()

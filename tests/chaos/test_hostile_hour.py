@@ -1,0 +1,31 @@
+"""Promise 8: one tenant cannot stop another. The hostile tenant's hour, in a short form."""
+
+import pytest
+
+from tests.support.hostile import MEMORY, attack, p99
+from tests.support.stack import environment, running_stack
+
+pytestmark = [pytest.mark.xdist_group("hostile"), pytest.mark.timeout(600)]
+
+SECONDS = 25.0
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """What came of it, on a stack that nobody else uses."""
+    with running_stack(tmp_path_factory.mktemp("hostile"), "--concurrency", "20", env=environment()) as stack:
+        yield attack(stack, seconds=SECONDS)
+
+
+def test_the_other_tenant_is_served_as_before(outcome):
+    assert list(outcome.refused) == []
+    assert p99(outcome.attacked) <= outcome.allowed
+
+
+def test_the_api_stays_small(outcome):
+    assert outcome.memory < MEMORY
+
+
+def test_nobody_loses_a_run_and_all_is_well_after(outcome):
+    assert list(outcome.lost) == []
+    assert outcome.doctor == 0, outcome.doctor_said

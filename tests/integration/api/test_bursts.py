@@ -1,0 +1,114 @@
+"""More requests at one moment than there are connections to PostgreSQL: they wait, and none is refused."""
+
+import asyncio
+import time
+
+import pytest
+from sqlalchemy import select, text
+
+from shared.models import Run
+from shared.runs.lifecycle import RunStatus
+from tests.integration.api.crowd import Crowd
+from tests.integration.api.serving import api_process
+from tests.support.waiting import wait_until
+
+PATIENCE = 60
+"""Seconds that the API lets requests wait here: the machine's other work is not what is asked about."""
+
+LOCK_TIMEOUT = 20  # seconds
+
+
+@pytest.fixture
+def process(committed_settings, secret):
+    with api_process(
+        committed_settings,
+        secret=secret,
+        ADMISSION_TIMEOUT=str(PATIENCE),
+        LOCK_TIMEOUT=str(LOCK_TIMEOUT),
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+def crowd(process, secret):
+    return Crowd(process.port, secret)
+
+
+@pytest.fixture
+def create(crowd, make_assistant):
+    return crowd.request("POST", f"/api/assistants/{make_assistant().id}/runs", b'{"args": ["hello"]}')
+
+
+async def test_five_hundred_creates_in_one_moment_are_all_accepted(crowd, create):
+    begun = time.monotonic()
+    assert await crowd.send([create] * 500, callers=500) == {201: 500}
+    assert time.monotonic() - begun < PATIENCE  # 2 s on an idle machine with two cores
+
+
+async def test_two_thousand_creates_of_256_callers_are_all_accepted(crowd, create):
+    assert await crowd.send([create] * 2000, callers=256) == {201: 2000}
+
+
+async def test_lists_in_one_moment_are_all_answered(crowd, make_run):
+    path = f"/api/assistants/{make_run().assistant_id}/runs"
+    assert await crowd.send([crowd.request("GET", path)] * 200, callers=200) == {200: 200}
+
+
+async def test_probes_and_cancels_are_answered_during_a_flood_of_creates(crowd, create, make_run):
+    runs = [make_run(status=RunStatus.QUEUED) for _ in range(5)]
+    flood = asyncio.create_task(crowd.send([create] * 2000, callers=256))
+    for run in runs:
+        cancel = crowd.request("POST", f"/api/assistant-runs/{run.id}/cancel")
+        assert await crowd.send([cancel], callers=1) == {200: 1}
+        assert await crowd.send([crowd.request("GET", "/health/ready")], callers=1) == {200: 1}
+    assert await flood == {201: 2000}
+
+
+@pytest.fixture
+def held_run(committed_sessions, factories):
+    """A structure run whose row somebody holds for the whole test: whoever reports of it has to wait."""
+    run = factories.structure_run(status=RunStatus.RUNNING)
+    with committed_sessions() as session:
+        session.execute(select(Run.id).where(Run.id == run.id).with_for_update())
+        yield run
+
+
+async def test_sixty_writers_to_one_run_hold_up_nobody_but_themselves(
+    process, crowd, held_run, make_run, factories
+):
+    report = crowd.request(
+        "POST", f"/api/structure-runs/{held_run.id}/events", b'{"type": "x", "timestamp": 1, "payload": {}}'
+    )
+    writers = asyncio.create_task(crowd.send([report] * 60, callers=60))
+    await asyncio.to_thread(wait_until, lambda: waiting_for_locks(factories) > 1)
+    queued = make_run(status=RunStatus.QUEUED)
+    other = Crowd(process.port, factories.principal_and_secret()[1])
+    begun = time.monotonic()
+    answers = [
+        await other.send([other.request("GET", "/api/users")] * 40, callers=10),
+        await crowd.send([crowd.request("POST", f"/api/assistant-runs/{queued.id}/cancel")], callers=1),
+        await crowd.send([crowd.request("GET", "/health/ready")] * 20, callers=20),
+    ]
+    assert answers == [{200: 40}, {200: 1}, {200: 20}]
+    assert time.monotonic() - begun < LOCK_TIMEOUT, "none of them has waited until a writer gave up"
+    assert not writers.done()
+    writers.cancel()
+    await asyncio.wait({writers})
+
+
+async def test_a_writer_that_waits_too_long_for_a_row_is_told_so(process, crowd, held_run):
+    answer = await asyncio.to_thread(
+        process.client.post,
+        f"/api/structure-runs/{held_run.id}/events",
+        json={"type": "x", "timestamp": 1, "payload": {}},
+        timeout=3 * LOCK_TIMEOUT,
+    )
+    assert (answer.status_code, answer.json()["errors"][0]["type"]) == (503, "Contended")
+    assert answer.headers["Retry-After"]
+
+
+def waiting_for_locks(factories):
+    """How many connections to the test's database wait for a row."""
+    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
+    with factories._sessions() as session:
+        return session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"))

@@ -1,0 +1,35 @@
+"""A PostgreSQL that is there and refuses."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from shared.settings import Settings
+from tests.support.services import TestServices
+
+ALTER: Final[LiteralString] = "ALTER DATABASE {} SET default_transaction_read_only = {}"
+DISCONNECT: Final[LiteralString] = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+
+
+@contextmanager
+def refusing_writes(services: TestServices, settings: Settings) -> Generator[None]:
+    """Let a database only be read for the length of a block, as after a failover.
+
+    Who was connected before is cut off. Who connected meanwhile is refused further on, until it
+    connects anew: nobody tells.
+    """
+    name = settings.database_url.get_secret_value().rpartition("/")[2].partition("?")[0]
+    with psycopg.connect(services.postgres.database_url("postgres"), autocommit=True) as connection:
+
+        def become(value: str) -> None:
+            connection.execute(sql.SQL(ALTER).format(sql.Identifier(name), sql.Literal(value)))
+
+        become("on")
+        connection.execute(DISCONNECT, [name])
+        try:
+            yield
+        finally:
+            become("off")

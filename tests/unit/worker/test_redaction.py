@@ -1,0 +1,193 @@
+"""No secret of the environment in what people read, whatever was made of it."""
+
+import base64
+import html
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from worker import signals
+from worker.executors.base import ExecutorEvent
+from worker.executors.model_errors import MAX_WORDS, model_error
+from worker.redaction import MAX_LENGTH, EventRedactor, blot, redact, shortened
+
+KEY = "sk-proj-Zq8/xY+w9=tUvR3nMb5Kc7Ld"
+AWKWARD = "sk-'quoted\"&<key>\\ü%/secret"
+
+
+def told(text: str, key: str) -> bool:
+    """Whether a text gives a key away, or a part of it that is long enough."""
+    return any(key[start : start + 12] in text for start in range(len(key) - 11))
+
+
+@pytest.fixture(params=[KEY, AWKWARD, f"{KEY}\r\n", f"\n {KEY}"], ids=["key", "awkward", "after", "before"])
+def key(request, monkeypatch) -> str:
+    monkeypatch.setenv("OPENAI_API_KEY", request.param)
+    return request.param
+
+
+FORMS = {
+    "plain": lambda key: key,
+    "bytes": lambda key: f"Illegal header value {f'Bearer {key}'.encode()!r}",
+    "repr": lambda key: f"Illegal header value {f'Bearer {key}'!r}",
+    "json": lambda key: json.dumps({"error": f"bad key {key}"}),
+    "json-in-json": lambda key: json.dumps({"error": json.dumps({"inner": repr(key)})}),
+    "url": lambda key: f"https://x.test/?key={quote(key, safe='')}&alt=sse",
+    "form": lambda key: f"https://x.test/?key={quote_plus(key)}",
+    "path": lambda key: f"https://x.test/{quote(key)}",
+    "html": lambda key: f"<p>{html.escape(key)}</p>",
+    "basic": lambda key: "Basic " + base64.b64encode(f"user:{key}".encode()).decode(),
+    "basic-shifted": lambda key: "Basic " + base64.b64encode(f"user1:{key}".encode()).decode(),
+    "basic-without-user": lambda key: "Basic " + base64.b64encode(f":{key}".encode()).decode(),
+    "base64-of-urls": lambda key: base64.urlsafe_b64encode(key.encode()).decode(),
+    "hexadecimal": lambda key: key.encode().hex(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_a_key_is_blotted_in_every_form(key, form) -> None:
+    message = form(key)
+
+    clean = blot(message)
+
+    assert "[OPENAI_API_KEY]" in clean
+    forms = (key.strip(), repr(key.strip())[1:-1], html.escape(key.strip()), quote(key.strip(), safe=""))
+    assert not any(told(clean, one) for one in forms)
+    assert base64.b64encode(key.strip().encode()).decode()[4:24] not in clean
+
+
+def test_a_key_with_a_line_end_within_is_blotted_in_both_parts(monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-first-half-1234\r\nsecond-half-56789")
+
+    assert blot("Illegal header value b'Bearer sk-first-half-1234\\r\\nsecond-half-56789'").count("half") == 0
+    assert blot("sk-first-half-1234 then second-half-56789") == "[OPENAI_API_KEY] then [OPENAI_API_KEY]"
+
+
+@pytest.mark.parametrize("kept", range(12, len(KEY)))
+def test_a_part_that_somebody_else_cut_off_is_blotted(monkeypatch, kept) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    assert blot(f"bad key {KEY[:kept]}") == "bad key [OPENAI_API_KEY]"
+    assert blot(f"{KEY[-kept:]} is bad") == "[OPENAI_API_KEY] is bad"
+
+
+@pytest.mark.parametrize("before", [*range(MAX_LENGTH - len(KEY) - 2, MAX_LENGTH + 2)])
+def test_a_message_is_cut_after_it_is_blotted(monkeypatch, before) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    message = redact("x" * before + KEY + "y" * 50)
+
+    assert "sk-" not in message
+    assert len(message) <= MAX_LENGTH
+
+
+@pytest.mark.parametrize("before", [*range(MAX_WORDS - len(KEY) - 30, MAX_WORDS + 2)])
+def test_a_providers_words_are_cut_after_they_are_blotted(monkeypatch, before) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    error = Exception("x" * before + KEY + "y" * 500)
+
+    message = str(model_error("acme/m", error, silence=5, has_begun=False))
+
+    assert "sk-" not in redact(message)
+
+
+def test_a_label_that_looks_like_the_key_ends_the_search(monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "[OPENAI_API_KEY] itself")
+
+    assert "itself" not in blot("[OPENAI_API_KEY] itself")
+    assert shortened("x" * 50, 10) == "x" * 9 + "…"
+
+
+def test_the_password_of_an_address_is_blotted_too(monkeypatch) -> None:
+    monkeypatch.setenv("RUNYARD_DATABASE_URL", "postgresql://runyard:s%2Fcret-word@db:5432/runyard")
+
+    assert "cret-word" not in blot('connection failed: user "runyard" password "s/cret-word"')
+    assert blot("see postgresql://elsewhere") == "see postgresql://elsewhere"
+
+
+def chunk(token: str, index: int = 0) -> ExecutorEvent:
+    return ExecutorEvent("TextChunkEvent", {"type": "TextChunkEvent", "token": token, "index": index}, 1.0)
+
+
+def said(redactor: EventRedactor, events) -> str:
+    passed = [passed for event in events for passed in redactor.passed(event)]
+    return "".join(event.payload.get("token", "|") for event in [*passed, *redactor.rest()])
+
+
+@pytest.mark.parametrize("size", range(1, len(KEY) + 1))
+def test_a_key_that_is_split_over_chunks_is_blotted(monkeypatch, size) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    text = f"The key is {KEY}, so."
+    chunks = [chunk(text[start : start + size]) for start in range(0, len(text), size)]
+
+    assert said(EventRedactor(), chunks) == "The key is [OPENAI_API_KEY], so."
+
+
+def test_what_only_looked_like_a_key_is_told(monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    end = ExecutorEvent("FinishPromptEvent", {"type": "FinishPromptEvent", "result": f"a {KEY}"})
+
+    assert said(EventRedactor(), [chunk("a sk-p"), chunk("ie")]) == "a sk-pie"
+    assert said(EventRedactor(), [chunk("a sk-p"), end, chunk("b")]) == "a sk-p|b"
+    assert said(EventRedactor(), [chunk("a sk-p"), chunk("roj", index=1)]) == "a sk-proj"
+    assert said(EventRedactor(), [chunk("a sk-p")]) == "a sk-p"
+    (passed,) = EventRedactor().passed(end)
+    assert passed.payload["result"] == "a [OPENAI_API_KEY]"
+
+
+def test_without_keys_events_pass_as_they_are(monkeypatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    event = chunk("sk-proj-Zq8")
+
+    assert EventRedactor().passed(event) == [event]
+
+
+LOGGING = """
+import logging
+from shared.logs import configure_logging
+from shared.settings import get_settings
+from worker.redaction import blot
+
+configure_logging(get_settings(), process="test", blot=blot)
+try:
+    raise ValueError("Illegal header value b'Bearer sk-proj-line-end-12345\\\\n'")
+except ValueError:
+    logging.getLogger("lib").exception("call failed with sk-proj-line-end-12345\\n")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_key_gets_into_a_log_line_or_a_traceback(log_format) -> None:
+    environment = {
+        "OPENAI_API_KEY": "sk-proj-line-end-12345\n",
+        "RUNYARD_DATABASE_URL": "postgresql://nowhere/none",
+        "RUNYARD_REDIS_URL": "redis://nowhere",
+        "RUNYARD_LOG_FORMAT": log_format,
+    }
+    command = [sys.executable, "-P", "-c", LOGGING]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+
+    assert "ValueError" in done.stderr
+    assert done.stderr.count("[OPENAI_API_KEY]") >= 2
+    assert "line-end" not in done.stderr
+
+
+def test_a_worker_strips_its_keys_at_start_and_names_the_unfit_ones(monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(signals, "warm_up", lambda _: None)
+    monkeypatch.setattr(signals, "get_settings", lambda: SimpleNamespace(model="echo"))
+    monkeypatch.setattr(signals.log, "error", lambda event, **fields: told.append((event, fields)))
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    monkeypatch.setenv("COHERE_API_KEY", f"{KEY}\n{KEY}")
+
+    signals.on_worker_init()
+
+    assert os.environ["OPENAI_API_KEY"] == KEY
+    ((event, fields),) = told
+    assert (event, fields["variable"]) == ("provider key unusable", "COHERE_API_KEY")
+    assert KEY not in str(told)

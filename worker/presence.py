@@ -1,0 +1,57 @@
+"""A worker process says in PostgreSQL that it goes on, so that one that is stopped or hangs is missed."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared import beats
+from shared.database_errors import words_of
+from shared.db import Sessions, unit_of_work
+from shared.models import ProcessKind
+
+log = structlog.get_logger(__name__)
+
+
+class Presence:
+    """A thread that beats. Nothing depends on it: what PostgreSQL refuses is logged, and tried again."""
+
+    def __init__(self, name: str, sessions: Callable[[], Sessions], *, pause: float) -> None:
+        """Prepare to beat.
+
+        Args:
+            name: of the process, as Flower and the broker have it.
+            sessions: returns where to write.
+            pause: seconds between two beats.
+        """
+        self._name = name
+        self._sessions = sessions
+        self._pause = pause
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Beat no more, and leave; without waiting for long for a PostgreSQL that does not answer."""
+        self._is_closed.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=self._pause)
+
+    def _run(self) -> None:
+        while not self._is_closed.is_set():
+            self._say(is_leaving=False)
+            self._is_closed.wait(self._pause)
+        self._say(is_leaving=True)
+
+    def _say(self, *, is_leaving: bool) -> None:
+        try:
+            with unit_of_work(self._sessions()) as session:
+                if is_leaving:
+                    beats.leave(session, self._name)
+                else:
+                    beats.beat(session, self._name, ProcessKind.WORKER)
+        except SQLAlchemyError as error:
+            log.warning("presence not told", error=words_of(error))
