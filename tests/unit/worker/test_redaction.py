@@ -6,11 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 from urllib.parse import quote, quote_plus
 
 import pytest
 
+from shared.settings import Settings
 from worker import signals
 from worker.executors.base import ExecutorEvent
 from worker.executors.model_errors import MAX_WORDS, model_error
@@ -179,8 +179,9 @@ def test_no_key_gets_into_a_log_line_or_a_traceback(log_format) -> None:
 
 def test_a_worker_strips_its_keys_at_start_and_names_the_unfit_ones(monkeypatch) -> None:
     told = []
+    settings = Settings(database_url="none://", redis_url="none://", structure_sandbox="none")
     monkeypatch.setattr(signals, "warm_up", lambda _: None)
-    monkeypatch.setattr(signals, "get_settings", lambda: SimpleNamespace(model="echo"))
+    monkeypatch.setattr(signals, "get_settings", lambda: settings)
     monkeypatch.setattr(signals.log, "error", lambda event, **fields: told.append((event, fields)))
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
     monkeypatch.setenv("COHERE_API_KEY", f"{KEY}\n{KEY}")
