@@ -1,8 +1,12 @@
-"""Promise 8: one tenant cannot stop another. The hostile tenant's hour, in a short form."""
+"""Promise 8: one tenant cannot stop another. The hostile tenant's hour, in a short form.
+
+How fast the other tenant is served is measured by ``python -m tests.support.hostile --minutes N`` on a machine
+that does nothing else: beside other tests a time says nothing.
+"""
 
 import pytest
 
-from tests.support.hostile import MEMORY, attack, p99
+from tests.support.hostile import MEMORY, attack
 from tests.support.stack import environment, running_stack
 
 pytestmark = [pytest.mark.xdist_group("hostile"), pytest.mark.timeout(600)]
@@ -17,9 +21,9 @@ def outcome(tmp_path_factory):
         yield attack(stack, seconds=SECONDS)
 
 
-def test_the_other_tenant_is_served_as_before(outcome):
+def test_the_other_tenant_is_refused_nothing(outcome):
+    assert outcome.attacked
     assert list(outcome.refused) == []
-    assert p99(outcome.attacked) <= outcome.allowed
 
 
 def test_the_api_stays_small(outcome):
