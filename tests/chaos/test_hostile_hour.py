@@ -1,7 +1,7 @@
 """Promise 8: one tenant cannot stop another. The hostile tenant's hour, in a short form.
 
-How fast the other tenant is served is measured by ``python -m tests.support.hostile --minutes N`` on a machine
-that does nothing else: beside other tests a time says nothing.
+How fast the other tenant is served is measured by ``python -m tests.support.hostile --minutes N`` on a
+machine that does nothing else: beside other tests a time says nothing.
 """
 
 import pytest
