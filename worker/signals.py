@@ -58,7 +58,7 @@ def on_setup_logging(**_: Any) -> None:
 
 def on_worker_init(**_: Any) -> None:
     """Load what the first run would otherwise wait for; before any fork, so that children share it."""
-    warm_up(get_settings().model)
+    warm_up()
 
 
 def on_worker_ready(sender: Any, **_: Any) -> None:

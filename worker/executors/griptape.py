@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from griptape.artifacts import BaseArtifact, ErrorArtifact, TextArtifact
-from griptape.common import PromptStack
 from griptape.configs import Defaults
 from griptape.drivers.memory.conversation.local import LocalConversationMemoryDriver
 from griptape.drivers.ruleset.local import LocalRulesetDriver
 from griptape.events import BaseEvent, EventBus, EventListener, FinishStructureRunEvent, TextChunkEvent
-from griptape.memory.structure import ConversationMemory, Run
+from griptape.memory.structure import Run
+from griptape.observability import observability as _observability  # noqa: F401  # else its first run imports it
 from griptape.rules import Rule, Ruleset
 from griptape.structures import Agent
-from griptape.tasks import PromptTask
 
 from shared.runs.lifecycle import Reason
 from worker.executors.base import (
@@ -32,6 +31,11 @@ from worker.executors.model_errors import ModelError
 from worker.executors.models import build_driver, silence_limit
 from worker.executors.payloads import event_payload, output_payload
 from worker.executors.prompt import PromptError, compose_prompt
+from worker.executors.question import Conversation, Question
+
+DEFAULT_STEPS: Final = 20  # answers of a model that call tools, after which it is asked for its last one
+DEFAULT_TOOL_OUTPUT: Final = 100_000  # characters of what a tool gives
+REASONING_EVENT: Final = "ReasoningChunkEvent"
 
 _CHATTY_LIBRARIES: Final = ("botocore", "google_genai", "httpx", "httpx2")
 
@@ -49,53 +53,42 @@ def execute(context: RunContext, emit: Emit) -> Outcome:
     try:
         with model_connections(context.token, silence=silence_limit(context)) as connections:
             driver = build_driver(context, connections)
+            driver.on_thought = _thoughts(context, emit)
             answer = _in_own_context(_agent(context, driver, prompt), _relay(context, emit))
     except Exception:
         context.token.raise_if_cancelled()  # whatever it broke on, it was to stop
         raise
     context.token.raise_if_cancelled()
-    ignored = driver.ignored_params
-    return _outcome(answer, prompt, {"ignored_llm_params": ignored} if ignored else {})
-
-
-class _Question(PromptTask):
-    """A task whose input is plain text: the framework would run a user's text as a template, unguarded."""
-
-    def _process_task_input(self, task_input: Any) -> BaseArtifact:
-        return TextArtifact(task_input) if isinstance(task_input, str) else task_input
-
-    def default_generate_system_template(self, task: PromptTask) -> str:
-        """The system's message; the framework would compile three templates to find that there is none."""
-        return super().default_generate_system_template(task) if self.tools or self.rulesets else ""
-
-
-class _Conversation(ConversationMemory):
-    """The exchanges before a run; of one that has a single side, providers would refuse the other."""
-
-    def to_prompt_stack(self, last_n: int | None = None) -> PromptStack:
-        stack = super().to_prompt_stack(last_n)
-        stack.messages = [message for message in stack.messages if message.to_text()]
-        return stack
+    ignored = {"ignored_llm_params": driver.ignored_params} if driver.ignored_params else {}
+    return _outcome(answer, prompt, {**ignored, **driver.detail})
 
 
 def _agent(context: RunContext, driver: ModelDriver, prompt: str) -> Agent:
     memory = None
     if context.history:
-        memory = _Conversation(
+        memory = Conversation(
             conversation_memory_driver=LocalConversationMemoryDriver(),
             runs=[
                 Run(input=TextArtifact(turn.input), output=TextArtifact(turn.output))
                 for turn in context.history
             ],
         )
+        driver.shorten = memory.shorten
     rulesets = [
         Ruleset(
             ruleset.name, [Rule(rule.text) for rule in ruleset.rules], ruleset_driver=LocalRulesetDriver()
         )
         for ruleset in context.rulesets
     ]
+    question = Question(
+        prompt,
+        prompt_driver=driver,
+        max_subtasks=int(context.options.get("max_steps", DEFAULT_STEPS)),
+        longest_output=int(context.options.get("max_tool_output", DEFAULT_TOOL_OUTPUT)),
+        **_tools(context),
+    )
     return Agent(
-        tasks=[_Question(prompt, prompt_driver=driver, **_tools(context))],
+        tasks=[question],
         conversation_memory=memory,
         rulesets=rulesets,
         task_memory=None,  # type: ignore[arg-type]  # its default is one vector store for the whole process
@@ -136,6 +129,18 @@ def _relay(context: RunContext, emit: Emit) -> Callable[[BaseEvent], None]:
     return relay
 
 
+def _thoughts(context: RunContext, emit: Emit) -> Callable[[str], None] | None:
+    """Tells what a model thinks, to those who asked for a stream: it is no part of the answer."""
+    if not context.stream:
+        return None
+
+    def tell(text: str) -> None:
+        context.token.raise_if_cancelled()
+        emit(ExecutorEvent(REASONING_EVENT, {"type": REASONING_EVENT, "token": text}))
+
+    return tell
+
+
 def _outcome(answer: BaseArtifact, prompt: str, detail: dict[str, Any]) -> Outcome:
     """Read the outcome off what the framework gives: it turns exceptions of a task into its output."""
     if not isinstance(answer, ErrorArtifact):
@@ -144,7 +149,8 @@ def _outcome(answer: BaseArtifact, prompt: str, detail: dict[str, Any]) -> Outco
         case ModelError(is_configuration=True) as error:
             raise InvalidConfigurationError(str(error)) from error
         case ModelError() as error:
-            return Failed(str(error), Reason.MODEL_FAILED, detail)
+            reason = Reason.MODEL_REFUSED if error.is_refusal else Reason.MODEL_FAILED
+            return Failed(str(error), reason, {**detail, **error.detail})
         case None:
             return Failed(answer.value, detail=detail)
         case error:

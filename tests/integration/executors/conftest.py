@@ -74,7 +74,7 @@ class Execution:
 
 @pytest.fixture(scope="session", autouse=True)
 def _warm() -> None:
-    registry.warm_up("openai/any")
+    registry.warm_up()
 
 
 @pytest.fixture
