@@ -19,6 +19,7 @@ from griptape.events import ActionChunkEvent, EventBus, TextChunkEvent
 
 from worker.cancellation import CancelToken
 from worker.executors.model_errors import (
+    MAX_WORDS,
     AnswerIncompleteError,
     ModelError,
     NoAnswerError,
@@ -30,9 +31,11 @@ from worker.executors.providers.conversation import Conversation, conversation
 from worker.executors.providers.endings import How
 from worker.executors.providers.setup import STREAM, Provider
 from worker.executors.refused_parameters import Model, is_unsupported, named, refused_by, remember
+from worker.redaction import redact
 
 FIRST_PAUSE: Final = 0.5  # seconds before the second attempt of a model call; then twice as long each
 LONGEST_PAUSE: Final = 8.0  # seconds
+_MOST_FAILURES: Final = 4  # of one call, where the model is not busy: it failed, or is not there
 _MOST_LEFT_OUT: Final = 12  # parameters of one call that are left out one after the other
 
 SLIP: Final = "slip"
@@ -87,8 +90,8 @@ class ModelDriver(BasePromptDriver):
         )
         patience = _Patience(self.patience, self.attempts)
         left_out: set[str] = set()
+        self.before_run(stack)
         while True:
-            self.before_run(stack)
             sent_at = self._wait_for_turn(patience)
             answer = Answer(self._ids)
             try:
@@ -191,11 +194,11 @@ class ModelDriver(BasePromptDriver):
                 self.full_model, failure, silence=self.silence, has_begun=answer.has_begun
             ) from failure
         if how is How.REFUSED or (answer.refusal and not has_something):
-            said = answer.refusal.strip() or word
+            said = _cut(answer.refusal.strip() or answer.text_so_far.strip() or word)
             raise ModelError(f"{self.full_model} refused to answer: {said}", is_refusal=True)
         if how is How.BROKEN:
             raise ModelError(
-                f"{self.full_model} gave up its answer: {answer.refusal.strip() or word}",
+                f"{self.full_model} gave up its answer: {_cut(answer.refusal.strip() or word)}",
                 is_transient=not answer.has_begun,
             )
         if how is How.CUT:
@@ -241,7 +244,7 @@ class ModelDriver(BasePromptDriver):
         return time.monotonic()
 
     def _note(self, error: ModelError, sent_at: float) -> None:
-        if error.cause.is_throttle:
+        if error.cause.is_busy:
             self._pace.refused(sent_at)
 
     def _leave_out(self, error: ModelError, left_out: set[str], *, has_begun: bool) -> bool:
@@ -293,12 +296,18 @@ class ModelDriver(BasePromptDriver):
         self.token.raise_if_cancelled()
 
 
+def _cut(words: str) -> str:
+    words = redact(" ".join(words.split()))
+    return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
+
+
 class _Patience:
     """For how long, and how often, one call of a model is repeated."""
 
     def __init__(self, seconds: float, attempts: int | None) -> None:
         self._deadline = time.monotonic() + seconds
         self._attempts_left = attempts
+        self._failures_left = _MOST_FAILURES
         self._pause = FIRST_PAUSE
 
     @property
@@ -313,8 +322,11 @@ class _Patience:
         """
         if self._attempts_left is not None:
             self._attempts_left -= 1
+        self._failures_left -= not error.cause.is_busy
         wait = error.retry_after or self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        if not error.is_transient or self._attempts_left == 0 or wait > self.left:
+        if not error.is_transient or self._attempts_left == 0 or not self._failures_left:
+            raise error
+        if wait > self.left:
             raise error
         return wait

@@ -192,7 +192,7 @@ class Cause:
     words: str = ""  # everything that the provider said, for programs
     body: Any = None  # the same, as JSON
     names_parameters: bool = False  # it may be about one part of the request
-    is_throttle: bool = False  # there were too many requests
+    is_busy: bool = False  # it has too much to do, which passes with time
     is_too_long: bool = False  # the conversation does not fit into the model
 
 
@@ -222,11 +222,18 @@ def model_error(model: str, error: Exception, *, silence: float, has_begun: bool
             words=everything,
             body=getattr(error, "body", None),
             names_parameters=told in _REFUSED_PARAMETER_STATUSES,
-            is_throttle=will_pass and told is not None,
+            is_busy=will_pass and _is_busy(told, everything),
             is_too_long=(told in {400, 413, 422, 500} and _TOO_LONG.search(everything) is not None)
             or told == HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         ),
     )
+
+
+def _is_busy(told: int | None, words: str) -> bool:
+    """Whether there is too much to do; a server that failed, or that is not there, is another matter."""
+    if told is None or told == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _SOUNDS_BUSY.search(words) is not None
+    return True
 
 
 def _kind_by_name(error: Exception) -> tuple[_Kind, BaseException]:

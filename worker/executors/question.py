@@ -12,6 +12,9 @@ from griptape.tools import BaseTool
 from worker.executors.model_driver import SLIP, ModelDriver
 
 _LAST_ASK: Final = "You have called tools as often as you may. Answer with what you know by now."
+_NATIVE: Final = {"is_react_prompt": False}
+"""What the framework notes of an answer whose calls are no text."""
+
 _CUT_NOTE: Final = "\n[The rest was cut: it had {length} characters, of which {kept} are shown.]"
 
 
@@ -41,7 +44,7 @@ class Question(PromptTask):
             step = Step(answer, longest_output=self.longest_output)
             self.add_subtask(step)
             step.run()
-            answer = self.prompt_driver.run(self.prompt_stack).to_artifact()
+            answer = self.prompt_driver.run(self.prompt_stack).to_artifact(_NATIVE)
         return answer if isinstance(answer, TextArtifact) else TextArtifact(answer.to_text())
 
     def _ask_once_more(self) -> BaseArtifact:
@@ -50,7 +53,7 @@ class Question(PromptTask):
         stack.add_user_message(_LAST_ASK)
         driver.may_call_tools = False
         driver.detail["steps"] = "exhausted"
-        answer = driver.run(stack).to_artifact()
+        answer = driver.run(stack).to_artifact(_NATIVE)
         if not _calls(answer):
             return answer
         texts = [part.to_text() for part in _parts(answer) if isinstance(part, TextArtifact)]

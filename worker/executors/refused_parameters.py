@@ -20,12 +20,13 @@ _FORMS: Final = (
     r"(?:^|[\s\"]){name}\s*:",
     r"\b{name}(?:ing)?\b[^.;,]{{0,20}}\b(?:is|are|was) (?:not\b|un|only\b|deprecated)",
     r"\b{name}(?:ing)?\b[^.;,]{{0,20}}\b(?:not (?:supported|allowed|permitted|available)|unsupported)",
-    r"(?:support|allow|accept|permit|recogni.e|known|invalid|extra)\w*{link}\s+{name}(?:ing)?\b",
+    _VERBS + r"\w*{link}\s+{name}(?:ing)?\b",
 )
 """How refusals name a parameter."""
 
 _UNSUPPORTED: Final = re.compile(
-    rf"{_VERBS}\w*{{link}}\s+{{name}}(?:ing)?\b",
+    r"support|unrecogni[sz]ed|unknown|unexpected|extra|deprecated"
+    r"|not (?:permitted|allowed|available|accepted)",
     re.IGNORECASE,
 )
 

@@ -55,12 +55,12 @@ class Call:
     def read(self) -> dict[str, Any] | None:
         """The arguments; None if they are no JSON object. A call without any has none."""
         try:
-            found = json.loads(self.arguments) if self.arguments.strip() else {}
+            found = json.loads(self.arguments, strict=False) if self.arguments.strip() else {}
         except ValueError:
             return None
         if isinstance(found, str):  # JSON within JSON
             try:
-                found = json.loads(found)
+                found = json.loads(found, strict=False)
             except ValueError:
                 return None
         return mended(found) if isinstance(found, dict) else None

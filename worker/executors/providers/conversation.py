@@ -20,6 +20,7 @@ _SCHEMA_NAMES: Final = ("$schema", "$id")
 """Of JSON schemas; several providers refuse them."""
 
 _BETWEEN: Final = "\n\n"
+_UNSAID: Final = "(nothing)"
 
 
 class Role(StrEnum):
@@ -103,7 +104,7 @@ def conversation(stack: PromptStack, echoes: Mapping[str, Any], *, with_tools: b
     tools = list(_tools(stack))
     return Conversation(
         system=_BETWEEN.join(filter(None, (_text(message) for message in stack.system_messages))),
-        turns=turns,
+        turns=_begun_by_user(turns),
         tools=tools if with_tools else [],
         barred=[] if with_tools else tools,
     )
@@ -111,6 +112,12 @@ def conversation(stack: PromptStack, echoes: Mapping[str, Any], *, with_tools: b
 
 def _may_join(last: Turn, turn: Turn) -> bool:
     return last.role == turn.role and not (last.calls or turn.calls or turn.results)
+
+
+def _begun_by_user(turns: list[Turn]) -> list[Turn]:
+    """Turns of which the user has the first, as most providers demand."""
+    is_odd = bool(turns) and turns[0].role is Role.ASSISTANT
+    return [Turn(Role.USER, _UNSAID), *turns] if is_odd else turns
 
 
 def _turn(message: Message, echoes: Mapping[str, Any]) -> Turn:

@@ -71,7 +71,7 @@ def _documents(first: str, rest: Iterator[str]) -> Iterator[Json]:
             raise NoAnswerError
         if pending.endswith(("}", "]")) or pending.strip() == "null":
             try:
-                found = json.loads(pending)
+                found = json.loads(pending, strict=False)
             except ValueError:
                 continue
             pending = ""
@@ -115,7 +115,7 @@ def _event(name: str, data: list[str]) -> Iterator[Json]:
         yield _as_error(text)
         return
     try:
-        found = [json.loads(text)]
+        found = [json.loads(text, strict=False)]
     except ValueError:
         found = [_alone(part) for part in data if part.strip()]  # events that lack the lines between them
         if len(found) < 2:  # noqa: PLR2004  # one that cannot be read is not several
@@ -128,14 +128,14 @@ def _alone(text: str) -> Any:
     if text.strip() == _LAST_WORD:
         return DONE
     try:
-        return json.loads(text)
+        return json.loads(text, strict=False)
     except ValueError as error:
         raise NoAnswerError from error
 
 
 def _as_error(text: str) -> Json:
     try:
-        found = json.loads(text)
+        found = json.loads(text, strict=False)
     except ValueError:
         found = {"message": text}
     if isinstance(found, dict) and "error" in found:
@@ -155,7 +155,7 @@ def _is_whole(data: list[str]) -> bool:
     if text == _LAST_WORD:
         return True
     try:
-        json.loads(text)
+        json.loads(text, strict=False)
     except ValueError:
         return False
     return True

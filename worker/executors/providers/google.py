@@ -32,11 +32,12 @@ class Google(Provider):
         # The library has no public way to open an answer without reading it.
         self._api: Any = client._api_client  # noqa: SLF001  # the reason is above
         self._http_client = http_client
+        self._address = setup.find("GOOGLE_GEMINI_BASE_URL") or ""
         self._publisher = "publishers/google/" if client.vertexai else ""
 
     @property
     def address(self) -> str:
-        return self._publisher
+        return f"{self._address}/{self._publisher}"
 
     def request(self, asked: Conversation, without: frozenset[str]) -> Json:
         request: Json = {"contents": [_content(turn) for turn in asked.turns]}

@@ -78,8 +78,7 @@ class OpenAi(Provider):
             answer.is_over = answer.has_come = True
             return
         _raise_told(frame)
-        usage = inner(frame, "usage") or inner(frame, "x_groq", "usage")
-        answer.count(asked=usage.get("prompt_tokens"), answered=usage.get("completion_tokens"))
+        _count(inner(frame, "usage") or inner(frame, "x_groq", "usage"), answer)
         for choice in objects(frame.get("choices")):
             if choice.get("index") in (0, None):
                 self._read_choice(choice, answer)
@@ -96,6 +95,7 @@ class OpenAi(Provider):
 
     def _read_choice(self, choice: Json, answer: Answer) -> None:
         answer.has_come = True
+        _count(inner(choice, "usage"), answer)
         delta = inner(choice, "delta") or inner(choice, "message")
         self._read_content(delta.get("content"), answer)
         answer.text(choice.get("text"))
@@ -170,6 +170,10 @@ class OpenAi(Provider):
         return {"role": str(Role.ASSISTANT), **content, "tool_calls": calls, **thoughts}
 
 
+def _count(usage: Json, answer: Answer) -> None:
+    answer.count(asked=usage.get("prompt_tokens"), answered=usage.get("completion_tokens"))
+
+
 def _longer(echo: Any, name: str, text: str) -> Json:
     known = echo or {}
     return {**known, name: known.get(name, "") + text}
@@ -183,7 +187,7 @@ def _ending(choice: Json, frame_error: Json) -> Any:
 
 def _raise_told(frame: Json) -> None:
     """Raise what a server tells of an error, in any of the shapes it does that in."""
-    if frame.get("error") and not frame.get("choices"):
+    if frame.get("error"):
         raise ToldError(frame)
     if frame.get("object") == "error" or (frame.get("type") == "error" and "choices" not in frame):
         raise ToldError(frame)
