@@ -315,6 +315,7 @@ def _headers(error: Exception) -> Mapping[str, str]:
 def _sources(error: BaseException) -> Iterator[Any]:
     for name in ("body", "error", "response"):
         yield getattr(error, name, None)
+    yield _code_in(getattr(error, "body", None))
     yield str(error)
 
 
@@ -324,8 +325,6 @@ def _words(error: BaseException) -> str:
         if text := " ".join(_message_in(source).split()):
             text = redact(text)
             return f": {text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 1] + '…'}"
-    if code := _code_in(getattr(error, "body", None)):
-        return f": {code}"
     return f": {type(error).__name__}"
 
 

@@ -5,10 +5,10 @@ import time
 from typing import Final
 
 _FIRST_INTERVAL: Final = 0.05  # seconds between two requests, once a provider has had too many
-_LONGEST_INTERVAL: Final = 5.0  # seconds
+_LONGEST_INTERVAL: Final = 0.5  # seconds
 _SHORTEST_INTERVAL: Final = 0.01  # seconds; below it requests are not held back
 _SLOWER: Final = 1.5
-_FASTER: Final = 0.9
+_FASTER: Final = 0.85
 _MOST_PACES: Final = 1_000
 
 
