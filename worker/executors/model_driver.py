@@ -125,11 +125,16 @@ class ModelDriver(BasePromptDriver):
             self._tell(answer.take())
         answer.close()
         self._tell(answer.take())
-        self._check(answer)
+        message = self._message(stack, answer)
+        try:
+            self._check(answer)
+        except ModelError:
+            self.after_run(message)  # its tokens were spent
+            raise
         self.provider.finish(answer)
         if answer.calls and answer.echo:
             self._echoes[answer.calls[0].id] = answer.echo
-        return self._message(stack, answer)
+        return message
 
     def _reading(self, asked: Conversation, answer: Answer) -> Iterator[None]:
         """Send the request and read the answer, a step for each frame.

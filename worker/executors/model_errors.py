@@ -14,6 +14,7 @@ MAX_WORDS: Final = 400  # characters of the provider's own message
 
 _INVALID_TOKEN: Final = 498  # of several gateways: a token that has expired meanwhile
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 424, 425, 429, _INVALID_TOKEN})  # and all from 500 on
+_FILTERED_STATUSES: Final = frozenset({400, 403, 422, 451})
 _REFUSED_PARAMETER_STATUSES: Final = frozenset({400, 404, 405, 415, 422, 501})
 
 
@@ -127,6 +128,13 @@ _WONT_PASS: Final = re.compile(
 )
 """Refusals for want of money have the status of a pause that would end."""
 
+_FILTERED: Final = re.compile(
+    r"content_filter|content_policy|responsible_?ai|moderation|was flagged|been flagged|content exists risk"
+    r"|data_?inspection_?failed|safety system|blocked by (?:our |the )?(?:content|safety)",
+    re.IGNORECASE,
+)
+"""A prompt that is filtered is refused with the status of one that is malformed."""
+
 _TOO_LONG: Final = re.compile(
     r"context.?(length|window|size|limit)|prompt.{0,20}too long|input.{0,20}too long|too many (input )?tokens"
     r"|maximum context|max(imum)? (input|prompt|number of tokens)|input token count|reduce the length"
@@ -211,12 +219,16 @@ def model_error(model: str, error: Exception, *, silence: float, has_begun: bool
     kind, culprit = _kind_by_name(error) if told is None else (_kind_by_status(told, status), error)
     if isinstance(error, ToldError) and told is None:
         kind = _Kind("failed", quotes=True, is_transient=_SOUNDS_BUSY.search(everything) is not None)
+    is_refusal = told in _FILTERED_STATUSES and _FILTERED.search(everything) is not None
+    if is_refusal:
+        kind = _Kind("refused to answer", quotes=True)
     words = _words(culprit) if kind.quotes else ""
     will_pass = kind.is_transient and not _WONT_PASS.search(everything)
     return ModelError(
         f"{model} {kind.verdict.format(silence=silence)}{words}",
         is_configuration=kind.is_configuration,
         is_transient=will_pass and not has_begun,
+        is_refusal=is_refusal,
         retry_after=asked_pause(_headers(error), getattr(error, "body", None), everything),
         cause=Cause(
             words=everything,

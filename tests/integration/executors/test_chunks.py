@@ -67,8 +67,13 @@ def test_a_chunk_that_says_nothing_of_the_answer_does_not_break_it(script, execu
         wire.Reply(said("Hi ", "there").frames, ends=False),
         wire.Reply(["\ufeff", *said("Hi ", "there").frames]),
         said("Hi ", "there", finish="eos_token"),
+        events(
+            chunk(content="Hi there"),
+            {"choices": [{"delta": {}, "message": {"content": "Hi there"}, "finish_reason": "stop"}]},
+            DONE,
+        ),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_an_answer_may_come_in_other_shapes(script, execution, reply) -> None:
     script.replies = [reply]
@@ -119,6 +124,12 @@ ONE_CALL = {
     "arguments that are no text": called(call(NAME, {"args": ["x"]})),
     "stop as its reason": called(call(NAME), finish="stop"),
     "an object for the list": events(chunk(tool_calls=call(NAME)), chunk("tool_calls"), DONE),
+    "both forms at once": events(
+        chunk(tool_calls=[call(NAME)], function_call=FUNCTION), chunk("tool_calls"), DONE
+    ),
+    "said again at the end": events(
+        chunk(tool_calls=[call(NAME)]), chunk("tool_calls", tool_calls=[call(NAME)]), DONE
+    ),
     "a document": wire.Reply(
         [
             json.dumps(

@@ -111,6 +111,36 @@ def test_a_models_own_refusal_is_told_in_its_words(script, execution, finish) ->
     assert outcome.message == "openai/m refused to answer: I cannot do that."
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"code": "content_filter", "message": "It is filtered.", "param": "prompt"}}),
+        (400, {"error": {"code": None, "message": "It is filtered. Content Exists Risk"}}),
+        (403, {"error": {"message": "It is filtered.", "metadata": {"reasons": ["was flagged"]}}}),
+    ],
+    ids=range(3),
+)
+def test_a_prompt_that_is_filtered_is_a_refusal(script, execution, status, body) -> None:
+    script.replies = [refusal(status, body)]
+
+    outcome = execution("azure-openai/m", options={"model_attempts": None}).run().outcome
+
+    assert isinstance(outcome, Failed), outcome
+    assert outcome.reason is Reason.MODEL_REFUSED
+    assert "refused to answer: It is filtered." in outcome.message
+    assert len(script.requests) == 1
+
+
+def test_the_tokens_of_an_answer_that_is_none_are_counted(script, execution) -> None:
+    usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
+    script.replies = [events(chunk("content_filter"), usage, DONE)]
+
+    executed = execution("openai/m").run()
+
+    [told] = [event.payload for event in executed.events if event.type == "FinishPromptEvent"]
+    assert (told["input_token_count"], told["output_token_count"]) == (3, 5)
+
+
 @pytest.mark.parametrize("reason", ["SAFETY", "PROHIBITED_CONTENT", "OTHER"])
 def test_a_prompt_that_is_blocked_is_asked_once(script, execution, reason) -> None:
     script.replies = [events({"promptFeedback": {"blockReason": reason}, "usageMetadata": {}})]

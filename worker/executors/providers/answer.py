@@ -168,7 +168,10 @@ class Answer:
         call.given_id = call.given_id or given_id
         if not call.arguments and given_name != call.name:
             call.name += given_name
-        call.arguments += given
+        if given.lstrip().startswith("{") and call.arguments and call.is_whole:
+            call.arguments = given  # all of them again: nothing may follow what is complete
+        else:
+            call.arguments += given
         if given:
             self._announce(call, given)
         return call
@@ -213,7 +216,9 @@ def _is_another(call: Call, key: object, given_id: str, given_name: str, given: 
     own, and some give neither: a call whose arguments are complete is not continued.
     """
     has_all = bool(call.arguments) and call.is_whole
-    if given_id and call.given_id and given_id != call.given_id:
+    if given_id and given_id == call.given_id:  # said again, unless nothing else tells two calls apart
+        return key is None and has_all and bool(given) and given != call.arguments
+    if given_id and call.given_id:
         if key is None:
             return bool(given_name) or has_all
         return bool(given_name) and (has_all or (not call.arguments and given_name != call.name))

@@ -96,7 +96,9 @@ class OpenAi(Provider):
     def _read_choice(self, choice: Json, answer: Answer) -> None:
         answer.has_come = True
         _count(inner(choice, "usage"), answer)
-        delta = inner(choice, "delta") or inner(choice, "message")
+        delta = inner(choice, "delta")
+        if not (delta or answer.has_begun):  # a whole answer; some servers repeat it at the end of a stream
+            delta = inner(choice, "message")
         self._read_content(delta.get("content"), answer)
         answer.text(choice.get("text"))
         answer.refuse(delta.get("refusal"))
@@ -110,7 +112,8 @@ class OpenAi(Provider):
             answer.echo = {**(answer.echo or {}), "reasoning_details": [*known, *details]}
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, answer)
-        if function := inner(delta, "function_call"):
+        function = inner(delta, "function_call")
+        if function and not delta.get("tool_calls"):  # some servers send both forms
             answer.call("function_call", name=function.get("name"), arguments=function.get("arguments"))
         answer.end(_ending(choice, frame_error=inner(choice, "error")))
 

@@ -93,6 +93,22 @@ def test_two_whole_calls_are_two_whatever_they_lack(answer, key, ids) -> None:
     assert all(call_id for call_id, _, _ in found)
 
 
+@pytest.mark.parametrize("key", [None, 0])
+def test_a_call_that_is_said_again_is_one(answer, key) -> None:
+    answer.call(key, call_id="c1", name="look", arguments='{"a": 1}')
+    answer.call(key, call_id="c1", name="look", arguments='{"a": 1}')
+
+    assert calls(answer) == [("c1", "look", {"a": 1})]
+
+
+def test_arguments_that_are_said_again_whole_are_those(answer) -> None:
+    answer.call(0, call_id="c1", name="look", arguments='{"a": 1}')
+    answer.call(0, arguments='{"a": ')
+    answer.call(0, arguments="1}")
+
+    assert calls(answer) == [("c1", "look", {"a": 1})]
+
+
 def test_pieces_without_a_key_continue_the_last_call(answer) -> None:
     answer.call(None, call_id="c1", name="look", arguments="")
     answer.call(None, arguments='{"a": ')
