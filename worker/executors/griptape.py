@@ -2,6 +2,8 @@
 
 import contextvars
 import logging
+import time
+import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from griptape.structures import Agent
 
 from shared.runs.lifecycle import Reason
 from worker.executors.base import (
+    REASONING_CHUNK,
     Emit,
     ExecutorEvent,
     Failed,
@@ -35,7 +38,6 @@ from worker.executors.question import Conversation, Question
 
 DEFAULT_STEPS: Final = 20  # answers of a model that call tools, after which it is asked for its last one
 DEFAULT_TOOL_OUTPUT: Final = 100_000  # characters of what a tool gives
-REASONING_EVENT: Final = "ReasoningChunkEvent"
 
 _CHATTY_LIBRARIES: Final = ("botocore", "google_genai", "httpx", "httpx2")
 
@@ -136,7 +138,8 @@ def _thoughts(context: RunContext, emit: Emit) -> Callable[[str], None] | None:
 
     def tell(text: str) -> None:
         context.token.raise_if_cancelled()
-        emit(ExecutorEvent(REASONING_EVENT, {"type": REASONING_EVENT, "token": text}))
+        payload = {"type": REASONING_CHUNK, "id": uuid.uuid4().hex, "timestamp": time.time(), "meta": {}}
+        emit(ExecutorEvent(REASONING_CHUNK, {**payload, "token": text}))
 
     return tell
 

@@ -35,6 +35,7 @@ from worker.redaction import redact
 
 FIRST_PAUSE: Final = 0.5  # seconds before the second attempt of a model call; then twice as long each
 LONGEST_PAUSE: Final = 8.0  # seconds
+_THOUGHT_LENGTH: Final = 500  # characters of thoughts that are told at once: models think at length
 _MOST_FAILURES: Final = 4  # of one call, where the model is not busy: it failed, or is not there
 _MOST_LEFT_OUT: Final = 12  # parameters of one call that are left out one after the other
 
@@ -65,6 +66,7 @@ class ModelDriver(BasePromptDriver):
     detail: dict[str, Any] = field(factory=dict, init=False)  # of the last answer, for `status_detail`
     _ids: CallIds = field(factory=CallIds, init=False)
     _echoes: dict[str, Any] = field(factory=dict, init=False)
+    _thought: str = field(default="", init=False)
     _sent: dict[str, Any] = field(factory=dict, init=False)
     _pace: Pace = field(init=False)
     _model_key: Model = field(init=False)
@@ -125,6 +127,7 @@ class ModelDriver(BasePromptDriver):
             self._tell(answer.take())
         answer.close()
         self._tell(answer.take())
+        self._tell_thoughts()
         message = self._message(stack, answer)
         try:
             self._check(answer)
@@ -163,12 +166,15 @@ class ModelDriver(BasePromptDriver):
 
     def _tell(self, parts: Iterator[Part]) -> None:
         for part in parts:
+            if not isinstance(part, ThoughtPart):
+                self._tell_thoughts()
             match part:
                 case TextPart(text):
                     EventBus.publish_event(TextChunkEvent(token=text, index=0))
                 case ThoughtPart(text):
-                    if self.on_thought is not None:
-                        self.on_thought(text)
+                    self._thought += text
+                    if len(self._thought) >= _THOUGHT_LENGTH:
+                        self._tell_thoughts()
                 case CallPart(call, True, arguments):
                     name, path = ToolAction.from_native_tool_name(call.name)
                     EventBus.publish_event(
@@ -182,6 +188,12 @@ class ModelDriver(BasePromptDriver):
                     )
                 case CallPart(call, _, arguments):
                     EventBus.publish_event(ActionChunkEvent(partial_input=arguments, index=call.index))
+
+    def _tell_thoughts(self) -> None:
+        """Tell what the model has thought since the last time."""
+        thought, self._thought = self._thought, ""
+        if thought and self.on_thought is not None:
+            self.on_thought(thought)
 
     def _check(self, answer: Answer) -> None:
         """Judge an answer by its end.

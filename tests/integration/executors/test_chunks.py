@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import llm_script as wire
 from tests.support.llm_script import DONE, call, called, chunk, events, named_events, said
-from worker.executors.base import Succeeded
+from worker.executors.base import REASONING_CHUNK, Succeeded
 
 NAME = "Sample_run_structure"
 HI = said("Hi ", "there")
@@ -496,12 +496,24 @@ def test_a_server_that_refuses_what_it_has_reasoned_does_not_get_it(script, exec
     assert answered(execution("openai/m", structures=(tool.as_structure,)).run())
 
 
+def test_long_thoughts_are_few_events(script, execution) -> None:
+    script.replies = [
+        events(*[chunk(reasoning_content="abcd ")] * 1_000, chunk(content="Hi there"), chunk("stop"), DONE)
+    ]
+
+    executed = execution("openai/m").run()
+
+    thoughts = [event.payload["token"] for event in executed.events if event.type == REASONING_CHUNK]
+    assert "".join(thoughts) == "abcd " * 1_000
+    assert len(thoughts) == 10
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_thoughts_are_events_of_their_own_for_those_who_stream(script, execution, stream) -> None:
     script.replies = [events(chunk(reasoning_content="Hm"), chunk(content="Hi there"), chunk("stop"), DONE)]
 
     executed = execution("openai/m", stream=stream).run()
 
-    thoughts = [event.payload["token"] for event in executed.events if event.type == "ReasoningChunkEvent"]
+    thoughts = [event.payload["token"] for event in executed.events if event.type == REASONING_CHUNK]
     assert thoughts == (["Hm"] if stream else [])
     assert answered(executed)
