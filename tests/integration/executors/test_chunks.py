@@ -454,6 +454,89 @@ def test_bedrock_may_think_and_gets_it_back(script, execution, tool) -> None:
     assert used["toolUse"]["toolUseId"] == "t1"
 
 
+DOCUMENTS = {
+    "openai": {"choices": [{"message": {"content": "Hi there"}, "finish_reason": "stop"}]},
+    "anthropic": {
+        "type": "message",
+        "content": [{"type": "text", "text": "Hi there"}],
+        "stop_reason": "end_turn",
+    },
+    "google": [candidate({"text": "Hi "}, finish=None), candidate({"text": "there"})],
+    "cohere": {"message": {"content": [{"type": "text", "text": "Hi there"}]}, "finish_reason": "COMPLETE"},
+    "ollama": {"message": {"content": "Hi there"}, "done": True},
+}
+
+
+@pytest.mark.parametrize("provider", DOCUMENTS)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_document_is_an_answer_where_a_stream_was_asked_for(script, execution, provider, indent) -> None:
+    script.replies = [
+        wire.Reply(
+            [json.dumps(DOCUMENTS[provider], indent=indent)], headers={"Content-Type": "application/json"}
+        )
+    ]
+
+    executed = execution(f"{provider}/m").run()
+
+    assert answered(executed), executed.outcome
+    assert executed.text == "Hi there"
+
+
+@pytest.mark.parametrize("provider", DOCUMENTS)
+def test_an_error_is_one_where_an_answer_was_promised(script, execution, provider) -> None:
+    script.replies = [wire.Reply(['{"error": {"message": "It will not do.", "code": 400}}'])]
+
+    outcome = execution(f"{provider}/m").run().outcome
+
+    assert outcome.message == f"{provider}/m refused the request: It will not do."
+
+
+def test_claude_may_say_its_arguments_at_once(script, execution, tool) -> None:
+    whole = ({"type": "tool_use", "id": "toolu_1", "name": NAME, "input": {"args": ["x"]}},)
+    script.replies = [message(whole, stop="tool_use"), message(TEXT)]
+
+    executed = execution("anthropic/m", structures=(tool.as_structure,)).run()
+
+    assert answered(executed), executed.outcome
+    assert tool.calls == [["x"]]
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+def test_a_slip_is_told_to_every_model(script, execution, tool, provider) -> None:
+    """A call of a tool that does not exist, and what goes back to each of them."""
+    other = "get_weather"
+    calling, good = {
+        "anthropic": (message(({**USE[0], "name": other},), stop="tool_use"), message(TEXT)),
+        "google": (
+            events(candidate({"functionCall": {"name": other, "args": {}}})),
+            events(candidate({"text": "Hi there"})),
+        ),
+        "cohere": (
+            cohere(
+                piece(
+                    "tool-call-start", tool_calls={"id": "c1", "function": {"name": other, "arguments": ""}}
+                )
+            ),
+            COHERE_HI,
+        ),
+        "ollama": (
+            ollama({"tool_calls": [{"function": {"name": other, "arguments": {}}}]}),
+            ollama({"content": "Hi there"}),
+        ),
+        "amazon-bedrock": (
+            bedrock({"toolUse": {"toolUseId": "t1", "name": other}}, stop="tool_use"),
+            bedrock({"text": "Hi there"}),
+        ),
+    }[provider]
+    script.replies = [calling, good]
+
+    executed = execution(f"{provider}/m", structures=(tool.as_structure,)).run()
+
+    assert answered(executed), executed.outcome
+    assert tool.calls == []
+    assert "There is no tool 'get_weather'" in json.dumps(script.requests[1])
+
+
 # --- What goes back
 
 
