@@ -21,11 +21,7 @@ def accepted(response: Any) -> Any:
         body = b"".join(_bounded(response.iter_bytes()))
     finally:
         response.close()
-    text = body.decode(errors="replace")
-    location = response.headers.get("location")
-    if response.is_redirect and location:
-        text = f"It redirects to {location}."
-    raise RefusalError(response.status_code, text, dict(response.headers))
+    raise RefusalError(response.status_code, body.decode(errors="replace"), dict(response.headers))
 
 
 def _bounded(parts: Iterator[bytes]) -> Iterator[bytes]:

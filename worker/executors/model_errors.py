@@ -278,7 +278,7 @@ def _kind_by_status(status: int, shown: int | None) -> _Kind:
     )
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException) -> int | None:
     """The HTTP status of the provider's refusal, wherever its library keeps it."""
     for name in ("status_code", "code"):
         if isinstance(status := getattr(error, name, None), int):
@@ -315,7 +315,7 @@ def _places(body: Any) -> Iterator[dict[str, Any]]:
         yield body
 
 
-def _headers(error: Exception) -> Mapping[str, str]:
+def _headers(error: BaseException) -> Mapping[str, str]:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         found = response.get("ResponseMetadata", {}).get("HTTPHeaders")
@@ -333,6 +333,10 @@ def _sources(error: BaseException) -> Iterator[Any]:
 
 def _words(error: BaseException) -> str:
     """The provider's own message, to follow ours; its kind of exception if there is none."""
+    if (status := _status(error)) and status < HTTPStatus.BAD_REQUEST:
+        headers = {str(name).lower(): value for name, value in _headers(error).items()}
+        if location := headers.get("location"):
+            return f": it redirects to {redact(location)[:MAX_WORDS]}"
     for source in _sources(error):
         if text := " ".join(_message_in(source).split()):
             text = redact(text)

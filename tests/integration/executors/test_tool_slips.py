@@ -17,7 +17,7 @@ NAME = "Sample_run_structure"
         (call("", "{}"), "There is no tool 'unnamed'"),
         (call(NAME, '{"args": ["x"'), "are no JSON object"),
         (call(NAME, '["x"]'), "are no JSON object"),
-        (call(NAME, "null"), "are no JSON object"),
+        (call(NAME, "null"), "do not suit the tool"),
         (call(NAME, "x"), "are no JSON object"),
         (call(NAME, "{}"), "do not suit the tool"),
         (call(NAME, '{"args": "x"}'), "do not suit the tool"),

@@ -63,6 +63,8 @@ class Call:
                 found = json.loads(found, strict=False)
             except ValueError:
                 return None
+        if found is None:
+            return {}
         return mended(found) if isinstance(found, dict) else None
 
 
@@ -183,6 +185,7 @@ class Answer:
                 self._held[kind] = ""
                 (self.texts if kind == "text" else self.thoughts).append(storable_text(held))
                 self._parts.append(part(storable_text(held)))
+        self.calls = [call for call in self.calls if call.name or call.arguments.strip()]
         for call in self.calls:
             if not call.is_announced:
                 self._announce(call, "")

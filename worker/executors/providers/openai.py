@@ -136,8 +136,9 @@ class OpenAi(Provider):
     @staticmethod
     def _read_call(given: Json, answer: Answer) -> None:
         function = inner(given, "function")
+        index = given.get("index")
         call = answer.call(
-            given.get("index"),
+            index if isinstance(index, int | str) else None,
             call_id=given.get("id"),
             name=function.get("name", given.get("name")),
             arguments=function.get("arguments", given.get("arguments")),

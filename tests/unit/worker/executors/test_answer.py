@@ -101,6 +101,14 @@ def test_a_call_that_is_said_again_is_one(answer, key) -> None:
     assert calls(answer) == [("c1", "look", {"a": 1})]
 
 
+@pytest.mark.parametrize("name", [None, "", 5])
+def test_a_call_of_nothing_with_nothing_is_none(answer, name) -> None:
+    answer.call(0, call_id="c1", name=name, arguments="")
+
+    assert calls(answer) == []
+    assert list(answer.take()) == []
+
+
 def test_arguments_that_are_said_again_whole_are_those(answer) -> None:
     answer.call(0, call_id="c1", name="look", arguments='{"a": 1}')
     answer.call(0, arguments='{"a": ')
@@ -148,7 +156,7 @@ def test_an_identifier_is_used_once_in_a_run() -> None:
         ('"{\\"a\\": 1}"', {"a": 1}),
         ("{broken", None),
         ("[1]", None),
-        ("null", None),
+        ("null", {}),
         ('"text"', None),
         ('{"a": "\\ud83d"}', {"a": "\ufffd"}),
     ],
