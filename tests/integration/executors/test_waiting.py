@@ -117,8 +117,8 @@ def test_patience_ends(script, execution) -> None:
 
     assert isinstance(outcome, Failed)
     assert "Too much to do." in outcome.message
-    assert time.monotonic() - begun < 10
-    assert len(script.requests) == 2
+    assert time.monotonic() - begun < 30
+    assert 1 <= len(script.requests) <= 2
 
 
 @pytest.mark.parametrize(
