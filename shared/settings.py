@@ -311,6 +311,37 @@ class Settings(BaseSettings):
     echo_words_per_second: float = Field(
         default=0, ge=0, description="The pace of the echo model; 0 is as fast as it can."
     )
+    model_patience: Seconds = Field(
+        default=timedelta(minutes=5),
+        description="For how long a model that is busy or out of reach is asked again.",
+    )
+    model_silence: Seconds = Field(
+        default=timedelta(minutes=5),
+        description="For how long a model may send nothing before it is given up.",
+    )
+    model_max_steps: int = Field(
+        default=20,
+        gt=0,
+        le=1_000,
+        description="How often a model may call tools in a run; then it is asked once more, without tools.",
+    )
+    model_tool_output: int = Field(
+        default=100_000,
+        gt=0,
+        description="Characters of what a tool gives that a model is shown; the rest is cut, with a note.",
+    )
+    model_max_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="Tokens of an answer, where a request must say; unset, the table of models says.",
+    )
+    model_window: int | None = Field(
+        default=None, gt=0, description="Tokens that fit into every model; unset, the table of models says."
+    )
+    model_limits: Path | None = Field(
+        default=None,
+        description="A JSON file of models' limits, which go before those of `worker/executors/models.json`.",
+    )
 
     api_url: Annotated[str, AfterValidator(_web_address)] = Field(
         default="http://127.0.0.1:8000", description="Where the programs of structure runs reach the API."

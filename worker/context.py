@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -189,8 +190,22 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken, mean
             CallableStructure(name, description, partial(means.call_structure, structure_id))
             for structure_id, name, description in claimed.callable_structures
         ),
-        options={"echo_words_per_second": settings.echo_words_per_second},
+        options=_options(settings),
     )
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """What an operator sets for executors."""
+    return {
+        "echo_words_per_second": settings.echo_words_per_second,
+        "model_patience_seconds": settings.model_patience.total_seconds(),
+        "model_silence_seconds": settings.model_silence.total_seconds(),
+        "max_steps": settings.model_max_steps,
+        "max_tool_output": settings.model_tool_output,
+        "model_max_tokens": settings.model_max_tokens,
+        "model_window": settings.model_window,
+        "model_limits": settings.model_limits,
+    }
 
 
 def program_of(

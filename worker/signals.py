@@ -71,7 +71,7 @@ def on_worker_init(**_: Any) -> None:
     for unfit in credentials.tidy():
         log.error("provider key unusable", variable=unfit.variable, message=str(unfit))
     settings = get_settings()
-    warm_up(settings.model)
+    warm_up()
     self_check.look(settings)
     choice = sandbox.choose(settings)
     log.info("sandbox chosen", sandbox=choice.sandbox and choice.sandbox.mode, what=choice.description)

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     ASSISTANT_FAILED = "AssistantFailed"
     STRUCTURE_FAILED = "StructureFailed"  # the program said so, or its exit code
     MODEL_FAILED = "ModelFailed"  # the provider refused, hung, broke off or answered garbage
+    MODEL_REFUSED = "ModelRefused"  # the model would not answer, or what filters it did not let it
     GUARDRAIL_BLOCKED = "GuardrailBlocked"  # something in its input or answer may not pass
     INVALID_CONFIGURATION = "InvalidConfiguration"
     CANCELLED = "Cancelled"

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from shared.runs.lifecycle import Reason
 from worker.cancellation import CancelToken
+
+REASONING_CHUNK: Final = "ReasoningChunkEvent"
+"""The event of what a model thinks: for those who stream a run, and no part of its answer."""
 
 
 @dataclass(frozen=True, slots=True)

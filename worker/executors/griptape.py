@@ -2,16 +2,15 @@
 
 import contextvars
 import logging
+import time
+import uuid
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import evolve
 from griptape.artifacts import BaseArtifact, ErrorArtifact, TextArtifact
-from griptape.common import PromptStack
 from griptape.configs import Defaults
 from griptape.drivers.memory.conversation.local import LocalConversationMemoryDriver
-from griptape.drivers.prompt import BasePromptDriver
 from griptape.drivers.ruleset.local import LocalRulesetDriver
 from griptape.events import (
     BaseEvent,
@@ -21,13 +20,14 @@ from griptape.events import (
     StartPromptEvent,
     TextChunkEvent,
 )
-from griptape.memory.structure import ConversationMemory, Run
+from griptape.memory.structure import Run
+from griptape.observability import observability as _observability  # noqa: F401  # else its first run imports it
 from griptape.rules import Rule, Ruleset
 from griptape.structures import Agent
-from griptape.tasks import PromptTask
 
 from shared.runs.lifecycle import Reason
 from worker.executors.base import (
+    REASONING_CHUNK,
     Emit,
     ExecutorEvent,
     Failed,
@@ -42,6 +42,10 @@ from worker.executors.model_errors import ModelError
 from worker.executors.models import build_driver, silence_limit
 from worker.executors.payloads import event_payload, output_payload
 from worker.executors.prompt import PromptError, compose_prompt
+from worker.executors.question import Conversation, Question
+
+DEFAULT_STEPS: Final = 20  # answers of a model that call tools, after which it is asked for its last one
+DEFAULT_TOOL_OUTPUT: Final = 100_000  # characters of what a tool gives
 
 _CHATTY_LIBRARIES: Final = ("botocore", "google_genai", "httpx", "httpx2")
 
@@ -60,6 +64,9 @@ def execute(context: RunContext, emit: Emit) -> Outcome:
     try:
         with model_connections(context.token, silence=silence_limit(context)) as connections:
             driver = build_driver(context, connections)
+            driver.on_thought = _thoughts(context, emit)
+            if memory is not None:
+                driver.shorten = memory.shorten
             answer = _in_own_context(_agent(context, driver, prompt, memory), _relay(context, emit))
     except Exception:
         context.token.raise_if_cancelled()  # whatever it broke on, it was to stop
@@ -68,64 +75,17 @@ def execute(context: RunContext, emit: Emit) -> Outcome:
     return _outcome(answer, prompt, _detail(context, driver, memory))
 
 
-def _detail(context: RunContext, driver: ModelDriver, memory: "_Conversation | None") -> dict[str, Any]:
+def _detail(context: RunContext, driver: ModelDriver, memory: Conversation | None) -> dict[str, Any]:
     """What the run did otherwise than it might seem."""
     left_out = context.history_left_out + (memory.left_out if memory else 0)
     said = {"ignored_llm_params": driver.ignored_params, "history_left_out": left_out}
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in said.items() if value} | driver.detail
 
 
-class _Question(PromptTask):
-    """A task whose input is plain text: the framework would run a user's text as a template, unguarded."""
-
-    def _process_task_input(self, task_input: Any) -> BaseArtifact:
-        return TextArtifact(task_input) if isinstance(task_input, str) else task_input
-
-    def default_generate_system_template(self, task: PromptTask) -> str:
-        """The system's message; the framework would compile three templates to find that there is none."""
-        return super().default_generate_system_template(task) if self.tools or self.rulesets else ""
-
-
-EXCHANGE_TOKENS: Final = 16  # that say who speaks, beyond what is said
-
-
-@define
-class _Conversation(ConversationMemory):
-    """The exchanges before a run; of one that has a single side, providers would refuse the other.
-
-    The framework would count the tokens of the whole conversation anew for each exchange that it drops.
-    """
-
-    left_out: int = field(default=0, init=False)  # exchanges that do not fit into the model's window
-    _tokens: list[int] = field(factory=list, init=False)  # of each exchange
-
-    def add_to_prompt_stack(
-        self, prompt_driver: BasePromptDriver, prompt_stack: PromptStack, index: int | None = None
-    ) -> PromptStack:
-        """Put the newest exchanges that fit beside the rest of the prompt where they are to be."""
-        tokenizer = prompt_driver.tokenizer
-        self._tokens = self._tokens or [
-            EXCHANGE_TOKENS + sum(tokenizer.count_tokens(said.to_text()) for said in (run.input, run.output))
-            for run in self.runs
-        ]
-        left = tokenizer.count_input_tokens_left(prompt_driver.prompt_stack_to_string(prompt_stack))
-        fitting = sum(1 for reached in accumulate(reversed(self._tokens)) if reached < left)
-        self.left_out = max(self.left_out, len(self.runs) - fitting)
-        if fitting:
-            at = len(prompt_stack.messages) if index is None else index
-            prompt_stack.messages[at:at] = self.to_prompt_stack(fitting).messages
-        return prompt_stack
-
-    def to_prompt_stack(self, last_n: int | None = None) -> PromptStack:
-        stack = super().to_prompt_stack(last_n)
-        stack.messages = [message for message in stack.messages if message.to_text()]
-        return stack
-
-
-def _conversation(context: RunContext) -> _Conversation | None:
+def _conversation(context: RunContext) -> Conversation | None:
     if not context.history:
         return None
-    return _Conversation(
+    return Conversation(
         conversation_memory_driver=LocalConversationMemoryDriver(),
         runs=[
             Run(input=TextArtifact(turn.input), output=TextArtifact(turn.output)) for turn in context.history
@@ -133,15 +93,22 @@ def _conversation(context: RunContext) -> _Conversation | None:
     )
 
 
-def _agent(context: RunContext, driver: ModelDriver, prompt: str, memory: _Conversation | None) -> Agent:
+def _agent(context: RunContext, driver: ModelDriver, prompt: str, memory: Conversation | None) -> Agent:
     rulesets = [
         Ruleset(
             ruleset.name, [Rule(rule.text) for rule in ruleset.rules], ruleset_driver=LocalRulesetDriver()
         )
         for ruleset in context.rulesets
     ]
+    question = Question(
+        prompt,
+        prompt_driver=driver,
+        max_subtasks=int(context.options.get("max_steps", DEFAULT_STEPS)),
+        longest_output=int(context.options.get("max_tool_output", DEFAULT_TOOL_OUTPUT)),
+        **_tools(context),
+    )
     return Agent(
-        tasks=[_Question(prompt, prompt_driver=driver, **_tools(context))],
+        tasks=[question],
         conversation_memory=memory,
         rulesets=rulesets,
         task_memory=None,  # type: ignore[arg-type]  # its default is one vector store for the whole process
@@ -200,6 +167,19 @@ class _Told:
         return evolve(event, prompt_stack=evolve(event.prompt_stack, messages=[]))
 
 
+def _thoughts(context: RunContext, emit: Emit) -> Callable[[str], None] | None:
+    """Tells what a model thinks, to those who asked for a stream: it is no part of the answer."""
+    if not context.stream:
+        return None
+
+    def tell(text: str) -> None:
+        context.token.raise_if_cancelled()
+        payload = {"type": REASONING_CHUNK, "id": uuid.uuid4().hex, "timestamp": time.time(), "meta": {}}
+        emit(ExecutorEvent(REASONING_CHUNK, {**payload, "token": text}))
+
+    return tell
+
+
 def _outcome(answer: BaseArtifact, prompt: str, detail: dict[str, Any]) -> Outcome:
     """Read the outcome off what the framework gives: it turns exceptions of a task into its output."""
     if not isinstance(answer, ErrorArtifact):
@@ -208,7 +188,8 @@ def _outcome(answer: BaseArtifact, prompt: str, detail: dict[str, Any]) -> Outco
         case ModelError(is_configuration=True) as error:
             raise InvalidConfigurationError(str(error)) from error
         case ModelError() as error:
-            return Failed(str(error), Reason.MODEL_FAILED, detail)
+            reason = Reason.MODEL_REFUSED if error.is_refusal else Reason.MODEL_FAILED
+            return Failed(str(error), reason, {**detail, **error.detail})
         case None:
             return Failed(answer.value, detail=detail)
         case error:

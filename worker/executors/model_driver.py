@@ -1,125 +1,349 @@
-"""The one prompt driver that runs use, whatever the provider: it stops, retries and counts."""
+"""The one prompt driver that runs use, whatever the provider: it asks, stops, waits and counts."""
 
-from collections.abc import Iterator
-from typing import Final
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from attrs import define, field
-from griptape.common import DeltaMessage, Message, PromptStack, TextDeltaMessageContent
+from griptape.artifacts import ActionArtifact, BaseArtifact, TextArtifact
+from griptape.common import (
+    ActionCallMessageContent,
+    DeltaMessage,
+    Message,
+    PromptStack,
+    TextMessageContent,
+    ToolAction,
+)
 from griptape.drivers.prompt import BasePromptDriver
-from griptape.tokenizers import BaseTokenizer
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from griptape.events import ActionChunkEvent, EventBus, TextChunkEvent
 
 from worker.cancellation import CancelToken
-from worker.executors.model_errors import ModelError, NoAnswerError, model_error
+from worker.executors.model_errors import (
+    MAX_WORDS,
+    AnswerIncompleteError,
+    ModelError,
+    NoAnswerError,
+    model_error,
+)
+from worker.executors.pacing import Pace, pace_of
+from worker.executors.providers.answer import Answer, Call, CallIds, CallPart, Part, TextPart, ThoughtPart
+from worker.executors.providers.conversation import Conversation, conversation
+from worker.executors.providers.endings import How
+from worker.executors.providers.setup import STREAM, Provider
+from worker.executors.refused_parameters import Model, is_unsupported, named, refused_by, remember
+from worker.redaction import redact
 
 FIRST_PAUSE: Final = 0.5  # seconds before the second attempt of a model call; then twice as long each
 LONGEST_PAUSE: Final = 8.0  # seconds
-LONGEST_RETRY_AFTER: Final = 60.0  # seconds; a provider that asks for more is not waited for any longer
+_THOUGHT_LENGTH: Final = 500  # characters of thoughts that are told at once: models think at length
+_MOST_FAILURES: Final = 4  # of one call, where the model is not busy: it failed, or is not there
+_MOST_LEFT_OUT: Final = 12  # parameters of one call that are left out one after the other
 
-_backoff = wait_exponential_jitter(initial=FIRST_PAUSE, max=LONGEST_PAUSE)
+SLIP: Final = "slip"
+"""The name in an artifact's `meta` under which it says what is wrong with a call."""
 
 
 @define(kw_only=True)
 class ModelDriver(BasePromptDriver):
-    """Streams the answers of a provider's driver.
+    """Asks a provider's model, and tells the framework's events of what it answers.
 
-    A run that is to stop ends between two chunks. A call that failed before its answer began is
-    repeated, if that may help. Tokens that the provider does not report are estimated.
+    A run that is to stop ends between two frames. A call that failed before its answer began is
+    repeated while that may help and patience lasts. Tokens that the provider does not report are
+    estimated.
     """
 
-    provider_driver: BasePromptDriver
+    provider: Provider
     full_model: str  # with its provider
     token: CancelToken
-    attempts: int
+    patience: float  # seconds for which a model is asked again and again
+    attempts: int | None = None  # of one call, where patience is not to decide alone
     silence: float  # seconds without a byte after which the connections give up
     ignored_params: list[str] = field(factory=list)  # of the run's `llm_params`: no setting for them
-    tokenizer: BaseTokenizer = field(init=False)
+    sampled_params: dict[str, str] = field(factory=dict)  # of `llm_params`, by what the provider calls them
+    shorten: Callable[[PromptStack], bool] = field(default=lambda _stack: False)
+    on_thought: Callable[[str], None] | None = None
+    may_call_tools: bool = True
+    detail: dict[str, Any] = field(factory=dict, init=False)  # of the last answer, for `status_detail`
+    _ids: CallIds = field(factory=CallIds, init=False)
+    _echoes: dict[str, Any] = field(factory=dict, init=False)
+    _thought: str = field(default="", init=False)
+    _sent: dict[str, Any] = field(factory=dict, init=False)
+    _pace: Pace = field(init=False)
+    _model_key: Model = field(init=False)
     model: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        driver = self.provider_driver
-        self.stream = True  # without it a run that waits for its whole answer could not be stopped
-        self.model = driver.model
-        self.tokenizer = driver.tokenizer
-        self.use_native_tools = driver.use_native_tools
-        self.structured_output_strategy = driver.structured_output_strategy
+        self.stream = True
+        self.use_native_tools = True  # without it the framework explains to the model how to call tools
+        self.model = self.provider.model
+        self._pace = pace_of(self.provider.provider, self.provider.address)
+        self._model_key = (self.provider.provider, self.provider.address, self.model)
 
-    def retrying(self) -> Retrying:
-        """How the framework is to repeat a model call."""
-        return Retrying(
-            stop=stop_after_attempt(self.attempts),
-            wait=_wait,
-            sleep=self._pause,
-            # Tenacity catches RunStopped, too; anything but a transient error is raised again.
-            retry=retry_if_exception(lambda error: isinstance(error, ModelError) and error.is_transient),
-            reraise=True,
+    def run(self, prompt_input: PromptStack | BaseArtifact) -> Message:
+        """Ask the model.
+
+        Raises:
+            ModelError: it gave no answer.
+        """
+        stack = (
+            PromptStack.from_artifact(prompt_input)
+            if isinstance(prompt_input, BaseArtifact)
+            else prompt_input
         )
+        patience = _Patience(self.patience, self.attempts)
+        left_out: set[str] = set()
+        self.before_run(stack)
+        while True:
+            sent_at = self._wait_for_turn(patience)
+            answer = Answer(self._ids)
+            try:
+                message = self._ask(stack, answer)
+            except ModelError as error:
+                self._note(error, sent_at)
+                if self._leave_out(error, left_out, has_begun=answer.has_begun):
+                    continue
+                if error.cause.is_too_long and not answer.has_begun and self._shorten(stack):
+                    continue
+                self._pause(patience.pause_after(error))
+                continue
+            self._pace.answered()
+            self.after_run(message)
+            return message
 
     def try_run(self, prompt_stack: PromptStack) -> Message:
-        return self.provider_driver.try_run(prompt_stack)
+        return self.run(prompt_stack)
 
     def try_stream(self, prompt_stack: PromptStack) -> Iterator[DeltaMessage]:
-        answer = _Answer()
+        raise NotImplementedError  # `run` is what the framework calls
+
+    def _ask(self, stack: PromptStack, answer: Answer) -> Message:
+        """Ask once.
+
+        Raises:
+            ModelError: that failed.
+        """
+        asked = conversation(stack, self._echoes, with_tools=self.may_call_tools)
+        for _ in self._reading(asked, answer):
+            self._tell(answer.take())
+        answer.close()
+        self._tell(answer.take())
+        self._tell_thoughts()
+        message = self._message(stack, answer)
         try:
-            for delta in self.provider_driver.try_stream(prompt_stack):
-                self.token.raise_if_cancelled()
-                answer.add(delta)
-                yield delta
+            self._check(answer)
+        except ModelError:
+            self.after_run(message)  # its tokens were spent
+            raise
+        self.provider.finish(answer)
+        if answer.calls and answer.echo:
+            self._echoes[answer.calls[0].id] = answer.echo
+        return message
+
+    def _reading(self, asked: Conversation, answer: Answer) -> Iterator[None]:
+        """Send the request and read the answer, a step for each frame.
+
+        Raises:
+            ModelError: that failed. What the caller does between two steps is the caller's.
+        """
+        without = refused_by(self._model_key)
+        try:
+            request = self._sent = self.provider.request(asked, without)
+            with self.provider.send(request, stream=STREAM not in without) as frames:
+                for frame in frames:
+                    self.token.raise_if_cancelled()
+                    self.provider.read(frame, answer)
+                    yield
+                    if answer.is_over:
+                        break
             self.token.raise_if_cancelled()  # a connection that was shut may look like a proper end
-            answer.check()
         except Exception as error:
             self.token.raise_if_cancelled()
+            if answer.ending is None and not answer.is_over:
+                raise model_error(
+                    self.full_model, error, silence=self.silence, has_begun=answer.has_begun
+                ) from error
+            # All of the answer was there: what the connection does after it does not matter.
+
+    def _tell(self, parts: Iterator[Part]) -> None:
+        for part in parts:
+            if not isinstance(part, ThoughtPart):
+                self._tell_thoughts()
+            match part:
+                case TextPart(text):
+                    EventBus.publish_event(TextChunkEvent(token=text, index=0))
+                case ThoughtPart(text):
+                    self._thought += text
+                    if len(self._thought) >= _THOUGHT_LENGTH:
+                        self._tell_thoughts()
+                case CallPart(call, True, arguments):
+                    name, path = ToolAction.from_native_tool_name(call.name)
+                    EventBus.publish_event(
+                        ActionChunkEvent(
+                            partial_input=arguments or None,
+                            tag=call.id,
+                            name=name,
+                            path=path,
+                            index=call.index,
+                        )
+                    )
+                case CallPart(call, _, arguments):
+                    EventBus.publish_event(ActionChunkEvent(partial_input=arguments, index=call.index))
+
+    def _tell_thoughts(self) -> None:
+        """Tell what the model has thought since the last time."""
+        thought, self._thought = self._thought, ""
+        if thought and self.on_thought is not None:
+            self.on_thought(thought)
+
+    def _check(self, answer: Answer) -> None:
+        """Judge an answer by its end.
+
+        Raises:
+            ModelError: it is none.
+        """
+        self.detail.pop("answer", None)
+        has_something = bool(answer.text_so_far.strip() or answer.calls)
+        how = answer.ending.how if answer.ending else None
+        word = answer.ending.word if answer.ending else ""
+        if answer.ending is None and not answer.is_over:
+            failure: Exception = AnswerIncompleteError() if answer.has_come else NoAnswerError()
             raise model_error(
-                self.full_model, error, silence=self.silence, has_begun=answer.has_content
-            ) from error
-        if not answer.has_usage:
-            yield DeltaMessage(usage=self._estimate(prompt_stack, answer))
+                self.full_model, failure, silence=self.silence, has_begun=answer.has_begun
+            ) from failure
+        if how is How.REFUSED or (answer.refusal and not has_something):
+            said = _cut(answer.refusal.strip() or answer.text_so_far.strip() or word)
+            raise ModelError(f"{self.full_model} refused to answer: {said}", is_refusal=True)
+        if how is How.BROKEN:
+            raise ModelError(
+                f"{self.full_model} gave up its answer: {_cut(answer.refusal.strip() or word)}",
+                is_transient=not answer.has_begun,
+            )
+        if how is How.CUT:
+            self.detail["answer"] = "cut"
+            if not has_something:
+                raise ModelError(
+                    f"{self.full_model} was cut off before it answered: {word}", detail={"answer": "cut"}
+                )
+        if not has_something:
+            thought = ", after having thought" if answer.thoughts else ""
+            raise ModelError(f"{self.full_model} ended its answer without having said anything{thought}.")
+
+    def _message(self, stack: PromptStack, answer: Answer) -> Message:
+        """The answer as the framework's message; what is wrong with a call is noted beside it."""
+        content: list[Any] = []
+        if text := answer.text_so_far:
+            content.append(TextMessageContent(TextArtifact(text)))
+        content += [ActionCallMessageContent(self._action(call, answer)) for call in answer.calls]
+        usage = Message.Usage(
+            input_tokens=self.tokenizer.count_tokens(self.prompt_stack_to_string(stack))
+            if answer.input_tokens is None
+            else answer.input_tokens,
+            output_tokens=self.tokenizer.count_tokens(text)
+            if answer.output_tokens is None
+            else answer.output_tokens,
+        )
+        return Message(content, role=Message.ASSISTANT_ROLE, usage=usage)
+
+    @staticmethod
+    def _action(call: Call, answer: Answer) -> ActionArtifact:
+        name, path = ToolAction.from_native_tool_name(call.name or "unnamed")
+        arguments = call.read()
+        meta = {}
+        if arguments is None:
+            was_cut = answer.ending is not None and answer.ending.how is How.CUT
+            why = "were cut off by the limit of tokens" if was_cut else "are no JSON object"
+            meta = {SLIP: f"The arguments of this call {why}: {call.arguments[:200]}"}
+        return ActionArtifact(ToolAction(tag=call.id, name=name, path=path, input=arguments or {}), meta=meta)
+
+    def _wait_for_turn(self, patience: "_Patience") -> float:
+        """Wait until this run may send its request; return when that is."""
+        self._pause(min(self._pace.turn(), patience.left))
+        return time.monotonic()
+
+    def _note(self, error: ModelError, sent_at: float) -> None:
+        if error.cause.is_busy:
+            self._pace.refused(sent_at)
+
+    def _leave_out(self, error: ModelError, left_out: set[str], *, has_begun: bool) -> bool:
+        """Whether the model is to be asked again, without what it has just refused."""
+        if has_begun or not error.cause.names_parameters or len(left_out) >= _MOST_LEFT_OUT:
+            return False
+        renamed = self.provider.renamed(error.cause.words)
+        for old, new in renamed.items():
+            if old != new:
+                self.provider.parameters[new] = self.provider.parameters.pop(old)
+                self.sampled_params[new] = self.sampled_params.pop(old, "")
+        if renamed:
+            left_out |= {f"{old} as {new} {len(left_out)}" for old, new in renamed.items()}
+            return True
+        names = self._refused_names(error) - left_out
+        if not names:
+            return False
+        left_out |= names
+        remember(self._model_key, names)
+        self.ignored_params += [own for name in names if (own := self.sampled_params.get(name))]
+        self.ignored_params.sort()
+        return True
+
+    def _refused_names(self, error: ModelError) -> set[str]:
+        """The parts of the last request that it was refused for.
+
+        A value that the run's own parameters set, and that the model refuses, is the caller's to mend:
+        only a parameter that the model does not have is left out.
+        """
+        words, body = error.cause.words, error.cause.body
+        ours = {name for name in self.provider.OPTIONAL if self._was_sent(name)}
+        theirs = self.provider.parameters.keys() if is_unsupported(words) else set()
+        return named(ours | theirs, words, body) - refused_by(self._model_key)
+
+    def _was_sent(self, name: str) -> bool:
+        messages = self._sent.get("messages", ())
+        return name == STREAM or name in self._sent or any(name in message for message in messages)
+
+    def _shorten(self, stack: PromptStack) -> bool:
+        """Leave out earlier exchanges, once, if there are any; say so."""
+        if "history" in self.detail or not self.shorten(stack):
+            return False
+        self.detail["history"] = "shortened"
+        return True
 
     def _pause(self, seconds: float) -> None:
-        self.token.wait(seconds)
+        if seconds > 0:
+            self.token.wait(seconds)
         self.token.raise_if_cancelled()
 
-    def _estimate(self, prompt_stack: PromptStack, answer: "_Answer") -> DeltaMessage.Usage:
-        asked, answered = answer.usage.input_tokens, answer.usage.output_tokens
-        if asked is None:
-            asked = self.tokenizer.count_tokens(self.prompt_stack_to_string(prompt_stack))
-        if answered is None:
-            answered = self.tokenizer.count_tokens("".join(answer.texts))
-        return DeltaMessage.Usage(input_tokens=asked, output_tokens=answered)
+
+def _cut(words: str) -> str:
+    words = redact(" ".join(words.split()))
+    return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
 
 
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, ModelError) else 0.0
-    return max(_backoff(state), min(asked, LONGEST_RETRY_AFTER))
+class _Patience:
+    """For how long, and how often, one call of a model is repeated."""
 
-
-class _Answer:
-    """What has come of an answer so far."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.usage = DeltaMessage.Usage()
-        self.has_content = False
-        self._is_empty = True
+    def __init__(self, seconds: float, attempts: int | None) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._attempts_left = attempts
+        self._failures_left = _MOST_FAILURES
+        self._pause = FIRST_PAUSE
 
     @property
-    def has_usage(self) -> bool:
-        return self.usage.input_tokens is not None and self.usage.output_tokens is not None
+    def left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
 
-    def add(self, delta: DeltaMessage) -> None:
-        self._is_empty = False
-        if delta.usage.input_tokens is not None:
-            self.usage.input_tokens = delta.usage.input_tokens
-        if delta.usage.output_tokens is not None:
-            self.usage.output_tokens = delta.usage.output_tokens
-        if isinstance(delta.content, TextDeltaMessageContent):
-            self.texts.append(delta.content.text)
-            self.has_content |= bool(delta.content.text)
-        elif delta.content is not None:
-            self.has_content = True
+    def pause_after(self, error: ModelError) -> float:
+        """Seconds to wait before the next attempt.
 
-    def check(self) -> None:
-        """Refuse an answer in which nothing came at all, not even its end."""
-        if self._is_empty:
-            raise NoAnswerError
+        Raises:
+            ModelError: the error, since it is not to be repeated.
+        """
+        if self._attempts_left is not None:
+            self._attempts_left -= 1
+        self._failures_left -= not error.cause.is_busy
+        wait = error.retry_after or self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        if not error.is_transient or self._attempts_left == 0 or not self._failures_left:
+            raise error
+        if wait > self.left:
+            raise error
+        return wait

@@ -1,15 +1,21 @@
 """What went wrong at a model provider, in words for people and in what follows from it."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from worker.executors.pauses import asked_pause
 from worker.redaction import shortened
 
 MAX_WORDS: Final = 400  # characters of the provider's own message
 
-_TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_INVALID_TOKEN: Final = 498  # of several gateways: a token that has expired meanwhile
+_TRANSIENT_STATUSES: Final = frozenset({408, 409, 424, 425, 429, _INVALID_TOKEN})  # and all from 500 on
+_FILTERED_STATUSES: Final = frozenset({400, 403, 422, 451})
+_REFUSED_PARAMETER_STATUSES: Final = frozenset({400, 404, 405, 415, 422, 501})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +46,18 @@ _KINDS: Final = (
         frozenset({"NetworkError", "RemoteProtocolError", "AnswerIncompleteError", "SSLError"}),
         is_transient=True,
     ),
-    _Kind("cannot be reached", frozenset({"ConnectionError"}), quotes=True, is_transient=True),  # ollama's
+    _Kind("cannot be reached", frozenset({"ConnectionError"}), quotes=True, is_transient=True),
     _Kind(
         "answered with something that cannot be read.",
         frozenset(
-            {"JSONDecodeError", "UnicodeDecodeError", "ValidationError", "DecodingError", "NoAnswerError"}
+            {
+                "DecodingError",
+                "JSONDecodeError",
+                "NoAnswerError",
+                "ParserError",  # botocore's, of frames that are none
+                "UnicodeDecodeError",
+                "ValidationError",
+            }
         ),
     ),
     _Kind(
@@ -66,6 +79,70 @@ _KINDS: Final = (
 
 _OTHER: Final = _Kind("failed", quotes=True)
 
+_MEANINGS: Final[Mapping[str, int]] = {
+    "api_error": 500,
+    "aborted": 409,
+    "authentication_error": 401,
+    "badrequesterror": 400,
+    "deadline_exceeded": 504,
+    "internal": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "internalservererror": 500,
+    "internalserverexception": 500,
+    "invalid_argument": 400,
+    "invalid_request_error": 400,
+    "model_overloaded": 503,
+    "modelnotreadyexception": 429,
+    "modelstreamerrorexception": 424,
+    "modeltimeoutexception": 408,
+    "not_found_error": 404,
+    "overloaded": 529,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "request_too_large": 413,
+    "requests": 429,
+    "resource_exhausted": 429,
+    "server_error": 500,
+    "server_overloaded": 503,
+    "service_unavailable": 503,
+    "service_unavailable_error": 503,
+    "serviceunavailableexception": 503,
+    "throttlingexception": 429,
+    "timeout": 504,
+    "timeout_error": 504,
+    "tokens": 429,
+    "too_many_requests": 429,
+    "unavailable": 503,
+    "validationexception": 400,
+}
+"""What the names of errors say, in the place of a status: an error within an answer has none."""
+
+_SOUNDS_BUSY: Final = re.compile(
+    r"overload|rate.?limit|too many requests|at capacity|no capacity|temporarily|try again|unavailable|busy",
+    re.IGNORECASE,
+)
+_WONT_PASS: Final = re.compile(
+    r"insufficient_quota|billing_|exceeded your current quota|credit balance|payment", re.IGNORECASE
+)
+"""Refusals for want of money have the status of a pause that would end."""
+
+_FILTERED: Final = re.compile(
+    r"content_filter|content_policy|responsible_?ai|moderation|was flagged|been flagged|content exists risk"
+    r"|data_?inspection_?failed|safety system|blocked by (?:our |the )?(?:content|safety)",
+    re.IGNORECASE,
+)
+"""A prompt that is filtered is refused with the status of one that is malformed."""
+
+_TOO_LONG: Final = re.compile(
+    r"context.?(length|window|size|limit)|prompt.{0,20}too long|input.{0,20}too long|too many (input )?tokens"
+    r"|maximum context|max(imum)? (input|prompt|number of tokens)|input token count|reduce the length"
+    r"|prompt_too_long|request_too_large|string_above_max_length|exceeds? the (maximum|available|model)",
+    re.IGNORECASE,
+)
+
 
 class AnswerIncompleteError(Exception):
     """The provider ended its answer without saying that it was complete."""
@@ -73,6 +150,25 @@ class AnswerIncompleteError(Exception):
 
 class NoAnswerError(Exception):
     """What the provider sent is no answer, such as a web page."""
+
+
+class RefusalError(Exception):
+    """The provider answered with a status that is no success."""
+
+    def __init__(self, status: int, body: str, headers: Mapping[str, str]) -> None:
+        super().__init__(_phrase(status))
+        self.status_code = status
+        self.headers = headers
+        self.body = _parsed(body)
+
+
+class ToldError(Exception):
+    """The provider told of an error within an answer that had begun well."""
+
+    def __init__(self, body: Any, status: int | None = None) -> None:
+        super().__init__("")
+        self.body = body
+        self.told_status = status or _told_status(body)
 
 
 class ModelError(Exception):
@@ -84,12 +180,29 @@ class ModelError(Exception):
         *,
         is_configuration: bool = False,
         is_transient: bool = False,
+        is_refusal: bool = False,
         retry_after: float = 0.0,
+        detail: Mapping[str, Any] | None = None,
+        cause: "Cause | None" = None,
     ) -> None:
         super().__init__(message)
         self.is_configuration = is_configuration  # ours to mend: the key, the address, the model's name
         self.is_transient = is_transient  # it may well work at once
+        self.is_refusal = is_refusal  # the model, or its filter, would not answer
         self.retry_after = retry_after  # seconds that the provider asks for; 0 if it does not
+        self.detail = detail or {}  # what else `status_detail` is to say
+        self.cause = cause or Cause()
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What may be done about a refusal."""
+
+    words: str = ""  # everything that the provider said, for programs
+    body: Any = None  # the same, as JSON
+    names_parameters: bool = False  # it may be about one part of the request
+    is_busy: bool = False  # it has too much to do, which passes with time
+    is_too_long: bool = False  # the conversation does not fit into the model
 
 
 def model_error(model: str, error: Exception, *, silence: float, has_begun: bool) -> ModelError:
@@ -102,14 +215,38 @@ def model_error(model: str, error: Exception, *, silence: float, has_begun: bool
         has_begun: the answer had begun, so that a second call would repeat what callers have seen.
     """
     status = _status(error)
-    kind, culprit = _kind_by_name(error) if status is None else (_kind_by_status(status), error)
+    told = status or getattr(error, "told_status", None)
+    everything = _everything(error)
+    kind, culprit = _kind_by_name(error) if told is None else (_kind_by_status(told, status), error)
+    if isinstance(error, ToldError) and told is None:
+        kind = _Kind("failed", quotes=True, is_transient=_SOUNDS_BUSY.search(everything) is not None)
+    is_refusal = told in _FILTERED_STATUSES and _FILTERED.search(everything) is not None
+    if is_refusal:
+        kind = _Kind("refused to answer", quotes=True)
     words = _words(culprit) if kind.quotes else ""
+    will_pass = kind.is_transient and not _WONT_PASS.search(everything)
     return ModelError(
         f"{model} {kind.verdict.format(silence=silence)}{words}",
         is_configuration=kind.is_configuration,
-        is_transient=kind.is_transient and not has_begun,
-        retry_after=_retry_after(error),
+        is_transient=will_pass and not has_begun,
+        is_refusal=is_refusal,
+        retry_after=asked_pause(_headers(error), getattr(error, "body", None), everything),
+        cause=Cause(
+            words=everything,
+            body=getattr(error, "body", None),
+            names_parameters=told in _REFUSED_PARAMETER_STATUSES,
+            is_busy=will_pass and _is_busy(told, everything),
+            is_too_long=(told in {400, 413, 422, 500} and _TOO_LONG.search(everything) is not None)
+            or told == HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        ),
     )
+
+
+def _is_busy(told: int | None, words: str) -> bool:
+    """Whether there is too much to do; a server that failed, or that is not there, is another matter."""
+    if told is None or told == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _SOUNDS_BUSY.search(words) is not None
+    return True
 
 
 def _kind_by_name(error: Exception) -> tuple[_Kind, BaseException]:
@@ -121,58 +258,161 @@ def _kind_by_name(error: Exception) -> tuple[_Kind, BaseException]:
     )
 
 
-def _kind_by_status(status: int) -> _Kind:
+def _kind_by_status(status: int, shown: int | None) -> _Kind:
+    """The kind of a status; `shown` is None if the provider's words stand for it."""
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             verdict, is_configuration = "refuses the key it was called with", True
         case HTTPStatus.NOT_FOUND:
             verdict, is_configuration = "is not known at the address that was called", True
+        case _ if status < HTTPStatus.BAD_REQUEST:
+            verdict, is_configuration = "is elsewhere than at the address that was called", True
         case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             verdict, is_configuration = "failed", False
         case _:
             verdict, is_configuration = "refused the request", False
     return _Kind(
-        f"{verdict} (status {status})",
+        f"{verdict} (status {shown})" if shown else verdict,
         quotes=True,
         is_configuration=is_configuration,
-        is_transient=status in _TRANSIENT_STATUSES,
+        is_transient=status in _TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
     )
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException) -> int | None:
     """The HTTP status of the provider's refusal, wherever its library keeps it."""
     for name in ("status_code", "code"):
         if isinstance(status := getattr(error, name, None), int):
-            return status if status >= HTTPStatus.BAD_REQUEST else None
+            return status if status >= HTTPStatus.MULTIPLE_CHOICES else None
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status if isinstance(status, int) else None
+        return status if isinstance(status, int) and status >= HTTPStatus.MULTIPLE_CHOICES else None
     return None
 
 
-def _retry_after(error: Exception) -> float:
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    seconds = headers.get("retry-after", "") if isinstance(headers, Mapping) else ""
-    return float(seconds) if seconds.isdecimal() else 0.0
+def _told_status(body: Any) -> int | None:
+    """The status that an error within an answer has: its code, or what its name says."""
+    for place in _places(body):
+        for key in ("code", "status", "status_code", "type", "__type"):
+            value = place.get(key)
+            if isinstance(value, str) and value.isdecimal():
+                value = int(value)
+            if isinstance(value, int) and HTTPStatus.BAD_REQUEST <= value < 600:  # noqa: PLR2004  # of HTTP
+                return value
+            if isinstance(value, str) and (known := _MEANINGS.get(value.lower())):
+                return known
+    return None
+
+
+def _places(body: Any) -> Iterator[dict[str, Any]]:
+    """The objects of an error, from the inner to the outer."""
+    if isinstance(body, list):
+        for each in body:
+            yield from _places(each)
+    if isinstance(body, dict):
+        for key in ("error", "Error"):
+            yield from _places(body.get(key))
+        yield body
+
+
+def _headers(error: BaseException) -> Mapping[str, str]:
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        found = response.get("ResponseMetadata", {}).get("HTTPHeaders")
+    else:
+        found = getattr(response, "headers", None) or getattr(error, "headers", None)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _sources(error: BaseException) -> Iterator[Any]:
+    for name in ("body", "error", "response"):
+        yield getattr(error, name, None)
+    yield _code_in(getattr(error, "body", None))
+    yield str(error)
 
 
 def _words(error: BaseException) -> str:
     """The provider's own message, to follow ours; its kind of exception if there is none."""
-    response = getattr(error, "response", None)
-    for source in (getattr(error, "body", None), getattr(error, "error", None), response, str(error)):
+    if (status := _status(error)) and status < HTTPStatus.BAD_REQUEST:
+        headers = {str(name).lower(): value for name, value in _headers(error).items()}
+        if location := headers.get("location"):
+            return f": it redirects to {shortened(location, MAX_WORDS)}"
+    for source in _sources(error):
         if text := " ".join(_message_in(source).split()):
             return f": {shortened(text, MAX_WORDS)}"
     return f": {type(error).__name__}"
 
 
+def _everything(error: Exception) -> str:
+    """All that an error says, names of parameters included."""
+    body = next(
+        (source for source in _sources(error) if isinstance(source, dict | list | str) and source), ""
+    )
+    return body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+
+
+_MESSAGES: Final = (
+    "error", "Error", "errors", "message", "Message", "detail", "details", "msg", "error_description",
+    "error_message", "errorMessage", "faultstring", "fault", "reason", "title",
+)  # fmt: skip
+"""Where messages are, the most telling first."""
+
+_MOST_MESSAGES: Final = 5  # of a list
+
+
 def _message_in(source: Any) -> str:
-    if isinstance(source, dict):
-        return next((text for key in ("error", "Error", "message", "Message", "detail")
-                     if (text := _message_in(source.get(key)))), "")  # fmt: skip
-    if isinstance(source, str) and not source.lstrip().startswith("<"):  # a web page says nothing
-        return source
-    return ""
+    match source:
+        case dict():
+            found = next((text for key in _MESSAGES if (text := _message_in(source.get(key)))), "")
+            place = source.get("loc")
+            if found and isinstance(place, list | tuple):
+                found = f"{'.'.join(map(str, place))}: {found}"
+            return _with_raw(found, source.get("metadata"))
+        case list():
+            return "; ".join(filter(None, map(_message_in, source[:_MOST_MESSAGES])))
+        case str() if source.lstrip().startswith(("{", "[")) and (inner := _parsed(source)) is not source:
+            return _message_in(inner) or source
+        case str() if not source.lstrip().startswith("<"):  # a web page says nothing
+            return source
+        case _:
+            return ""
+
+
+def _with_raw(found: str, metadata: Any) -> str:
+    """The message of a gateway, and what the provider behind it said."""
+    if not isinstance(metadata, dict):
+        return found
+    raw = _message_in(metadata.get("raw"))
+    name = metadata.get("provider_name")
+    said = f"{name}: {raw}" if raw and isinstance(name, str) else raw
+    return ": ".join(filter(None, (found, said)))
+
+
+def _code_in(body: Any) -> str:
+    return next(
+        (
+            value
+            for place in _places(body)
+            for key in ("code", "type", "status")
+            if isinstance(value := place.get(key), str) and value
+        ),
+        "",
+    )
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,46 +1,67 @@
 """From a model string to the prompt driver of one run."""
 
 import importlib
+import threading
 from typing import Final, Protocol, cast
-
-from griptape.drivers.prompt import BasePromptDriver
 
 from worker.executors.base import InvalidConfigurationError, RunContext
 from worker.executors.connections import ModelConnections
+from worker.executors.credentials import require_all
 from worker.executors.model_driver import ModelDriver
-from worker.executors.parameters import honour
-from worker.executors.providers.setup import Setup
+from worker.executors.parameters import Request, honour
+from worker.executors.providers.setup import Provider, Setup
+from worker.executors.tokenizer import estimating_tokenizer
 
-DEFAULT_ATTEMPTS: Final = 3  # calls of a model before its failure is the run's
+DEFAULT_PATIENCE: Final = 300.0  # seconds for which a model that is busy is asked again
 DEFAULT_SILENCE: Final = 300.0
 """Seconds without a byte until a provider is given up: models that think first, and local ones that are
 loaded first, are silent for minutes."""
+
+_loading: Final = threading.RLock()
 
 
 class ProviderModule(Protocol):
     """A module of `worker.executors.providers`."""
 
-    def build(self, setup: Setup) -> BasePromptDriver:
-        """Make the driver of a model, all of whose connections are known to the run's.
+    def build(self, setup: Setup) -> Provider:
+        """Make the provider of a model, all of whose connections are known to the run's.
 
         Raises:
             InvalidConfigurationError: the environment lacks what the provider needs.
         """
         ...
 
+    def warm_up(self) -> None:
+        """Import what the provider's library imports only once it is used."""
+        ...
+
 
 def load_provider(provider: str) -> ProviderModule:
     """Import what calls a provider.
 
+    One at a time: the libraries share modules, and a thread that finds one of those half imported fails.
+
     Raises:
         InvalidConfigurationError: its package is not installed.
     """
+    name = f"worker.executors.providers.{provider.replace('-', '_')}"
     try:
-        module = importlib.import_module(f"worker.executors.providers.{provider.replace('-', '_')}")
+        with _loading:
+            module = importlib.import_module(name)
     except ImportError as error:
         message = f"The worker lacks a package that {provider} needs: {error.name or error}."
         raise InvalidConfigurationError(message) from error
     return cast("ProviderModule", module)
+
+
+def load_usable_provider(provider: str) -> None:
+    """Import what calls a provider, and what its library imports at its first use.
+
+    Raises:
+        InvalidConfigurationError: it could not be called: a variable or a package is missing.
+    """
+    require_all(provider)
+    load_provider(provider).warm_up()
 
 
 def silence_limit(context: RunContext) -> float:
@@ -51,26 +72,40 @@ def silence_limit(context: RunContext) -> float:
     )
 
 
+def patience(context: RunContext) -> float:
+    """Seconds for which a model that is busy is asked again: `model_patience_seconds`."""
+    return min(
+        float(context.options.get("model_patience_seconds", DEFAULT_PATIENCE)),
+        context.max_duration.total_seconds(),
+    )
+
+
 def build_driver(context: RunContext, connections: ModelConnections) -> ModelDriver:
     """Make the driver that a run's agent uses.
 
     Raises:
         InvalidConfigurationError: its provider cannot be called as the worker is set up.
     """
-    provider, _, model = context.model.partition("/")
-    module = load_provider(provider)
+    name, _, model = context.model.partition("/")
+    require_all(name)
+    module = load_provider(name)
     try:
-        provider_driver = module.build(Setup(provider, model, context, connections))
+        provider = module.build(Setup(name, model, context, connections))
     except InvalidConfigurationError:
         raise
     except Exception as error:  # nothing is called yet: whatever it is, it is how the worker is set up
         message = f"{context.model} cannot be called: {type(error).__name__}: {error}"
         raise InvalidConfigurationError(message) from error
+    honoured, ignored = honour(context.llm_params, name, Request(model, provider.parameters))
+    attempts = context.options.get("model_attempts")
     return ModelDriver(
-        provider_driver=provider_driver,
+        provider=provider,
         full_model=context.model,
+        tokenizer=estimating_tokenizer(provider.model, provider.limits),
         token=context.token,
-        attempts=max(1, int(context.options.get("model_attempts", DEFAULT_ATTEMPTS))),
+        patience=patience(context),
+        attempts=None if attempts is None else max(1, int(attempts)),
         silence=silence_limit(context),
-        ignored_params=honour(context.llm_params, provider_driver, provider),
+        ignored_params=ignored,
+        sampled_params=honoured,
     )

@@ -1,128 +1,133 @@
-"""What a run's `llm_params` (contract: watsonx §2.2) set in the drivers of the framework."""
+"""What a run's `llm_params` (contract: watsonx §2.2) are called by each provider."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-Take = Callable[[Any, Any], bool]
-"""Sets a driver as a value demands; False if this driver, or its model, cannot honour it."""
+from griptape.utils.anthropic_utils import supports_sampling_params
 
 
-def honour(llm_params: Mapping[str, Any], driver: Any, provider: str) -> list[str]:
-    """Set a driver as a run's parameters demand; return the names of those that it cannot honour."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The parameters of a request so far."""
+
+    model: str
+    parameters: dict[str, Any]
+
+
+Take = Callable[[Request, Any], str | None]
+"""Sets a parameter; returns the name it has at the provider, None if this model cannot honour it."""
+
+
+def honour(
+    llm_params: Mapping[str, Any], provider: str, request: Request
+) -> tuple[dict[str, str], list[str]]:
+    """Set the parameters of a request as those of a run demand.
+
+    Returns:
+        The names of those that are honoured, by what the provider calls them; and the names of the rest.
+    """
     given = {name: value for name, value in llm_params.items() if value is not None}
-    takes = SETTINGS.get(provider, {})
-    honoured = {name for name, take in takes.items() if name in given and take(driver, given[name])}
-    return sorted(given.keys() - honoured)
+    honoured: dict[str, str] = {}
+    for name, take in SETTINGS.get(provider, {}).items():
+        if name in given and (its_name := take(request, given[name])):
+            honoured[its_name] = name
+    return honoured, sorted(given.keys() - set(honoured.values()))
 
 
-def _always(_driver: Any) -> bool:
-    return True
-
-
-def _if(feature: str) -> Callable[[Any], bool]:
-    """Whether the framework says that a driver's model supports something."""
-    return lambda driver: bool(getattr(driver, f"supports_{feature}"))
-
-
-def _attribute(name: str, *, only: Callable[[Any], bool] = _always) -> Take:
-    def take(driver: Any, value: Any) -> bool:
-        if not only(driver):
-            return False
-        setattr(driver, name, value)
-        return True
+def _as(its_name: str) -> Take:
+    def take(request: Request, value: Any) -> str:
+        request.parameters[its_name] = value
+        return its_name
 
     return take
 
 
-def _extra(name: str, *, only: Callable[[Any], bool] = _always) -> Take:
-    """A parameter that the framework hands on to the provider as it is."""
-
-    def take(driver: Any, value: Any) -> bool:
-        if not only(driver):
-            return False
-        driver.extra_params = {**driver.extra_params, name: value}
-        return True
-
-    return take
-
-
-def _option(name: str) -> Take:
-    """One of Ollama's own options, which the framework makes once, when it makes the driver."""
-
-    def take(driver: Any, value: Any) -> bool:
-        driver.options = {**driver.options, name: value}
-        return True
-
-    return take
+def _only(condition: Callable[[Request], bool], take: Take) -> Take:
+    return lambda request, value: take(request, value) if condition(request) else None
 
 
 def _positive(take: Take) -> Take:
     """Providers refuse a limit of nothing."""
-    return lambda driver, value: value > 0 and take(driver, value)
+    return lambda request, value: take(request, value) if value > 0 else None
 
 
 def _at_most(count: int, take: Take) -> Take:
     """Providers refuse more stop sequences than they are made for."""
-    return lambda driver, value: len(value) <= count and take(driver, value)
+    return lambda request, value: take(request, value) if len(value) <= count else None
 
 
-def _openai_tokens(driver: Any, value: int) -> bool:
+def _reasons(request: Request) -> bool:
+    from worker.executors.providers.openai import reasons  # noqa: PLC0415  # its library may be missing
+
+    return reasons(request.model)
+
+
+def _samples(request: Request) -> bool:
+    return not _reasons(request)
+
+
+def _openai_tokens(request: Request, value: int) -> str | None:
     """The limit, under the name that reasoning models take it by."""
-    is_reasoning = not driver.supports_temperature
-    take = _extra("max_completion_tokens") if is_reasoning else _attribute("max_tokens")
-    return take(driver, value)
+    return _as("max_completion_tokens" if _reasons(request) else "max_tokens")(request, value)
+
+
+def _claude_samples(request: Request) -> bool:
+    return supports_sampling_params(request.model)
+
+
+def _claude_has_no_top_p(request: Request) -> bool:
+    """Newer models demand that only one of the two is set."""
+    return _claude_samples(request) and "top_p" not in request.parameters
 
 
 _OPENAI: Final[Mapping[str, Take]] = {
-    "temperature": _attribute("temperature", only=_if("temperature")),
+    "temperature": _only(_samples, _as("temperature")),
     "max_new_tokens": _positive(_openai_tokens),
-    "top_p": _extra("top_p", only=_if("temperature")),
-    "random_seed": _attribute("seed"),
-    "stop_sequences": _at_most(4, _extra("stop", only=_if("stop_sequences"))),
+    "top_p": _only(_samples, _as("top_p")),
+    "random_seed": _as("seed"),
+    "stop_sequences": _at_most(4, _only(_samples, _as("stop"))),
 }
 
 SETTINGS: Final[Mapping[str, Mapping[str, Take]]] = {
     "openai": _OPENAI,
     "azure-openai": _OPENAI,
     "anthropic": {
-        "max_new_tokens": _positive(_attribute("max_tokens")),
-        "top_p": _attribute("top_p", only=_if("top_p")),
-        # The framework sends one of the two, as newer models demand.
-        "temperature": _attribute(
-            "temperature", only=lambda driver: driver.supports_temperature and driver.top_p is None
-        ),
-        "top_k": _attribute("top_k", only=_if("top_k")),
-        "stop_sequences": _extra("stop_sequences"),
+        "max_new_tokens": _positive(_as("max_tokens")),
+        "top_p": _only(_claude_samples, _as("top_p")),
+        "temperature": _only(_claude_has_no_top_p, _as("temperature")),
+        "top_k": _only(_claude_samples, _as("top_k")),
+        "stop_sequences": _as("stop_sequences"),
     },
     "google": {
-        "temperature": _attribute("temperature"),
-        "max_new_tokens": _positive(_attribute("max_tokens")),
-        "top_p": _attribute("top_p"),
-        "top_k": _attribute("top_k"),
-        "random_seed": _extra("seed"),
+        "temperature": _as("temperature"),
+        "max_new_tokens": _positive(_as("maxOutputTokens")),
+        "top_p": _as("topP"),
+        "top_k": _as("topK"),
+        "random_seed": _as("seed"),
     },
     "cohere": {
-        "temperature": _attribute("temperature"),
-        "max_new_tokens": _positive(_attribute("max_tokens")),
-        "top_p": _extra("p"),
-        "top_k": _extra("k"),
-        "random_seed": _extra("seed"),
-        "stop_sequences": _at_most(5, _extra("stop_sequences")),
+        "temperature": _as("temperature"),
+        "max_new_tokens": _positive(_as("max_tokens")),
+        "top_p": _as("p"),
+        "top_k": _as("k"),
+        "random_seed": _as("seed"),
+        "stop_sequences": _at_most(5, _as("stop_sequences")),
     },
     "ollama": {
-        "temperature": _option("temperature"),
-        "max_new_tokens": _positive(_option("num_predict")),
-        "top_p": _option("top_p"),
-        "top_k": _option("top_k"),
-        "typical_p": _option("typical_p"),
-        "repetition_penalty": _option("repeat_penalty"),
-        "random_seed": _option("seed"),
-        "stop_sequences": _option("stop"),
+        "temperature": _as("temperature"),
+        "max_new_tokens": _positive(_as("num_predict")),
+        "top_p": _as("top_p"),
+        "top_k": _as("top_k"),
+        "typical_p": _as("typical_p"),
+        "repetition_penalty": _as("repeat_penalty"),
+        "random_seed": _as("seed"),
+        "stop_sequences": _as("stop"),
     },
     "amazon-bedrock": {
-        "temperature": _attribute("temperature", only=_if("temperature")),
-        "max_new_tokens": _positive(_attribute("max_tokens")),
+        "temperature": _only(_claude_samples, _as("temperature")),
+        "max_new_tokens": _positive(_as("maxTokens")),
     },
 }
-"""How each provider's driver takes a parameter, in the order in which they are set; what is not here it
-has no setting for."""
+"""What each provider calls a parameter, in the order in which they are set; what is not here it has no
+setting for."""

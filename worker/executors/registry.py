@@ -1,13 +1,16 @@
 """Which executor a model string asks for."""
 
 import importlib
+import threading
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import cast
+from typing import Final, cast
 
 from shared.providers import ECHO, FRAMEWORK_PROVIDERS, GROUP
 from worker.executors.base import Executor, InvalidConfigurationError
+
+_loading: Final = threading.RLock()
 
 
 def resolve(model: str) -> Executor:
@@ -30,30 +33,38 @@ def resolve(model: str) -> Executor:
     )
 
 
-def warm_up(model: str = ECHO) -> None:
-    """Import now what the first run would wait for: the framework, and the library of a model's provider.
+def warm_up() -> None:
+    """Import now whatever a run of this installation may use; to be called before any run is executed.
 
-    What the model lacks is left for its runs to say.
+    The libraries share modules, and a run that meets one half imported by another run would fail. What a
+    provider lacks, and what is wrong with another distribution's executor, is left for the runs to say.
     """
-    _framework()
-    provider = model.partition("/")[0]
-    if provider in FRAMEWORK_PROVIDERS:
+    with _loading:
+        _framework()
+        importlib.import_module("worker.executors.structure_tools")
         models = importlib.import_module("worker.executors.models")
-        with suppress(InvalidConfigurationError):
-            models.load_provider(provider)
+        for provider in sorted(FRAMEWORK_PROVIDERS):
+            with suppress(InvalidConfigurationError):
+                models.load_usable_provider(provider)
+        for point in entry_points(group=GROUP):
+            if point.name not in FRAMEWORK_PROVIDERS:
+                with suppress(InvalidConfigurationError):
+                    _load(point)
 
 
 @cache
 def _framework() -> Executor:
     """The griptape executor; importing the framework takes a second, and is done once."""
-    module = importlib.import_module("worker.executors.griptape")
+    with _loading:
+        module = importlib.import_module("worker.executors.griptape")
     module.quieten()
     return cast("Executor", module.execute)
 
 
 def _load(point: EntryPoint) -> Executor:
     try:
-        executor = point.load()
+        with _loading:
+            executor = point.load()
     except (ImportError, AttributeError) as error:
         message = f"The executor {point.name!r} ({point.value}) cannot be loaded: {error}."
         raise InvalidConfigurationError(message) from error

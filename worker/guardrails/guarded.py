@@ -9,6 +9,7 @@ from typing import Any, Final
 from shared.models import JsonObject
 from shared.runs.lifecycle import Reason
 from worker.executors.base import (
+    REASONING_CHUNK,
     CallableStructure,
     Emit,
     Exchange,
@@ -23,7 +24,7 @@ from worker.executors.base import (
 from worker.guardrails.guard import Direction, Guard, GuardrailError, make_guard
 from worker.guardrails.values import screened
 
-CHUNKS: Final = frozenset({"TextChunkEvent", "ActionChunkEvent", "AudioChunkEvent"})
+CHUNKS: Final = frozenset({"TextChunkEvent", "ActionChunkEvent", "AudioChunkEvent", REASONING_CHUNK})
 """Pieces of an answer: what is to be found may lie across two, so they are held back for the whole."""
 
 WENT_IN: Final[Mapping[str, frozenset[str]]] = {

@@ -2,17 +2,18 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from tests.support.llm_script import ScriptedLlm
 from tests.support.llm_stub import LlmStub
 from worker.cancellation import CancelToken, RunStopped, StopReason
 from worker.executors import registry
-from worker.executors.base import ExecutorEvent, Outcome, RunContext
+from worker.executors.base import CallableStructure, ExecutorEvent, Outcome, RunContext
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Execution:
 
 @pytest.fixture(scope="session", autouse=True)
 def _warm() -> None:
-    registry.warm_up("openai/any")
+    registry.warm_up()
 
 
 @pytest.fixture
@@ -86,7 +87,37 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Generator[LlmStub]:
         yield running
 
 
-def _addresses(stub: LlmStub) -> Mapping[str, str]:
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Generator[ScriptedLlm]:
+    """A provider that answers what the test writes; every provider's address points to it."""
+    with ScriptedLlm() as running:
+        for name, value in _addresses(running).items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@dataclass
+class Tool:
+    """A structure that a run may call, and how it was called."""
+
+    calls: list[list[str]] = field(default_factory=list)
+    gives: str = "the tool's answer"
+
+    @property
+    def as_structure(self) -> CallableStructure:
+        return CallableStructure("Sample", "Says something.", self._call)
+
+    def _call(self, args: Sequence[str]) -> dict[str, Any]:
+        self.calls.append(list(args))
+        return {"type": "TextArtifact", "value": self.gives}
+
+
+@pytest.fixture
+def tool() -> Tool:
+    return Tool()
+
+
+def _addresses(stub: LlmStub | ScriptedLlm) -> Mapping[str, str]:
     return {
         "OPENAI_BASE_URL": stub.openai_url,
         "OPENAI_API_KEY": "sk-test",

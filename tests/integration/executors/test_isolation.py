@@ -1,7 +1,9 @@
 """Runs side by side in one process, and structures within structures, keep to themselves."""
 
 import functools
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import ClassVar
 
 import pytest
@@ -14,9 +16,9 @@ from griptape.utils.decorators import activity
 
 from worker.cancellation import CancelToken, RunStopped, StopReason
 from worker.executors import griptape as griptape_executor
-from worker.executors.base import Exchange, Rule, Ruleset, Succeeded
-from worker.executors.providers.echo import EchoPromptDriver
-from worker.executors.tokenizer import estimating_tokenizer
+from worker.executors.base import Exchange, Rule, Ruleset, RunContext, Succeeded
+from worker.executors.connections import model_connections
+from worker.executors.models import build_driver
 
 
 def test_no_event_of_a_run_reaches_another(stub, execution) -> None:
@@ -55,11 +57,21 @@ class Notebook(BaseTool):
 
     @activity(config={"description": "Looks something up."})
     def look_up(self) -> TextArtifact:
-        driver = EchoPromptDriver(
-            model="inner", tokenizer=estimating_tokenizer("inner"), stream=True, token=self.token
+        context = RunContext(
+            run_id=uuid.uuid4(),
+            assistant_id=None,
+            assistant_name="inner",
+            attempt=1,
+            model="echo/inner",
+            input=None,
+            args=(),
+            stream=True,
+            max_duration=timedelta(minutes=1),
+            token=self.token,
         )
-        inner = Agent(prompt_driver=driver, conversation_memory=None)
-        return TextArtifact(f"found {inner.run('nested').output.value}")
+        with model_connections(self.token, silence=1) as connections:
+            inner = Agent(prompt_driver=build_driver(context, connections), conversation_memory=None)
+            return TextArtifact(f"found {inner.run('nested').output.value}")
 
 
 @pytest.fixture
@@ -67,8 +79,8 @@ def with_tool(monkeypatch: pytest.MonkeyPatch):
     """Give the runs of a test a tool, as runs with tools will have it."""
 
     def give(tool: BaseTool) -> None:
-        question = functools.partial(griptape_executor._Question, tools=[tool])
-        monkeypatch.setattr(griptape_executor, "_Question", question)
+        question = functools.partial(griptape_executor.Question, tools=[tool])
+        monkeypatch.setattr(griptape_executor, "Question", question)
 
     return give
 

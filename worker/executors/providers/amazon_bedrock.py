@@ -1,21 +1,24 @@
 """Amazon Bedrock, by way of boto3, whose requests go over the run's own connections."""
 
-from collections.abc import Iterator
+import base64
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import httpx2
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
-from griptape.common import DeltaMessage, PromptStack
-from griptape.drivers.prompt.amazon_bedrock import AmazonBedrockPromptDriver
-from griptape.tokenizers import AmazonBedrockTokenizer
+from botocore.exceptions import EventStreamError
 
 from worker.executors.base import InvalidConfigurationError
-from worker.executors.providers.completeness import checked, counts_tokens
-from worker.executors.providers.setup import Setup
-from worker.executors.tokenizer import estimating_tokenizer
+from worker.executors.model_errors import ToldError
+from worker.executors.providers.answer import Answer
+from worker.executors.providers.conversation import Conversation, Role, Turn
+from worker.executors.providers.endings import ending
+from worker.executors.providers.frames import Json
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
 
 
 class _Body:
@@ -31,15 +34,174 @@ class _Body:
         self._response.close()
 
 
-class AmazonBedrockDriver(AmazonBedrockPromptDriver):
-    """The framework's driver, but an answer that was cut off is no answer."""
+class AmazonBedrock(Provider):
+    """Converse."""
 
-    def try_stream(self, prompt_stack: PromptStack) -> Iterator[DeltaMessage]:
-        return checked(super().try_stream(prompt_stack), counts_tokens)
+    OPTIONAL: ClassVar = frozenset({STREAM})
+
+    def __init__(self, setup: Setup, client: Any) -> None:
+        super().__init__(setup)
+        self._client = client
+
+    @property
+    def address(self) -> str:
+        return str(self._client.meta.endpoint_url)
+
+    def request(self, asked: Conversation, without: frozenset[str]) -> Json:
+        request: Json = {
+            "modelId": self.model,
+            "messages": [{"role": str(turn.role), "content": _content(turn)} for turn in asked.turns],
+        }
+        if asked.system:
+            request["system"] = [{"text": asked.system}]
+        if settings := chosen(self.parameters, without):
+            request["inferenceConfig"] = settings
+        if asked.tools:
+            tools = [
+                {
+                    "toolSpec": {
+                        "name": tool.name,
+                        "description": tool.description,
+                        "inputSchema": {"json": tool.schema},
+                    }
+                }
+                for tool in asked.tools
+            ]
+            request["toolConfig"] = {"tools": tools}
+        elif any(turn.calls or turn.results for turn in asked.turns):
+            request["messages"] = [
+                {"role": str(turn.role), "content": _told(turn)} for turn in asked.turns
+            ]  # calls without tools are refused
+        return request
+
+    @contextmanager
+    def send(self, request: Json, *, stream: bool) -> Iterator[Iterable[Json]]:
+        if not stream:
+            yield [self._client.converse(**request)]
+            return
+        events = self._client.converse_stream(**request)["stream"]
+        try:
+            yield _told_of(events)
+        finally:
+            events.close()
+
+    def read(self, frame: Json, answer: Answer) -> None:
+        answer.has_come = True
+        for name, event in frame.items():
+            match name:
+                case "contentBlockStart":
+                    self._open(event.get("contentBlockIndex"), inner(event, "start"), answer)
+                case "contentBlockDelta":
+                    self._add(event.get("contentBlockIndex"), inner(event, "delta"), answer)
+                case "messageStop":
+                    answer.end(ending(event.get("stopReason")))
+                case "metadata":
+                    self._count(inner(event, "usage"), answer)
+                    answer.is_over = answer.ending is not None
+                case "output":  # whole, since no stream was asked for
+                    for index, block in enumerate(objects(inner(event, "message").get("content"))):
+                        self._open(index, block, answer)
+                        self._add(index, block, answer)
+                    answer.end(ending(frame.get("stopReason")))
+                    self._count(inner(frame, "usage"), answer)
+                    answer.is_over = True
+
+    def finish(self, answer: Answer) -> None:
+        blocks = (answer.echo or {}).values()
+        thinks = any("reasoningContent" in block for block in blocks)
+        answer.echo = [_signed(block) for block in blocks] if thinks else None
+
+    @staticmethod
+    def _open(index: Any, start: Json, answer: Answer) -> None:
+        if tool := inner(start, "toolUse"):
+            call = answer.call(
+                ("block", index),
+                call_id=tool.get("toolUseId"),
+                name=tool.get("name"),
+                arguments=tool.get("input"),
+            )
+            answer.echo = {**(answer.echo or {}), index: {"call": call.index}}
+
+    @staticmethod
+    def _add(index: Any, delta: Json, answer: Answer) -> None:
+        blocks: dict[Any, Json] = answer.echo or {}
+        if "text" in delta:
+            answer.text(delta["text"])
+            known = blocks.get(index, {}).get("text", "")
+            answer.echo = {**blocks, index: {"text": known + delta["text"]}}
+        elif isinstance(piece := inner(delta, "toolUse").get("input"), str):
+            answer.call(("block", index), arguments=piece)
+        elif thought := inner(delta, "reasoningContent"):
+            thought = inner(thought, "reasoningText") or thought
+            answer.thought(thought.get("text"))
+            known = blocks.get(index, {}).get("reasoningContent", {})
+            grown = {
+                name: known.get(name, type(value)()) + value
+                for name, value in thought.items()
+                if isinstance(value, str | bytes)
+            }
+            answer.echo = {**blocks, index: {"reasoningContent": {**known, **grown}}}
+
+    @staticmethod
+    def _count(usage: Json, answer: Answer) -> None:
+        answer.count(asked=usage.get("inputTokens"), answered=usage.get("outputTokens"))
 
 
-def build(setup: Setup) -> AmazonBedrockDriver:
-    """Make the driver, from the AWS_… variables, a profile or the machine's role."""
+def _told_of(events: Iterable[Json]) -> Iterator[Json]:
+    """Events of an answer.
+
+    Raises:
+        ToldError: one of them tells of an error.
+    """
+    try:
+        yield from events
+    except EventStreamError as error:
+        told = error.response.get("Error", {})
+        raise ToldError({"type": told.get("Code"), "message": told.get("Message")}) from error
+
+
+def _signed(block: Json) -> Json:
+    """A block as it is sent: what was thought, with its signature, or what was thought in secret."""
+    if thought := block.get("reasoningContent"):
+        if "redactedContent" in thought:
+            secret = thought["redactedContent"]
+            secret = secret if isinstance(secret, bytes) else base64.b64decode(secret)
+            return {"reasoningContent": {"redactedContent": secret}}
+        return {"reasoningContent": {"reasoningText": {"text": "", **thought}}}
+    return block
+
+
+def _content(turn: Turn) -> list[Json]:
+    results = [
+        {
+            "toolResult": {
+                "toolUseId": result.id,
+                "content": [{"text": result.text or "(nothing)"}],
+                "status": "error" if result.is_error else "success",
+            }
+        }
+        for result in turn.results
+    ]
+    calls = [
+        {"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.arguments}} for call in turn.calls
+    ]
+    if turn.role is Role.ASSISTANT and turn.echo:
+        as_it_came = (calls[block["call"] - 1] if "call" in block else block for block in turn.echo)
+        return [block for block in as_it_came if block.get("text", "-").strip()]
+    text = [{"text": turn.text}] if turn.text else []
+    return [*results, *text, *calls]
+
+
+def _told(turn: Turn) -> list[Json]:
+    """A turn in words alone."""
+    parts = [turn.text] if turn.text else []
+    parts += [f"(I call {call.name} with {call.arguments}.)" for call in turn.calls]
+    parts += [f"({result.name} gives: {result.text})" for result in turn.results]
+    return [{"text": "\n".join(parts)}]
+
+
+def build(setup: Setup) -> AmazonBedrock:
+    """Make the provider, from the AWS_… variables, a profile or the machine's role."""
     session = _session()
     if session.region_name is None:
         raise InvalidConfigurationError(
@@ -60,13 +222,7 @@ def build(setup: Setup) -> AmazonBedrockDriver:
         return AWSResponse(request.url, response.status_code, response.headers, _Body(response))
 
     client.meta.events.register("before-send.bedrock-runtime", send)
-    return AmazonBedrockDriver(
-        model=setup.model,
-        session=session,
-        client=client,
-        tokenizer=estimating_tokenizer(setup.model, AmazonBedrockTokenizer),
-        stream=True,
-    )
+    return AmazonBedrock(setup, client)
 
 
 def _keys(setup: Setup) -> dict[str, str]:
@@ -81,3 +237,8 @@ def _keys(setup: Setup) -> dict[str, str]:
 def _session() -> boto3.Session:
     """One for the process: it holds the description of the service."""
     return boto3.Session()
+
+
+def warm_up() -> None:
+    """Read the description of the service, which the session keeps."""
+    _session()

@@ -1,35 +1,222 @@
-"""Anthropic."""
+"""Anthropic, and whatever speaks its protocol at ANTHROPIC_BASE_URL."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+import importlib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar, Final
 
 import anthropic
-from griptape.common import DeltaMessage, PromptStack
-from griptape.drivers.prompt.anthropic import AnthropicPromptDriver
-from griptape.tokenizers import AnthropicTokenizer
 
-from worker.executors.providers.completeness import checked, counts_tokens
-from worker.executors.providers.setup import Setup
-from worker.executors.tokenizer import estimating_tokenizer
+from worker.executors.model_errors import ToldError
+from worker.executors.providers.answer import Answer
+from worker.executors.providers.conversation import Conversation, Role, Turn
+from worker.executors.providers.endings import ending
+from worker.executors.providers.frames import DONE, Json, frames
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
 
-_SAMPLING: Final = ("temperature", "top_p", "top_k")
+_MOST_TOKENS: Final = re.compile(r"max_tokens\D{0,20}\d+\s*>\s*(\d+)")
+_FOUND_LATER: Final = (
+    "opentelemetry.baggage.propagation",
+    "opentelemetry.propagate",
+    "opentelemetry.propagators.composite",
+    "opentelemetry.trace.propagation.tracecontext",
+)
+"""What the library imports with its first request, if it is installed."""
 
-
-class AnthropicDriver(AnthropicPromptDriver):
-    """The framework's driver, but an answer that was cut off is no answer."""
-
-    def _base_params(self, prompt_stack: PromptStack) -> dict[str, Any]:
-        """The request; Anthropic's library takes the parameters of sampling no longer by name."""
-        params: dict[str, Any] = super()._base_params(prompt_stack)
-        sampling = {name: params.pop(name) for name in _SAMPLING if name in params}
-        return {**params, "extra_body": {**sampling, **params.get("extra_body", {})}}
-
-    def try_stream(self, prompt_stack: PromptStack) -> Iterator[DeltaMessage]:
-        return checked(super().try_stream(prompt_stack), counts_tokens)
+_CALL: Final = "call"
+"""The type of a block that stands for one of the answer's calls."""
 
 
-def build(setup: Setup) -> AnthropicDriver:
-    """Make the driver, from ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and ANTHROPIC_BASE_URL."""
+class Anthropic(Provider):
+    """Messages."""
+
+    OPTIONAL: ClassVar = frozenset({STREAM})
+
+    def __init__(self, setup: Setup, client: anthropic.Anthropic) -> None:
+        super().__init__(setup)
+        self._client = client
+        self.max_tokens = self.limits.output
+
+    @property
+    def address(self) -> str:
+        return str(self._client.base_url)
+
+    def request(self, asked: Conversation, without: frozenset[str]) -> Json:
+        request: Json = {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "messages": [{"role": str(turn.role), "content": _content(turn)} for turn in asked.turns],
+        }
+        if asked.system:
+            request["system"] = asked.system
+        if tools := asked.tools or asked.barred:
+            request["tools"] = [
+                {"name": tool.name, "description": tool.description, "input_schema": tool.schema}
+                for tool in tools
+            ]
+        if asked.barred:  # calls that were made are refused without the tools they are of
+            request["tool_choice"] = {"type": "none"}
+        return request | chosen(self.parameters, without)
+
+    @contextmanager
+    def send(self, request: Json, *, stream: bool) -> Iterator[Iterable[Json]]:
+        named = {"model", "messages", "max_tokens"}
+        rest = {name: value for name, value in request.items() if name not in named}
+        create = self._client.messages.with_streaming_response.create
+        with create(
+            model=request["model"],
+            messages=request["messages"],
+            max_tokens=request["max_tokens"],
+            stream=stream,
+            extra_body=rest,
+            timeout=None,  # the connections have their own; the library would refuse long answers
+        ) as response:
+            yield frames(response.iter_bytes())
+
+    def read(self, frame: Json, answer: Answer) -> None:  # noqa: C901  # a case for each type of event
+        match frame.get("type"):
+            case "error":
+                raise ToldError(frame)
+            case "message_start":
+                answer.has_come = True
+                answer.echo = {}
+                self._count(inner(frame, "message", "usage"), answer)
+                for block in objects(inner(frame, "message").get("content")):
+                    self._open(None, block, answer)
+            case "message":  # whole, since no stream was asked for or given
+                answer.has_come = True
+                self._count(inner(frame, "usage"), answer)
+                for index, block in enumerate(objects(frame.get("content"))):
+                    self._open(index, block, answer)
+                self._end(frame, answer)
+                answer.is_over = True
+            case "content_block_start":
+                answer.has_come = True
+                self._open(frame.get("index"), inner(frame, "content_block"), answer)
+            case "content_block_delta":
+                answer.has_come = True
+                self._add(frame.get("index"), inner(frame, "delta"), answer)
+            case "message_delta":
+                self._count(inner(frame, "usage"), answer)
+                self._end(inner(frame, "delta"), answer)
+            case "message_stop":
+                answer.is_over = answer.has_come = True
+            case _ if frame is DONE:
+                answer.is_over = True
+            case _ if frame.get("error"):
+                raise ToldError(frame)
+
+    def finish(self, answer: Answer) -> None:
+        blocks = (answer.echo or {}).values()
+        thinks = any(block["type"] in {"thinking", "redacted_thinking"} for block in blocks)
+        answer.echo = list(blocks) if thinks else None
+
+    def renamed(self, words: str) -> dict[str, str]:
+        """The limit it may have, which it tells of one that is too high."""
+        if (found := _MOST_TOKENS.search(words)) and (
+            int(found[1]) < self.parameters.get("max_tokens", self.max_tokens)
+        ):
+            self.max_tokens = int(found[1])
+            self.parameters.pop("max_tokens", None)
+            return {"max_tokens": "max_tokens"}
+        return {}
+
+    def _open(self, index: Any, block: Json, answer: Answer) -> None:
+        blocks: dict[Any, Json] = answer.echo if isinstance(answer.echo, dict) else {}
+        answer.echo = blocks
+        key = len(blocks) if index is None else index
+        match block.get("type"):
+            case "tool_use":
+                given = block.get("input") or None
+                call = answer.call(
+                    ("block", key), call_id=block.get("id"), name=block.get("name"), arguments=given
+                )
+                blocks[key] = {"type": _CALL, "number": call.index}
+            case "thinking":
+                blocks[key] = {
+                    "type": "thinking",
+                    "thinking": block.get("thinking") or "",
+                    "signature": block.get("signature") or "",
+                }
+                answer.thought(block.get("thinking"))
+            case "redacted_thinking":
+                blocks[key] = dict(block)
+            case "text":
+                blocks[key] = {"type": "text", "text": block.get("text") or ""}
+                answer.text(block.get("text"))
+
+    def _add(self, index: Any, delta: Json, answer: Answer) -> None:
+        blocks: dict[Any, Json] = answer.echo if isinstance(answer.echo, dict) else {}
+        answer.echo = blocks
+        block = blocks.get(index)
+        match delta.get("type"):
+            case "text_delta":
+                if block is None:
+                    block = blocks[index] = {"type": "text", "text": ""}
+                answer.text(delta.get("text"))
+                _lengthen(block, "text", delta.get("text"))
+            case "thinking_delta":
+                answer.thought(delta.get("thinking"))
+                _lengthen(block, "thinking", delta.get("thinking"))
+            case "signature_delta":
+                _lengthen(block, "signature", delta.get("signature"))
+            case "input_json_delta":
+                answer.call(("block", index), arguments=delta.get("partial_json"))
+
+    @staticmethod
+    def _count(usage: Json, answer: Answer) -> None:
+        asked = usage.get("input_tokens")
+        if isinstance(asked, int):
+            cached = (usage.get(f"cache_{kind}_input_tokens") for kind in ("read", "creation"))
+            asked += sum(count for count in cached if isinstance(count, int))
+            if asked == 0 and answer.input_tokens:
+                asked = None  # a compatible server that counts only once
+        answer.count(asked=asked, answered=usage.get("output_tokens"))
+
+    @staticmethod
+    def _end(source: Json, answer: Answer) -> None:
+        answer.end(ending(source.get("stop_reason")))
+        answer.refuse(inner(source, "stop_details").get("explanation"))
+
+
+def _lengthen(block: Json | None, name: str, text: object) -> None:
+    if block is not None and isinstance(text, str):
+        block[name] = block.get(name, "") + text
+
+
+def _content(turn: Turn) -> str | list[Json]:
+    if not (turn.calls or turn.results):
+        return turn.text
+    results = [
+        {
+            "type": "tool_result",
+            "tool_use_id": result.id,
+            "content": result.text or "(nothing)",
+            "is_error": result.is_error,
+        }
+        for result in turn.results
+    ]
+    calls = [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments} for call in turn.calls
+    ]
+    if turn.role is Role.ASSISTANT and turn.echo:
+        return list(_as_it_came(turn.echo, calls))
+    text = [{"type": "text", "text": turn.text}] if turn.text else []
+    return [*results, *text, *calls]
+
+
+def _as_it_came(blocks: list[Json], calls: list[Json]) -> Iterator[Json]:
+    """The blocks of an answer in their order: what was thought is signed together with it."""
+    for block in blocks:
+        if block["type"] == _CALL:
+            yield calls[block["number"] - 1]
+        elif block["type"] != "text" or block["text"].strip():
+            yield block
+
+
+def build(setup: Setup) -> Anthropic:
+    """Make the provider, from ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and ANTHROPIC_BASE_URL."""
     setup.require("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
     client = anthropic.Anthropic(
         api_key=setup.find("ANTHROPIC_API_KEY"),
@@ -37,11 +224,13 @@ def build(setup: Setup) -> AnthropicDriver:
         http_client=setup.connections.http_client(),
         max_retries=0,  # ModelDriver's business
     )
-    tokenizer = estimating_tokenizer(setup.model, AnthropicTokenizer)
-    return AnthropicDriver(
-        model=setup.model,
-        client=client,
-        tokenizer=tokenizer,
-        max_tokens=tokenizer.max_output_tokens,  # the framework's 1,000 would cut answers short
-        stream=True,
-    )
+    return Anthropic(setup, client)
+
+
+def warm_up() -> None:
+    """Make the library import what it leaves for its first use."""
+    with anthropic.Anthropic(api_key="none", base_url="http://127.0.0.1") as client:
+        _ = client.messages.with_streaming_response
+    for name in _FOUND_LATER:
+        with suppress(ImportError):
+            importlib.import_module(name)

@@ -1,60 +1,59 @@
 """The offline model: it says back what it is asked, word by word."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from attrs import define
-from griptape.artifacts import TextArtifact
-from griptape.common import (
-    DeltaMessage,
-    Message,
-    PromptStack,
-    TextDeltaMessageContent,
-    TextMessageContent,
-)
-from griptape.drivers.prompt import BasePromptDriver
-
-from worker.cancellation import CancelToken
-from worker.executors.providers.setup import Setup
-from worker.executors.tokenizer import estimating_tokenizer
+from worker.executors.providers.answer import Answer
+from worker.executors.providers.conversation import Conversation, Role
+from worker.executors.providers.endings import ending
+from worker.executors.providers.frames import Json
+from worker.executors.providers.setup import Provider, Setup
 
 PREFACE: Final = "Echo (no model is configured): "
 
 _WORDS: Final = re.compile(r"\s*\S+\s*|\s+")
 
 
-@define(kw_only=True)
-class EchoPromptDriver(BasePromptDriver):
+class Echo(Provider):
     """Answers with the last message of the user. Deterministic; needs no network and no key."""
 
-    token: CancelToken
-    words_per_second: float = 0  # 0 is as fast as it can
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.model = setup.model or setup.provider
+        self._token = setup.context.token
+        self._words_per_second = float(setup.context.options.get("echo_words_per_second", 0))
 
-    def try_run(self, prompt_stack: PromptStack) -> Message:
-        content = TextMessageContent(TextArtifact(_answer(prompt_stack)))
-        return Message([content], role=Message.ASSISTANT_ROLE)
+    def request(self, asked: Conversation, without: frozenset[str]) -> Json:
+        del without
+        return {
+            "text": next(turn.text for turn in reversed(asked.turns) if turn.role is Role.USER and turn.text)
+        }
 
-    def try_stream(self, prompt_stack: PromptStack) -> Iterator[DeltaMessage]:
-        for word in _WORDS.findall(_answer(prompt_stack)):
-            yield DeltaMessage(content=TextDeltaMessageContent(word))
-            if self.words_per_second:
-                self.token.wait(1 / self.words_per_second)
-            self.token.raise_if_cancelled()
+    @contextmanager
+    def send(self, request: Json, *, stream: bool) -> Iterator[Iterable[Json]]:
+        del stream
+        yield self._words(PREFACE + request["text"])
+
+    def read(self, frame: Json, answer: Answer) -> None:
+        answer.has_come = True
+        answer.text(frame.get("word"))
+        answer.end(ending(frame.get("end")))
+
+    def _words(self, text: str) -> Iterator[Json]:
+        for word in _WORDS.findall(text):
+            yield {"word": word}
+            if self._words_per_second:
+                self._token.wait(1 / self._words_per_second)
+            self._token.raise_if_cancelled()
+        yield {"end": "stop"}
 
 
-def _answer(prompt_stack: PromptStack) -> str:
-    return PREFACE + prompt_stack.user_messages[-1].to_text()
+def build(setup: Setup) -> Echo:
+    """Make the provider; `echo_words_per_second` is its pace."""
+    return Echo(setup)
 
 
-def build(setup: Setup) -> EchoPromptDriver:
-    """Make the driver; `echo_words_per_second` is its pace."""
-    model = setup.model or setup.provider
-    return EchoPromptDriver(
-        model=model,
-        tokenizer=estimating_tokenizer(model),
-        stream=True,
-        use_native_tools=True,  # without it the framework explains to the model how to call tools
-        token=setup.context.token,
-        words_per_second=float(setup.context.options.get("echo_words_per_second", 0)),
-    )
+def warm_up() -> None:
+    """Nothing: it needs no library."""

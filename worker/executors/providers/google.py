@@ -1,60 +1,180 @@
 """Google's Gemini models."""
 
-from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, cast
+import importlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final
 
+import httpx2
 from google import genai
-from google.genai.models import Models
-from google.genai.types import Candidate, GenerateContentResponse, HttpOptions
-from griptape.drivers.prompt.google import GooglePromptDriver
-from griptape.tokenizers import GoogleTokenizer
+from google.genai.types import HttpOptions
 
 from worker.executors.connections import ssl_context
-from worker.executors.providers.completeness import checked
-from worker.executors.providers.setup import Setup
-from worker.executors.tokenizer import estimating_tokenizer
+from worker.executors.endpoint import accepted
+from worker.executors.model_errors import ToldError
+from worker.executors.providers.answer import Answer, is_made_up
+from worker.executors.providers.conversation import Conversation, Result, Role, Turn
+from worker.executors.providers.endings import Ending, How, ending
+from worker.executors.providers.frames import DONE, Json, frames
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+
+_REFUSED_KEYWORDS: Final = frozenset({"additionalProperties", "title", "$schema", "$id"})
+"""Of JSON schemas; Gemini refuses them."""
 
 
-class GeminiModels:
-    """The part of the library's client that the framework calls."""
+class Google(Provider):
+    """Generate content."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    OPTIONAL: ClassVar = frozenset({STREAM})
 
-    def generate_content_stream(self, **request: Any) -> Iterator[GenerateContentResponse]:
-        chunks = self._models.generate_content_stream(**request)
-        for chunk in checked(chunks, _is_last):
-            for candidate in chunk.candidates or ():
-                _drop_empty_parts(candidate)
-            yield chunk
+    def __init__(self, setup: Setup, client: genai.Client, http_client: httpx2.Client) -> None:
+        super().__init__(setup)
+        # The library has no public way to open an answer without reading it.
+        self._api: Any = client._api_client  # noqa: SLF001  # the reason is above
+        self._http_client = http_client
+        self._address = setup.find("GOOGLE_GEMINI_BASE_URL") or ""
+        self._publisher = "publishers/google/" if client.vertexai else ""
+
+    @property
+    def address(self) -> str:
+        return f"{self._address}/{self._publisher}"
+
+    def request(self, asked: Conversation, without: frozenset[str]) -> Json:
+        request: Json = {"contents": [_content(turn) for turn in asked.turns]}
+        if asked.system:
+            request["systemInstruction"] = {"parts": [{"text": asked.system}]}
+        if asked.tools:
+            declared = [
+                {
+                    "name": tool.name,
+                    "description": tool.description,
+                    **({"parameters": _plain(tool.schema)} if tool.schema.get("properties") else {}),
+                }
+                for tool in asked.tools
+            ]
+            request["tools"] = [{"functionDeclarations": declared}]
+        if settings := chosen(self.parameters, without):
+            request["generationConfig"] = settings
+        return request
+
+    @contextmanager
+    def send(self, request: Json, *, stream: bool) -> Iterator[Iterable[Json]]:
+        model = self.model if self.model.startswith(("models/", "tunedModels/")) else f"models/{self.model}"
+        way = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        path = f"{self._publisher}{model}:{way}"
+        made = self._api._build_request("post", path, dict(request))  # noqa: SLF001  # as above
+        outgoing = self._http_client.build_request("POST", made.url, headers=made.headers, json=made.data)
+        response = self._http_client.send(outgoing, stream=True)
+        try:
+            yield frames(accepted(response).iter_bytes())
+        finally:
+            response.close()
+
+    def read(self, frame: Json, answer: Answer) -> None:
+        if frame is DONE:
+            answer.is_over = True
+            return
+        if frame.get("error"):
+            raise ToldError(frame)
+        answer.has_come = True
+        usage = inner(frame, "usageMetadata")
+        thought = usage.get("thoughtsTokenCount")
+        answered = usage.get("candidatesTokenCount")
+        if isinstance(answered, int) and isinstance(thought, int):
+            answered += thought
+        answer.count(asked=usage.get("promptTokenCount"), answered=answered)
+        feedback = inner(frame, "promptFeedback")
+        if reason := feedback.get("blockReason"):
+            answer.refuse(f"the prompt is blocked: {reason}")
+            answer.end(Ending(How.REFUSED, str(reason)))
+        for candidate in objects(frame.get("candidates")):
+            if candidate.get("index") in (0, None):
+                self._read_candidate(candidate, answer)
+
+    def _read_candidate(self, candidate: Json, answer: Answer) -> None:
+        kept: list[Json] = answer.echo or []
+        for part in objects(inner(candidate, "content").get("parts")):
+            if part.get("thought"):
+                answer.thought(part.get("text"))
+            else:
+                answer.text(part.get("text"))
+            if function := inner(part, "functionCall"):
+                arguments = function.get("args")
+                answer.call(
+                    ("part", len(answer.calls)),  # each is whole
+                    call_id=function.get("id"),
+                    name=function.get("name"),
+                    arguments=arguments if arguments is not None else {},
+                )
+            if part != {"text": ""}:
+                kept = [*kept, part]
+        answer.echo = kept
+        end = ending(candidate.get("finishReason"))
+        answer.end(end)
+        if end and end.how is not How.COMPLETE:
+            answer.refuse(candidate.get("finishMessage"))
 
 
-def _is_last(chunk: GenerateContentResponse) -> bool:
-    return any(candidate.finish_reason for candidate in chunk.candidates or ())
+def _content(turn: Turn) -> Json:
+    role = "model" if turn.role is Role.ASSISTANT else "user"
+    if turn.calls and turn.echo:
+        return {"role": role, "parts": list(_as_it_came(turn))}
+    parts: list[Json] = [{"functionResponse": _response(result)} for result in turn.results]
+    if turn.text:
+        parts.append({"text": turn.text})
+    parts += [{"functionCall": {"name": call.name, "args": call.arguments}} for call in turn.calls]
+    return {"role": role, "parts": parts}
 
 
-def _drop_empty_parts(candidate: Candidate) -> None:
-    """Gemini may end with a part of no text, on which the framework breaks."""
-    if candidate.content and candidate.content.parts:
-        parts = candidate.content.parts
-        candidate.content.parts = [part for part in parts if part.text != "" or part.function_call]
+def _as_it_came(turn: Turn) -> Iterator[Json]:
+    """The parts of an answer, with the signatures that Gemini wants back where they were."""
+    calls = iter(turn.calls)
+    for part in turn.echo:
+        if "functionCall" not in part:
+            yield part
+        elif call := next(calls, None):
+            yield {**part, "functionCall": {**part["functionCall"], "args": call.arguments}}
 
 
-def build(setup: Setup) -> GooglePromptDriver:
-    """Make the driver, from GOOGLE_API_KEY or GEMINI_API_KEY, and GOOGLE_GEMINI_BASE_URL."""
+def _response(result: Result) -> Json:
+    given = {} if is_made_up(result.id) else {"id": result.id}
+    return {
+        **given,
+        "name": result.name,
+        "response": {"error" if result.is_error else "output": result.text},
+    }
+
+
+def _plain(schema: Any) -> Any:
+    """A schema without what Gemini refuses; the names of properties are theirs, whatever they are."""
+    match schema:
+        case dict():
+            return {
+                key: {name: _plain(each) for name, each in value.items()}
+                if key == "properties" and isinstance(value, dict)
+                else _plain(value)
+                for key, value in schema.items()
+                if key not in _REFUSED_KEYWORDS
+            }
+        case list():
+            return [_plain(each) for each in schema]
+        case _:
+            return schema
+
+
+def build(setup: Setup) -> Google:
+    """Make the provider, from GOOGLE_API_KEY or GEMINI_API_KEY, and GOOGLE_GEMINI_BASE_URL."""
     key = setup.require("GOOGLE_API_KEY", "GEMINI_API_KEY")
     trust = ssl_context()
+    http_client = setup.connections.http_client()
     options = HttpOptions(
-        httpx_client=setup.connections.http_client(),
+        httpx_client=http_client,
         # Never used; without it the library reads the certificates anew for each run, twice.
         async_client_args={"verify": trust, "ssl": trust},
     )
-    client = genai.Client(api_key=key, http_options=options)
-    return GooglePromptDriver(
-        model=setup.model,
-        api_key=key,
-        client=cast("genai.Client", SimpleNamespace(models=GeminiModels(client.models))),
-        tokenizer=estimating_tokenizer(setup.model, GoogleTokenizer),
-        stream=True,
-    )
+    return Google(setup, genai.Client(api_key=key, http_options=options), http_client)
+
+
+def warm_up() -> None:
+    """Make the library import what it leaves for its first use."""
+    importlib.import_module("google.auth.aio.credentials")

@@ -1,53 +1,127 @@
 """Ollama, at OLLAMA_HOST or on this machine."""
 
-from collections.abc import Iterator
-from typing import Any, Final, cast
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar
 
 import ollama
-from griptape.common import DeltaMessage, PromptStack
-from griptape.drivers.prompt.ollama import OllamaPromptDriver
 
-from worker.executors.providers.completeness import checked
-from worker.executors.providers.setup import Setup
-from worker.executors.tokenizer import estimating_tokenizer
-
-INPUT_LIMIT: Final = 4_096
-"""Tokens; what Ollama gives a model unless it is set up otherwise. Beyond that it drops text by itself."""
+from worker.executors.endpoint import accepted
+from worker.executors.model_errors import ToldError
+from worker.executors.providers.answer import Answer
+from worker.executors.providers.conversation import Conversation, Role, Turn
+from worker.executors.providers.endings import ending
+from worker.executors.providers.frames import DONE, Json, frames
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
 
 
 class OllamaClient(ollama.Client):
-    """The library's client, which is asked for streams only; it notes what Ollama counts."""
+    """The library's client, which gives answers as they come over the wire."""
 
-    usage = DeltaMessage.Usage()
+    @property
+    def address(self) -> str:
+        return str(self._client.base_url)
 
-    def chat(self, *args: Any, **kwargs: Any) -> Any:
-        return checked(super().chat(*args, **kwargs), self._is_last)
+    @contextmanager
+    def ask(self, request: Json) -> Iterator[Iterable[bytes]]:
+        """Send a request; gives the bytes of the answer."""
+        with self._client.stream("POST", "/api/chat", json=request) as response:
+            yield accepted(response).iter_bytes()
 
-    def _is_last(self, chunk: ollama.ChatResponse) -> bool:
-        if chunk.done:
-            self.usage = DeltaMessage.Usage(
-                input_tokens=chunk.prompt_eval_count, output_tokens=chunk.eval_count
+
+class Ollama(Provider):
+    """Chat, one JSON object a line."""
+
+    OPTIONAL: ClassVar = frozenset({STREAM, "thinking"})
+
+    def __init__(self, setup: Setup, client: OllamaClient) -> None:
+        super().__init__(setup)
+        self._client = client
+
+    @property
+    def address(self) -> str:
+        return self._client.address
+
+    def request(self, asked: Conversation, without: frozenset[str]) -> Json:
+        request: Json = {"model": self.model, "messages": list(_messages(asked, without))}
+        if options := chosen(self.parameters, without):
+            request["options"] = options
+        if asked.tools:
+            request["tools"] = [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": tool.name,
+                        "description": tool.description,
+                        "parameters": tool.schema,
+                    },
+                }
+                for tool in asked.tools
+            ]
+        return request
+
+    @contextmanager
+    def send(self, request: Json, *, stream: bool) -> Iterator[Iterable[Json]]:
+        with self._client.ask({**request, "stream": stream}) as parts:
+            yield frames(parts)
+
+    def read(self, frame: Json, answer: Answer) -> None:
+        if frame is DONE:
+            answer.is_over = True
+            return
+        if frame.get("error"):
+            raise ToldError(frame)
+        answer.has_come = True
+        message = inner(frame, "message")
+        answer.thought(message.get("thinking"))
+        answer.text(message.get("content"))
+        for given in objects(message.get("tool_calls")):
+            function = inner(given, "function")
+            index = len(answer.calls)  # each is whole
+            answer.call(
+                ("whole", index),
+                call_id=given.get("id"),
+                name=function.get("name"),
+                arguments=function.get("arguments"),
             )
-        return bool(chunk.done)
+        answer.count(asked=frame.get("prompt_eval_count"), answered=frame.get("eval_count"))
+        if frame.get("done"):
+            answer.end(ending(frame.get("done_reason") or "stop"))
+            answer.is_over = True
+
+    def finish(self, answer: Answer) -> None:
+        answer.echo = "".join(answer.thoughts)
 
 
-class OllamaDriver(OllamaPromptDriver):
-    """The framework's driver, which does not pass on what Ollama counts."""
+def _messages(asked: Conversation, without: frozenset[str]) -> Iterator[Json]:
+    if asked.system:
+        yield {"role": "system", "content": asked.system}
+    for turn in asked.turns:
+        for result in turn.results:
+            yield {"role": "tool", "tool_name": result.name, "content": result.text}
+        if turn.calls:
+            yield _calling(turn, without)
+        elif turn.text:
+            yield {"role": str(turn.role), "content": turn.text}
 
-    def try_stream(self, prompt_stack: PromptStack) -> Iterator[DeltaMessage]:
-        yield from super().try_stream(prompt_stack)
-        yield DeltaMessage(usage=cast("OllamaClient", self.client).usage)
+
+def _calling(turn: Turn, without: frozenset[str]) -> Json:
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in turn.calls
+    ]
+    thinking = {"thinking": turn.echo} if turn.echo and "thinking" not in without else {}
+    return {"role": str(Role.ASSISTANT), "content": turn.text, **thinking, "tool_calls": calls}
 
 
-def build(setup: Setup) -> OllamaDriver:
-    """Make the driver, from OLLAMA_HOST and OLLAMA_API_KEY."""
+def build(setup: Setup) -> Ollama:
+    """Make the provider, from OLLAMA_HOST and OLLAMA_API_KEY."""
     key = setup.find("OLLAMA_API_KEY")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     client = OllamaClient(headers=headers, **setup.connections.client_options())
     setup.connections.close_at_end(client.close)
-    return OllamaDriver(
-        model=setup.model,
-        client=client,
-        tokenizer=estimating_tokenizer(setup.model, input_limit=INPUT_LIMIT),
-        stream=True,
-    )
+    return Ollama(setup, client)
+
+
+def warm_up() -> None:
+    """Nothing: the library imports all at once."""

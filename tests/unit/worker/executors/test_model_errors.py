@@ -35,6 +35,17 @@ def test_the_providers_own_words_are_found(body, words) -> None:
     assert message(RefusalError(429, body)) == f"acme/m refused the request (status 429): {words}"
 
 
+def test_a_redirect_is_named() -> None:
+    response = httpx2.Response(307, headers={"location": "https://elsewhere.example/v1"})
+    error = RefusalError(307, None)
+    error.response = response  # type: ignore[attr-defined]  # as the libraries have it
+
+    told = model_error("acme/m", error, silence=5, has_begun=False)
+
+    assert str(told).endswith("(status 307): it redirects to https://elsewhere.example/v1")
+    assert told.is_configuration
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 529])
 def test_only_a_call_whose_answer_has_not_begun_may_be_repeated(status) -> None:
     error = RefusalError(status, None)

@@ -101,8 +101,9 @@ def test_warming_up_leaves_a_missing_package_to_the_runs(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cohere", None)
     monkeypatch.delitem(sys.modules, "worker.executors.providers.cohere", raising=False)
 
-    registry.warm_up("cohere/m")
-    registry.warm_up("nobody/m")
+    monkeypatch.setenv("COHERE_API_KEY", "key-of-a-test")
+
+    registry.warm_up()
 
 
 def test_the_framework_is_not_imported_before_it_is_needed() -> None:

@@ -9,6 +9,7 @@ import pytest
 from shared.runs.lifecycle import Reason
 from worker.cancellation import CancelToken, RunStopped
 from worker.executors.base import (
+    REASONING_CHUNK,
     CallableStructure,
     Exchange,
     ExecutorEvent,
@@ -97,6 +98,17 @@ def test_an_answer_comes_whole_once_it_has_passed(context):
     assert (event.type, event.payload["token"]) == ("TextChunkEvent", "It is [EMAIL_ADDRESS].")
     assert outcome.detail["masked"] == {"output": {"pii": ["EMAIL_ADDRESS"]}}
     assert executor.context.input == f"I am {ADA}"  # nobody asked for the input to be looked at
+
+
+def test_what_a_model_thinks_is_not_shown_where_its_answer_is_looked_at(context):
+    def thinks(_context, emit):
+        emit(ExecutorEvent(REASONING_CHUNK, {"type": REASONING_CHUNK, "token": ADA[:5]}))
+        return Succeeded({"type": "TextArtifact", "id": "a", "value": "done"})
+
+    events = []
+    guarded(thinks, rails(out_of=True, masks=True))(context, events.append)
+
+    assert REASONING_CHUNK not in [event.type for event in events]
 
 
 def test_an_answer_that_may_not_pass_is_never_shown(context):

@@ -1,0 +1,68 @@
+"""What is known of models: how much they take in, and how much they say. The table is data."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from worker.executors.base import InvalidConfigurationError
+
+WINDOW: Final = "window"
+OUTPUT: Final = "output"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """Tokens that fit into a model, and tokens of its answers."""
+
+    window: int
+    output: int
+
+
+def limits_of(provider: str, model: str, options: Mapping[str, Any]) -> ModelLimits:
+    """The limits of a model.
+
+    Args:
+        provider: its provider.
+        model: its name there; what a name holds is enough, so that those of gateways are known.
+        options: of an operator or an assistant: `model_limits` is a file like the table, whose entries go
+            first; `model_window` and `model_max_tokens` are limits of every model.
+
+    Raises:
+        InvalidConfigurationError: the operator's file cannot be read.
+    """
+    found = _find(_table(None), provider, model)
+    if path := options.get("model_limits"):
+        found = _find(_table(str(path)), provider, model, found)
+    if window := options.get("model_window"):
+        found = replace(found, window=int(window))
+    if output := options.get("model_max_tokens"):
+        found = replace(found, output=int(output))
+    return found
+
+
+def _find(
+    table: Mapping[str, Mapping[str, int]], provider: str, model: str, known: ModelLimits | None = None
+) -> ModelLimits:
+    """The limits of the longest name that the model's holds; the rest is as known, or the default."""
+    full = f"{provider}/{model}".lower()
+    names = sorted((name for name in table if name.lower() in full), key=len, reverse=True)
+    said = [table[name] for name in names]
+    fallback = known or ModelLimits(**table["default"])
+    return ModelLimits(
+        window=next((int(each[WINDOW]) for each in said if WINDOW in each), fallback.window),
+        output=next((int(each[OUTPUT]) for each in said if OUTPUT in each), fallback.output),
+    )
+
+
+@cache
+def _table(path: str | None) -> Mapping[str, Mapping[str, int]]:
+    source = Path(path) if path else files("worker.executors") / "models.json"
+    try:
+        table = json.loads(source.read_text(encoding="utf-8"))
+        return {str(name): {key: int(entry[key]) for key in entry} for name, entry in table.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidConfigurationError(f"The table of models' limits cannot be read: {error}.") from error

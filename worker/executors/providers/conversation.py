@@ -1,0 +1,158 @@
+"""What a model is asked, the same for all providers: made of the framework's stack of messages."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from griptape.artifacts import ErrorArtifact
+from griptape.common import (
+    ActionCallMessageContent,
+    ActionResultMessageContent,
+    Message,
+    PromptStack,
+    TextMessageContent,
+)
+
+from worker.executors.providers.answer import mended, mended_text
+
+_SCHEMA_NAMES: Final = ("$schema", "$id")
+"""Of JSON schemas; several providers refuse them."""
+
+_BETWEEN: Final = "\n\n"
+_UNSAID: Final = "(nothing)"
+
+
+class Role(StrEnum):
+    """Whose turn it is."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A call that the model made."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a call."""
+
+    id: str
+    name: str
+    text: str
+    is_error: bool
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one side said, without a turn of the other in between; a side's blank words are none."""
+
+    role: Role
+    text: str = ""
+    calls: list[Called] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    echo: Any = None  # what the provider wants back with the calls, as its own module made it
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the model may call."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Everything a model is given."""
+
+    system: str
+    turns: list[Turn]
+    tools: list[ToolSpec]  # that the model may call
+    barred: list[ToolSpec]  # that it could call before, and may no longer
+
+
+def conversation(stack: PromptStack, echoes: Mapping[str, Any], *, with_tools: bool) -> Conversation:
+    """Make what a model is given.
+
+    Two turns of one side are joined, since most providers refuse them; they stand where a turn between
+    them was blank.
+
+    Args:
+        stack: the framework's messages.
+        echoes: what is to go back, by the identifier of a turn's first call.
+        with_tools: whether the model may call tools.
+    """
+    turns: list[Turn] = []
+    for message in stack.messages:
+        if message.is_system():
+            continue
+        turn = _turn(message, echoes)
+        if not (turn.text or turn.calls or turn.results):
+            continue
+        if turns and _may_join(turns[-1], turn):
+            turns[-1].text = _BETWEEN.join(filter(None, (turns[-1].text, turn.text)))
+        else:
+            turns.append(turn)
+    tools = list(_tools(stack))
+    return Conversation(
+        system=_BETWEEN.join(filter(None, (_text(message) for message in stack.system_messages))),
+        turns=_begun_by_user(turns),
+        tools=tools if with_tools else [],
+        barred=[] if with_tools else tools,
+    )
+
+
+def _may_join(last: Turn, turn: Turn) -> bool:
+    return last.role == turn.role and not (last.calls or turn.calls or turn.results)
+
+
+def _begun_by_user(turns: list[Turn]) -> list[Turn]:
+    """Turns of which the user has the first, as most providers demand."""
+    is_odd = bool(turns) and turns[0].role is Role.ASSISTANT
+    return [Turn(Role.USER, _UNSAID), *turns] if is_odd else turns
+
+
+def _turn(message: Message, echoes: Mapping[str, Any]) -> Turn:
+    turn = Turn(Role.ASSISTANT if message.is_assistant() else Role.USER, _text(message))
+    for content in message.content:
+        match content:
+            case ActionCallMessageContent():
+                action = content.artifact.value
+                turn.calls.append(Called(action.tag, action.to_native_tool_name(), mended(action.input)))
+            case ActionResultMessageContent():
+                turn.results.append(
+                    Result(
+                        content.action.tag,
+                        content.action.to_native_tool_name(),
+                        mended_text(content.artifact.to_text()),
+                        isinstance(content.artifact, ErrorArtifact),
+                    )
+                )
+    if turn.calls:
+        turn.echo = echoes.get(turn.calls[0].id)
+    return turn
+
+
+def _text(message: Message) -> str:
+    parts = [part.artifact.to_text() for part in message.content if isinstance(part, TextMessageContent)]
+    text = mended_text("".join(parts))
+    return text if text.strip() else ""
+
+
+def _tools(stack: PromptStack) -> Iterator[ToolSpec]:
+    for tool in stack.tools:
+        for activity in tool.activities():
+            schema = tool.to_activity_json_schema(activity, "Parameters")
+            yield ToolSpec(
+                tool.to_native_tool_name(activity),
+                tool.activity_description(activity),
+                {key: value for key, value in schema.items() if key not in _SCHEMA_NAMES},
+            )

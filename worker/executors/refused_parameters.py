@@ -1,0 +1,95 @@
+"""Which parts of a request a model refuses, remembered for the life of the process."""
+
+import re
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+
+_MOST_MODELS: Final = 1_000
+
+_QUOTE: Final = r"['\"`\u2018\u2019\u201c\u201d]"
+
+_LINK: Final = "(?: (?:for|with|in|tool use in))?"
+
+_VERBS: Final = "(?:support|allow|accept|permit|recogni[sz]e|known|invalid|extra)"
+
+_FORMS: Final = (
+    _QUOTE + r"{name}" + _QUOTE,
+    r"\\\"{name}\\\"",  # in JSON within JSON
+    r"\b(?:parameters?|arguments?|fields?|keys?|options?)\s*:?\s*{name}\b",
+    r"(?:^|[\s\"]){name}\s*:",
+    r"\b{name}(?:ing)?\b[^.;,]{{0,20}}\b(?:is|are|was) (?:not\b|un|only\b|deprecated)",
+    r"\b{name}(?:ing)?\b[^.;,]{{0,20}}\b(?:not (?:supported|allowed|permitted|available)|unsupported)",
+    _VERBS + r"\w*{link}\s+{name}(?:ing)?\b",
+)
+"""How refusals name a parameter."""
+
+_UNSUPPORTED: Final = re.compile(
+    r"support|unrecogni[sz]ed|unknown|unexpected|extra|deprecated"
+    r"|not (?:permitted|allowed|available|accepted)",
+    re.IGNORECASE,
+)
+
+Model = tuple[str, str, str]
+"""The provider, the address, the name."""
+
+_refused: dict[Model, frozenset[str]] = {}
+_lock = threading.Lock()
+
+
+def refused_by(model: Model) -> frozenset[str]:
+    """The parameters that a model is known to refuse."""
+    with _lock:
+        return _refused.get(model, frozenset())
+
+
+def remember(model: Model, names: Iterable[str]) -> None:
+    """Note parameters that a model refuses."""
+    with _lock:
+        if len(_refused) >= _MOST_MODELS:
+            _refused.clear()
+        _refused[model] = _refused.get(model, frozenset()) | frozenset(names)
+
+
+def forget() -> None:
+    """Take nothing for known any longer."""
+    with _lock:
+        _refused.clear()
+
+
+def named(candidates: Iterable[str], words: str, body: Any) -> set[str]:
+    """The parameters that a refusal is about.
+
+    Args:
+        candidates: those that the request holds.
+        words: all that the refusal says.
+        body: its JSON, in which `param` or a step of `loc` names one.
+    """
+    given = set(candidates)
+    return given & _places(body) or {name for name in given if _names(name, words)}
+
+
+def is_unsupported(words: str) -> bool:
+    """Whether a refusal is about a parameter as such, whatever its value."""
+    return _UNSUPPORTED.search(words) is not None
+
+
+def _places(body: Any) -> set[str]:
+    match body:
+        case dict():
+            found = {part for value in body.values() for part in _places(value)}
+            param = body.get("param")
+            found |= {param.split(".")[0]} if isinstance(param, str) else set()
+            if isinstance(place := body.get("loc"), list):
+                found |= {part for part in place if isinstance(part, str)}
+            return found
+        case list():
+            return {part for value in body for part in _places(value)}
+        case _:
+            return set()
+
+
+def _names(name: str, words: str) -> bool:
+    return any(
+        re.search(form.format(name=re.escape(name), link=_LINK), words, re.IGNORECASE) for form in _FORMS
+    )
