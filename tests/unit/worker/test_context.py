@@ -10,6 +10,7 @@ from worker.context import Claimed, Means, build_context
 
 CLAIMED = Claimed(
     run_id=uuid.uuid4(),
+    organization_id=uuid.uuid4(),
     attempt=1,
     assistant_id=uuid.uuid4(),
     name="Test",
@@ -20,6 +21,7 @@ CLAIMED = Claimed(
     max_duration=None,
     rulesets=(),
     history=(),
+    history_left_out=0,
     llm_params={},
     guardrails={},
     structure=None,

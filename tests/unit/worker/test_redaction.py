@@ -180,7 +180,7 @@ def test_no_key_gets_into_a_log_line_or_a_traceback(log_format) -> None:
 def test_a_worker_strips_its_keys_at_start_and_names_the_unfit_ones(monkeypatch) -> None:
     told = []
     settings = Settings(database_url="none://", redis_url="none://", structure_sandbox="none")
-    monkeypatch.setattr(signals, "warm_up", lambda _: None)
+    monkeypatch.setattr(signals, "warm_up", lambda: None)
     monkeypatch.setattr(signals, "get_settings", lambda: settings)
     monkeypatch.setattr(signals.log, "error", lambda event, **fields: told.append((event, fields)))
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
