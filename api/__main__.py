@@ -1,7 +1,6 @@
 """Start the HTTP server: `python -m api`."""
 
 import errno
-import os
 import signal
 import socket
 import sys
@@ -20,6 +19,7 @@ from api.http_protocol import GuardedProtocol, protocol_for
 from api.resources import Resources
 from shared.failures import plain_failures
 from shared.processes.hidden import hide_memory
+from shared.processes.ports import CannotListenError
 from shared.settings import Settings
 from shared.starting import begin, demand_schema
 
@@ -111,27 +111,25 @@ def listen(host: str, port: int) -> list[socket.socket]:
     """Take a port on every address of a host that this machine has, before anything else is begun.
 
     Raises:
-        SystemExit: it cannot be had, with the reason in one sentence.
+        CannotListenError: it cannot be had.
     """
     sockets: list[socket.socket] = []
-    reason = "there is no such address"
+    missing: OSError | None = None
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, *_, address in dict.fromkeys(found):
             try:
                 sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
             except OSError as error:
-                reason = os.strerror(error.errno or 0)
                 if error.errno not in NOT_HERE:
                     raise
-    except socket.gaierror as error:
-        reason = str(error.strerror)
-    except OSError:
+                missing = error
+        if not sockets and missing is not None:
+            raise missing
+    except OSError as error:
         for taken in sockets:
             taken.close()
-        sockets.clear()
-    if not sockets:
-        sys.exit(f"The API cannot listen on {host}, port {port}: {reason}.")
+        raise CannotListenError("The API", host, port, error) from error
     return sockets
 
 

@@ -101,7 +101,7 @@ def test_a_port_that_is_taken_is_one_sentence_and_the_end(committed_settings, ho
             check=False,
         )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"The API cannot listen on {host}, port {port}: Address already in use.\n"
+    assert done.stderr == f"Error: The API cannot listen on {host}, port {port}: Address already in use.\n"
 
 
 def test_bodies_that_do_not_come_hold_up_nobody_elses(committed_settings, secret, make_assistant, factories):
