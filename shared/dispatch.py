@@ -12,11 +12,15 @@ import redis
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import channels
+from shared.database_errors import is_passing, words_of
 from shared.db import after_commit
 from shared.events.log import StoredEvent
+from shared.runs import shares
 from shared.runs.lifecycle import RunKind
 from shared.settings import Settings
 
@@ -174,7 +178,9 @@ class Dispatcher:
         queues: Mapping[RunKind, str],
         prefix: str = "",
         secret: channels.Secret = lambda: None,
+        share: int | None = None,
     ) -> None:
+        self.share = share  # of the workers, in runs, that one organization may have
         self._celery = celery
         self._prefix = prefix
         self._secret = secret
@@ -199,13 +205,29 @@ class Dispatcher:
     ) -> "Dispatcher":
         """Send by connections that are there."""
         queues = {RunKind.ASSISTANT: settings.queue, RunKind.STRUCTURE: settings.structure_queue}
-        return cls(celery, client, queues=queues, prefix=settings.redis_prefix, secret=secret)
+        return cls(
+            celery,
+            client,
+            queues=queues,
+            prefix=settings.redis_prefix,
+            secret=secret,
+            share=settings.running_share,
+        )
 
     def enqueue(
         self, session: Session, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT
     ) -> None:
         """Send a run to the workers of its kind once the transaction commits, and only then."""
         send = partial(self.send, run_id, attempt=attempt, kind=kind)
+        after_commit(session, lambda: self._tasks.put(send))
+
+    def enqueue_next(self, session: Session, organization_id: uuid.UUID) -> None:
+        """Send what an organization has waiting for its share, once the transaction commits.
+
+        It is looked for after the commit, by a connection of its own: of two ends at the same time, the
+        later to look sees both.
+        """
+        send = partial(self._send_next, session.get_bind(), organization_id)
         after_commit(session, lambda: self._tasks.put(send))
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
@@ -254,6 +276,20 @@ class Dispatcher:
         self._tasks.close()
         self._events.close()
         self._redis.close()
+
+    def _send_next(self, database: Engine | Connection, organization_id: uuid.UUID) -> None:
+        if self.share is None:
+            return
+        try:
+            with Session(database) as session:
+                waiting = shares.next_of(session, organization_id, share=self.share)
+        except SQLAlchemyError as error:  # the reconciler sends them
+            if not is_passing(error):
+                raise
+            log.warning("waiting runs not sent", reason=words_of(error))
+            return
+        for run in waiting:
+            self.send(run.run_id, attempt=run.attempt, kind=run.kind)
 
     def _send_revoke(self, run_id: uuid.UUID, *, attempt: int) -> None:
         self._celery.control.revoke(task_id_of(run_id, attempt), terminate=True)

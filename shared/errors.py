@@ -20,6 +20,7 @@ RunyardError
 ├── UnauthenticatedError        no key, or one that is not valid
 ├── ForbiddenError              the key is valid, and not meant for this
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
+├── ShareUsedUpError            its organization has enough under way; nothing was written
 ├── LeaseLostError              the run is no longer this attempt's; nothing was written
 ├── TooManyRefusalsError        an address tries too many keys
 └── ServiceUnavailableError     PostgreSQL cannot be used; ask again
@@ -130,6 +131,10 @@ class TransitionRefusedError(RunyardError):
         self.status = status
         self.attempt = attempt
         self.trigger = trigger
+
+
+class ShareUsedUpError(RunyardError):
+    """The run's organization has as many runs under way as it may."""
 
 
 class LeaseLostError(RunyardError):

@@ -193,6 +193,12 @@ class Settings(BaseSettings):
         le=1,
         description="The share of the API's connections and body memory one organization has at the most.",
     )
+    running_share: int | None = Field(
+        default=None,
+        gt=0,
+        description="Runs of one organization that workers have at once, the others wait;"
+        " without it, as many as there are slots.",
+    )
     lock_timeout: Seconds = Field(
         default=timedelta(seconds=5), description="How long a request waits for a row that another changes."
     )

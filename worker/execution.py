@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from shared.database_errors import is_passing, words_of
 from shared.db import unit_of_work
-from shared.errors import RunNotFoundError, TransitionRefusedError
+from shared.errors import RunNotFoundError, ShareUsedUpError, TransitionRefusedError
 from shared.models import JsonObject
-from shared.runs import service, transitions
+from shared.runs import service, shares, transitions
 from shared.runs.effects import follow
 from shared.runs.lifecycle import (
     TRANSITIONS,
@@ -107,8 +107,9 @@ def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> bool:
                 worker=resources.worker_name,
                 lease_ttl=resources.settings.lease_ttl,
             )
+            shares.require_room(session, applied.run, share=resources.settings.running_share)
             follow(session, resources.dispatcher, applied)
-    except (TransitionRefusedError, RunNotFoundError) as refusal:
+    except (TransitionRefusedError, RunNotFoundError, ShareUsedUpError) as refusal:
         log.info("run not claimed", reason=str(refusal))
         return False
     except SQLAlchemyError as error:  # the run stays QUEUED; the reconciler sends it again

@@ -188,7 +188,11 @@ class Reconciler:
             log.warning("broker away", error=str(error))
             return 0
         undelivered = queries.lock_undelivered(
-            session, after=self._settings.republish_after, queue_is_empty=queue_is_empty, limit=BATCH
+            session,
+            after=self._settings.republish_after,
+            queue_is_empty=queue_is_empty,
+            share=self._settings.running_share,
+            limit=BATCH,
         )
         for run in undelivered:
             run.dispatched_at = func.now()

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared.doctor.findings import Finding, Severity
 from shared.models import Run
-from shared.runs import queries
+from shared.runs import queries, shares
 from shared.runs.admission import find_free_threads_waited_for
 from shared.runs.lifecycle import ACTIVE, Reason, RunStatus
 from shared.settings import Settings
@@ -74,17 +74,28 @@ def _overview(session: Session) -> Finding:
 
 def _of_dispatch(settings: Settings, queue_length: int | None) -> list[Suspicion]:
     undelivered = queries.is_undelivered(
-        after=settings.republish_after, queue_is_empty=queue_length == 0, since=patience(settings)
+        after=settings.republish_after,
+        queue_is_empty=queue_length == 0,
+        share=settings.running_share,
+        since=patience(settings),
     )
-    waiting = and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, Run.queued_at < func.now() - LONG)
+    held_back = shares.is_used_up(settings.running_share)
+    queued = and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, Run.queued_at < func.now() - LONG)
     return [
         Suspicion("Undispatched", Severity.PROBLEM, undelivered, "QUEUED and not sent again", RECONCILE),
         Suspicion(
             "Waiting",
             Severity.WARNING,
-            waiting,
+            and_(queued, ~held_back),
             f"QUEUED for over {LONG.total_seconds():g} s, taken by no worker",
             "Add workers, or raise their RUNYARD_CONCURRENCY.",
+        ),
+        Suspicion(
+            "Held back",
+            Severity.WARNING,
+            and_(queued, held_back),
+            f"QUEUED for over {LONG.total_seconds():g} s: their organizations have their share of workers",
+            "They go on as others of the same organization end; RUNYARD_RUNNING_SHARE sets how many may run.",
         ),
     ]
 

@@ -9,7 +9,7 @@ from shared.dispatch import Dispatcher
 from shared.errors import TransitionRefusedError
 from shared.keys.service import delete_run_keys
 from shared.models import Run
-from shared.runs import transitions
+from shared.runs import shares, transitions
 from shared.runs.admission import admit_next
 from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus, StoppedHow, Trigger
 from shared.runs.transitions import Applied
@@ -17,6 +17,8 @@ from shared.runs.transitions import Applied
 
 def follow(session: Session, dispatcher: Dispatcher, applied: Applied) -> None:
     """Tell the readers; send a requeued run to the workers; let the next run have a thread left free.
+
+    Where organizations have a share of the workers, what waits for it is sent, too.
 
     The keys of a structure run go with its attempt, and the runs that an assistant run called with it.
     """
@@ -30,6 +32,8 @@ def follow(session: Session, dispatcher: Dispatcher, applied: Applied) -> None:
         _cancel_called(session, dispatcher, run)
     if run.status in TERMINAL and run.thread_id is not None and not run.waits_for_thread:
         admit_next(session, dispatcher, run.thread_id)
+    if dispatcher.share is not None and run.attempt > 0 and run.status not in HELD and shares.counts(run):
+        dispatcher.enqueue_next(session, run.organization_id)
 
 
 def _cancel_called(session: Session, dispatcher: Dispatcher, run: Run) -> None:

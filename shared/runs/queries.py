@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
 from shared.models import Assistant, Run, RunTally
+from shared.runs import shares
 from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 from shared.sizes import without_large
 
@@ -254,9 +255,11 @@ def is_overdue(
 
 
 def is_undelivered(
-    *, after: timedelta, queue_is_empty: bool, since: timedelta = NO_DELAY
+    *, after: timedelta, queue_is_empty: bool, share: int | None = None, since: timedelta = NO_DELAY
 ) -> ColumnElement[bool]:
     """Whether a run is QUEUED, and its message should have reached a worker by now.
+
+    One whose organization has its share of the workers is sent when another of its runs has ended.
 
     While messages wait in the broker a run may simply be behind them: its message is sent again
     after `after`, then after twice as long, and so on up to 64 times, so that a backlog grows by
@@ -268,7 +271,8 @@ def is_undelivered(
         and_(Run.dispatched_at.is_(None), Run.queued_at <= func.now() - since),
         Run.dispatched_at < func.now() - pause - since,
     )
-    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered)
+    held_back = shares.is_used_up(share)
+    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered, ~held_back)
 
 
 def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence[Run]:
@@ -294,10 +298,11 @@ def lock_overdue(
 
 
 def lock_undelivered(
-    session: Session, *, after: timedelta, queue_is_empty: bool, limit: int
+    session: Session, *, after: timedelta, queue_is_empty: bool, share: int | None, limit: int
 ) -> Sequence[Run]:
     """Lock QUEUED runs whose message should have reached a worker by now."""
-    return _locked(session, is_undelivered(after=after, queue_is_empty=queue_is_empty), limit)
+    condition = is_undelivered(after=after, queue_is_empty=queue_is_empty, share=share)
+    return _locked(session, condition, limit)
 
 
 def _locked(session: Session, condition: ColumnElement[bool], limit: int) -> Sequence[Run]:

@@ -4,10 +4,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from shared.db import after_commit
 from shared.events.log import StoredEvent
+from shared.runs import shares
 from shared.runs.lifecycle import RunKind
 
 
@@ -20,12 +22,23 @@ class RecordingDispatcher:
     announced: list[StoredEvent] = field(default_factory=list)
     kinds: dict[uuid.UUID, RunKind] = field(default_factory=dict)
     waiting: int = 0  # messages that the broker is to hold
+    share: int | None = None  # of the workers, in runs, that one organization may have
 
     def enqueue(
         self, session: Session, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT
     ) -> None:
         self.kinds[run_id] = kind
         after_commit(session, lambda: self.enqueued.append((run_id, attempt)))
+
+    def enqueue_next(self, session: Session, organization_id: uuid.UUID) -> None:
+        database = session.get_bind()
+        after_commit(session, lambda: self._enqueue_next(database, organization_id))
+
+    def _enqueue_next(self, database: Engine | Connection, organization_id: uuid.UUID) -> None:
+        if self.share is not None:
+            with Session(database) as session:
+                for run in shares.next_of(session, organization_id, share=self.share):
+                    self.send(run.run_id, attempt=run.attempt, kind=run.kind)
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
         after_commit(session, lambda: self.revoked.append((run_id, attempt)))

@@ -1,12 +1,14 @@
 """The hostile tenant's hour: a tenant and a stranger do all they can, while another tenant works.
 
 By hand, for longer: `python -m tests.support.hostile --minutes 10`. Only loopback is spoken to; every
-attacker is one thread, bounded in what it sends at once, and stops when the time is over.
+attacker is one thread, bounded in what it sends at once, and stops when the time is over. They share a
+process of their own, so that the other tenant is measured by one that does nothing else.
 """
 
 import argparse
 import itertools
 import json
+import multiprocessing
 import secrets
 import socket
 import statistics
@@ -16,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +46,7 @@ Attack = Callable[["Scene"], None]
 class Scene:
     """Who attacks whom, until when."""
 
-    stack: Stack
+    api_url: str
     hostile_key: str
     until: float  # monotonic seconds
     runs: list[str] = field(default_factory=list)  # of the hostile tenant, by their paths
@@ -55,16 +57,14 @@ class Scene:
 
     @property
     def address(self) -> tuple[str, int]:
-        url = urlsplit(self.stack.file["api_url"])
+        url = urlsplit(self.api_url)
         assert url.hostname in {"127.0.0.1", "localhost"}, "only loopback is attacked"
         return url.hostname, url.port or 80
 
     def client(self, key: str | None = None) -> httpx2.Client:
         """A client of the hostile tenant, or with another key."""
         headers = {"Authorization": f"Bearer {key or self.hostile_key}"}
-        return httpx2.Client(
-            base_url=self.stack.file["api_url"], headers=headers, timeout=10, trust_env=False
-        )
+        return httpx2.Client(base_url=self.api_url, headers=headers, timeout=10, trust_env=False)
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,14 @@ def pause(scene: Scene, seconds: float) -> None:
     time.sleep(max(0.0, min(seconds, scene.until - time.monotonic())))
 
 
+def assault(scene: Scene) -> Sequence[str]:
+    """Attack with all there is until the time is over; return the runs that came of it."""
+    with ThreadPoolExecutor(len(ATTACKS)) as pool:
+        for attacker in [pool.submit(one, scene) for one in ATTACKS]:
+            attacker.result()
+    return scene.runs
+
+
 # What the other tenant does meanwhile.
 
 
@@ -254,14 +262,14 @@ def attack(stack: Stack, *, seconds: float) -> Outcome:
     hostile_key = next(word for word in made.stdout.split() if word.startswith("ry_"))
     tenant, over = Worker(stack), threading.Event()
     quiet = tenant.work(time.monotonic() + max(5.0, seconds / 4))
-    scene = Scene(stack, hostile_key, time.monotonic() + seconds)
-    with ThreadPoolExecutor(len(ATTACKS) + 1) as pool:
+    scene = Scene(stack.file["api_url"], hostile_key, time.monotonic() + seconds)
+    apart = multiprocessing.get_context("spawn")
+    with ThreadPoolExecutor(1) as pool, ProcessPoolExecutor(1, mp_context=apart) as attackers:
         memory = pool.submit(lambda: max(itertools.chain([0], watch_memory(stack, over))))
-        attackers = [pool.submit(one, scene) for one in ATTACKS]
+        runs = attackers.submit(assault, scene)
         try:
             attacked = tenant.work(scene.until)
-            for attacker in attackers:
-                attacker.result()
+            scene.runs.extend(runs.result())
         finally:
             over.set()
     lost = [*left_over(scene, scene.runs, hostile_key), *left_over(scene, tenant.runs, stack.file["api_key"])]
