@@ -222,13 +222,14 @@ class Dispatcher:
         after_commit(session, lambda: self._tasks.put(send))
 
     def enqueue_next(self, session: Session, organization_id: uuid.UUID) -> None:
-        """Send what an organization has waiting for its share, once the transaction commits.
+        """Send what an organization has room for in its share, once the transaction commits.
 
         It is looked for after the commit, by a connection of its own: of two ends at the same time, the
         later to look sees both.
         """
-        send = partial(self._send_next, session.get_bind(), organization_id)
-        after_commit(session, lambda: self._tasks.put(send))
+        if self.share is not None:
+            send = partial(self._send_next, session.get_bind(), organization_id, share=self.share)
+            after_commit(session, lambda: self._tasks.put(send))
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
         """Stop an attempt's work once the transaction commits: fast, but may be missed."""
@@ -277,12 +278,10 @@ class Dispatcher:
         self._events.close()
         self._redis.close()
 
-    def _send_next(self, database: Engine | Connection, organization_id: uuid.UUID) -> None:
-        if self.share is None:
-            return
+    def _send_next(self, database: Engine | Connection, organization_id: uuid.UUID, *, share: int) -> None:
         try:
-            with Session(database) as session:
-                waiting = shares.next_of(session, organization_id, share=self.share)
+            with Session(database) as session, session.begin():
+                waiting = shares.take_next(session, organization_id, share=share)
         except SQLAlchemyError as error:  # the reconciler sends them
             if not is_passing(error):
                 raise

@@ -109,8 +109,12 @@ def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> bool:
             )
             shares.require_room(session, applied.run, share=resources.settings.running_share)
             follow(session, resources.dispatcher, applied)
-    except (TransitionRefusedError, RunNotFoundError, ShareUsedUpError) as refusal:
+    except (TransitionRefusedError, RunNotFoundError) as refusal:
         log.info("run not claimed", reason=str(refusal))
+        return False
+    except ShareUsedUpError as refusal:
+        log.info("run not claimed", reason=str(refusal))
+        _put_back(resources, run_id)
         return False
     except SQLAlchemyError as error:  # the run stays QUEUED; the reconciler sends it again
         if not is_passing(error):
@@ -119,6 +123,17 @@ def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> bool:
         return False
     log.info("run claimed")
     return True
+
+
+def _put_back(resources: Resources, run_id: uuid.UUID) -> None:
+    try:
+        with unit_of_work(resources.sessions) as session:
+            if (organization_id := shares.put_back(session, run_id)) is not None:
+                resources.dispatcher.enqueue_next(session, organization_id)
+    except SQLAlchemyError as error:  # the reconciler sends it again
+        if not is_passing(error):
+            raise
+        log.warning("run not put back", reason=words_of(error))
 
 
 @dataclass(frozen=True, slots=True)

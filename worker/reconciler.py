@@ -27,7 +27,7 @@ from shared.failures import plain_failures
 from shared.idempotency.service import forget_expired
 from shared.models import JsonObject, ProcessKind, Run
 from shared.processes.hidden import hide_memory
-from shared.runs import queries, transitions
+from shared.runs import queries, shares, transitions
 from shared.runs.admission import admit_next, find_free_threads_waited_for
 from shared.runs.effects import follow
 from shared.runs.lifecycle import Reason, RunStatus, StoppedHow, Trigger, timed_out_message
@@ -66,6 +66,7 @@ class Reconciler:
             self._expire,
             self._time_out,
             self._admit,
+            self._fill_shares,
             self._republish,
         )
         changed = sum(self._repeat(step) for step in steps)
@@ -180,6 +181,14 @@ class Reconciler:
         for run_id in filter(None, admitted):
             log.warning("run was left waiting for a free thread", run_id=str(run_id))
         return len(admitted)
+
+    def _fill_shares(self, session: Session) -> int:
+        """Have sent what waits for a share that has room: whoever was to send it was stopped, or cut off."""
+        share = self._settings.running_share
+        waiting = shares.waiting_organizations(session, share=share, limit=BATCH)
+        for organization_id in waiting:
+            self._dispatcher.enqueue_next(session, organization_id)
+        return 0
 
     def _republish(self, session: Session) -> int:
         try:

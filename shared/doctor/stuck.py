@@ -79,7 +79,7 @@ def _of_dispatch(settings: Settings, queue_length: int | None) -> list[Suspicion
         share=settings.running_share,
         since=patience(settings),
     )
-    held_back = shares.is_used_up(settings.running_share)
+    held_back = shares.is_held_back(settings.running_share)
     queued = and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, Run.queued_at < func.now() - LONG)
     return [
         Suspicion("Undispatched", Severity.PROBLEM, undelivered, "QUEUED and not sent again", RECONCILE),

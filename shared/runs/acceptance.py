@@ -5,18 +5,23 @@ from sqlalchemy.orm import Session
 from shared.dispatch import Dispatcher
 from shared.events import log
 from shared.models import Run
+from shared.runs import shares
 from shared.runs.narration import queued
 
 
 def accept(session: Session, dispatcher: Dispatcher, run: Run, *, name: str, is_sent: bool) -> None:
     """Store a new run and its first event; once that is committed, send it to the workers.
 
+    Where organizations have a share of the workers, it is sent when there is room for it.
     The event says what readers of the log need and may change later: the name of what is run, the thread.
 
     Args:
         name: of the assistant or the structure, as it is now.
         is_sent: False of a run that no worker is to have, or not yet.
     """
+    waits_for_share = is_sent and shares.counts(run, dispatcher.share)
+    if waits_for_share:
+        run.dispatched_at = None
     session.add(run)
     session.flush()
     first = queued(run)
@@ -24,5 +29,7 @@ def accept(session: Session, dispatcher: Dispatcher, run: Run, *, name: str, is_
     if run.thread_id is not None:
         first.payload["thread_id"] = str(run.thread_id)
     dispatcher.announce(session, log.insert_at(session, run.id, [first], first_seq=0))
-    if is_sent:
+    if waits_for_share:
+        dispatcher.enqueue_next(session, run.organization_id)
+    elif is_sent:
         dispatcher.enqueue(session, run.id, attempt=1, kind=run.kind)

@@ -109,17 +109,25 @@ def find_free_threads_waited_for(session: Session, *, limit: int) -> Sequence[uu
 
 
 def _admit(session: Session, dispatcher: Dispatcher, run_id: uuid.UUID, **values: None) -> bool:
+    share = dispatcher.share
     admit = (
         update(Run)
         .where(Run.id == run_id, *WAITING)
         .values(
-            waits_for_thread=False, dispatched_at=func.now(), dispatch_count=0, status_detail=None, **values
+            waits_for_thread=False,
+            dispatched_at=func.now() if share is None else None,
+            dispatch_count=0,
+            status_detail=None,
+            **values,
         )
-        .returning(Run.attempt)
+        .returning(Run.attempt, Run.organization_id)
         .execution_options(synchronize_session=False)
     )
-    attempt = session.scalar(admit)
-    if attempt is None:
+    admitted = session.execute(admit).one_or_none()
+    if admitted is None:
         return False
-    dispatcher.enqueue(session, run_id, attempt=attempt + 1)
+    if share is None:
+        dispatcher.enqueue(session, run_id, attempt=admitted.attempt + 1)
+    else:
+        dispatcher.enqueue_next(session, admitted.organization_id)
     return True

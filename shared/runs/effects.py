@@ -32,7 +32,7 @@ def follow(session: Session, dispatcher: Dispatcher, applied: Applied) -> None:
         _cancel_called(session, dispatcher, run)
     if run.status in TERMINAL and run.thread_id is not None and not run.waits_for_thread:
         admit_next(session, dispatcher, run.thread_id)
-    if dispatcher.share is not None and run.attempt > 0 and run.status not in HELD and shares.counts(run):
+    if run.status not in HELD and shares.counts(run, dispatcher.share):
         dispatcher.enqueue_next(session, run.organization_id)
 
 

@@ -259,7 +259,7 @@ def is_undelivered(
 ) -> ColumnElement[bool]:
     """Whether a run is QUEUED, and its message should have reached a worker by now.
 
-    One whose organization has its share of the workers is sent when another of its runs has ended.
+    One that waits for room in its organization's share has no message yet.
 
     While messages wait in the broker a run may simply be behind them: its message is sent again
     after `after`, then after twice as long, and so on up to 64 times, so that a backlog grows by
@@ -271,7 +271,7 @@ def is_undelivered(
         and_(Run.dispatched_at.is_(None), Run.queued_at <= func.now() - since),
         Run.dispatched_at < func.now() - pause - since,
     )
-    held_back = shares.is_used_up(share)
+    held_back = shares.is_held_back(share)
     return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered, ~held_back)
 
 

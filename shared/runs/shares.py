@@ -1,24 +1,30 @@
 """How many runs of one organization the workers have at once, so that nobody's runs fill them all.
 
+A run beyond the share stays QUEUED and is not sent: `dispatched_at` is empty until there is room for it.
 What a run calls as a tool counts with its caller, which waits for it; an external run is in no worker.
 """
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
+from sqlalchemy.orm import Session
 
 from shared.errors import ShareUsedUpError
 from shared.models import Run
 from shared.runs.lifecycle import HELD, RunKind, RunStatus
 
-T = TypeVar("T")
-
 _LOCKS: Final = 0x5348
 """The first half of the advisory locks of organizations, so that they meet no others."""
+
+_COUNTED: Final = (Run.parent_run_id.is_(None), ~Run.is_external)
+_WAITING: Final = and_(
+    Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, Run.dispatched_at.is_(None), *_COUNTED
+)
+_SENT: Final = and_(Run.status == RunStatus.QUEUED, Run.dispatched_at.isnot(None), *_COUNTED)
+_UNDER_WAY: Final = and_(Run.status.in_(HELD), *_COUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +36,59 @@ class Message:
     kind: RunKind
 
 
-def counts(run: Run) -> bool:
-    """Whether a run takes of its organization's share while a worker has it."""
-    return run.parent_run_id is None and not run.is_external
+def counts(run: Run, share: int | None) -> bool:
+    """Whether there is a share, and a run takes of it."""
+    return share is not None and run.parent_run_id is None and not run.is_external
+
+
+def is_held_back(share: int | None) -> ColumnElement[bool]:
+    """Whether a run waits until there is room for it in its organization's share."""
+    return false() if share is None else _WAITING
+
+
+def take_next(session: Session, organization_id: uuid.UUID, *, share: int) -> Sequence[Message]:
+    """Choose what an organization has room for, the oldest first, and note that it is sent.
+
+    Nothing may be locked before it in the same transaction.
+    """
+    _have_turn(session, organization_id)
+    own = Run.organization_id == organization_id
+    room = share - _count(session, own, or_(_UNDER_WAY, _SENT))
+    if room <= 0:
+        return []
+    oldest = (
+        select(Run.id)
+        .where(own, _WAITING)
+        .order_by(Run.created_at)
+        .limit(room)
+        .with_for_update(skip_locked=True)
+    )
+    send = (
+        update(Run)
+        .where(Run.id.in_(session.scalars(oldest).all()), _WAITING)
+        .values(dispatched_at=func.now())
+        .returning(Run.id, Run.attempt, Run.structure_id, Run.created_at)
+        .execution_options(synchronize_session=False)
+    )
+    rows = sorted(session.execute(send), key=lambda row: row.created_at)
+    return [
+        Message(row.id, row.attempt + 1, RunKind.STRUCTURE if row.structure_id else RunKind.ASSISTANT)
+        for row in rows
+    ]
+
+
+def waiting_organizations(session: Session, *, share: int | None, limit: int) -> Sequence[uuid.UUID]:
+    """Organizations that have runs waiting, and room for them: whoever was to send them did not."""
+    if share is None:
+        return []
+    full = (
+        select(Run.organization_id)
+        .where(or_(_UNDER_WAY, _SENT))
+        .group_by(Run.organization_id)
+        .having(func.count() >= share)
+    )
+    waiting = select(Run.organization_id).where(_WAITING, Run.organization_id.not_in(full))
+    return session.scalars(waiting.distinct().limit(limit)).all()
 
 
 def require_room(session: Session, run: Run, *, share: int | None) -> None:
@@ -42,48 +98,28 @@ def require_room(session: Session, run: Run, *, share: int | None) -> None:
     may be locked after it in the same transaction.
 
     Raises:
-        ShareUsedUpError: the claim is to be rolled back; the run is sent again when another has ended.
+        ShareUsedUpError: the claim is to be rolled back, and the run `put_back`.
     """
-    if share is None or not counts(run):
+    if share is None or not counts(run, share):
         return
-    session.execute(select(func.pg_advisory_xact_lock(_LOCKS, func.hashtext(str(run.organization_id)))))
-    if _under_way(session, run.organization_id) > share:
+    _have_turn(session, run.organization_id)
+    if _count(session, Run.organization_id == run.organization_id, _UNDER_WAY) > share:
         raise ShareUsedUpError(f"Its organization has {share} runs under way, which is its share.")
 
 
-def next_of(session: Session, organization_id: uuid.UUID, *, share: int) -> Sequence[Message]:
-    """The longest QUEUED runs of an organization, as many as there is room for."""
-    room = share - _under_way(session, organization_id)
-    if room <= 0:
-        return []
-    query = (
-        select(Run)
-        .where(
-            Run.status == RunStatus.QUEUED,
-            ~Run.waits_for_thread,
-            Run.organization_id == organization_id,
-            *_COUNTED,
-        )
-        .order_by(Run.created_at)
-        .limit(room)
-    )
-    return [Message(run.id, run.attempt + 1, run.kind) for run in session.scalars(query)]
+def put_back(session: Session, run_id: uuid.UUID) -> uuid.UUID | None:
+    """Have a QUEUED run, whose message came too early, wait for room.
+
+    Returns:
+        Its organization; None if it is not QUEUED any more.
+    """
+    back = update(Run).where(Run.id == run_id, _SENT).values(dispatched_at=None)
+    return session.scalar(back.returning(Run.organization_id).execution_options(synchronize_session=False))
 
 
-def is_used_up(share: int | None) -> ColumnElement[bool]:
-    """Whether a run has to wait until others of its organization have ended."""
-    if share is None:
-        return false()
-    full = _held(Run.organization_id).group_by(Run.organization_id).having(func.count() >= share)
-    return and_(Run.organization_id.in_(full), *_COUNTED)
+def _have_turn(session: Session, organization_id: uuid.UUID) -> None:
+    session.execute(select(func.pg_advisory_xact_lock(_LOCKS, func.hashtext(str(organization_id)))))
 
 
-_COUNTED: Final = (Run.parent_run_id.is_(None), ~Run.is_external)
-
-
-def _held(column: ColumnElement[T] | InstrumentedAttribute[T]) -> Select[T]:
-    return select(column).where(Run.status.in_(HELD), *_COUNTED)
-
-
-def _under_way(session: Session, organization_id: uuid.UUID) -> int:
-    return session.scalar(_held(func.count()).where(Run.organization_id == organization_id)) or 0
+def _count(session: Session, *conditions: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0

@@ -36,8 +36,8 @@ class RecordingDispatcher:
 
     def _enqueue_next(self, database: Engine | Connection, organization_id: uuid.UUID) -> None:
         if self.share is not None:
-            with Session(database) as session:
-                for run in shares.next_of(session, organization_id, share=self.share):
+            with Session(database) as session, session.begin():
+                for run in shares.take_next(session, organization_id, share=self.share):
                     self.send(run.run_id, attempt=run.attempt, kind=run.kind)
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from shared.db import unit_of_work
 from shared.doctor.stuck import examine_runs
 from shared.models import Run
-from shared.runs import shares, transitions
+from shared.runs import service, shares, transitions
 from shared.runs.effects import cancel_by, follow
 from shared.runs.lifecycle import HELD, RunStatus, Trigger
 from tests.support.seats import FakeSeat
@@ -96,11 +96,23 @@ def test_claims_at_the_same_time_do_not_pass_the_share(resources, committed_sess
     assert max(most) <= 2
 
 
-@pytest.mark.parametrize("end", ["succeeds", "is cancelled", "is requeued", "is broken"])
+def send_what_there_is_room_for(resources, run):
+    with unit_of_work(resources.sessions) as session:
+        resources.dispatcher.enqueue_next(session, run.organization_id)
+
+
+def hold_back(sessions, *runs):
+    with unit_of_work(sessions) as session:
+        session.execute(update(Run).where(Run.id.in_([run.id for run in runs])).values(dispatched_at=None))
+
+
+@pytest.mark.parametrize("end", ["succeeds", "is cancelled", "is broken"])
 def test_the_next_is_sent_when_one_ends(resources, make_run, make_principal, sent, end):
     running = [make_run(status=RunStatus.RUNNING) for _ in range(2)]
-    first, _second = make_run(), make_run()
+    first, second = make_run(), make_run()
     make_run(make_principal())
+    hold_back(resources.sessions, first, second)
+    send_what_there_is_room_for(resources, first)
     with unit_of_work(resources.sessions) as session:
         dispatcher, run_id = resources.dispatcher, running[0].id
         match end:
@@ -114,18 +126,45 @@ def test_the_next_is_sent_when_one_ends(resources, make_run, make_principal, sen
                     transitions.apply(session, run_id, Trigger.SUCCEED, attempt=1, values=values),
                 )
             case _:
-                trigger = Trigger.REQUEUE if end == "is requeued" else Trigger.BREAK
-                follow(session, dispatcher, transitions.apply(session, run_id, trigger, attempt=1))
-    expected = running[0] if end == "is requeued" else first
-    wait_until(lambda: expected.id in sent, timeout=20)
-    assert set(sent) == {expected.id}
+                follow(session, dispatcher, transitions.apply(session, run_id, Trigger.BREAK, attempt=1))
+    wait_until(lambda: sent == [first.id], timeout=20)
+    send_what_there_is_room_for(resources, first)  # what is on its way takes room, too
+    resources.dispatcher.close()
+    assert sent == [first.id]
+
+
+def test_only_what_there_is_room_for_is_sent_at_all(resources, committed_sessions, factories, sent):
+    principal = factories.principal()
+    assistant = factories.assistant(principal)
+    runs = []
+    for _ in range(4):
+        with unit_of_work(resources.sessions) as session:
+            request = service.RunRequest(input="Hello")
+            runs.append(service.submit(session, resources.dispatcher, principal, assistant.id, request))
+    wait_until(lambda: len(sent) >= 2, timeout=20)
+    resources.dispatcher.close()
+    assert sent == [run.id for run in runs[:2]]
+    with committed_sessions() as session:
+        waiting = select(Run.id).where(shares.is_held_back(2)).order_by(Run.created_at)
+        assert session.scalars(waiting).all() == [run.id for run in runs[2:]]
+
+
+def test_a_message_that_came_too_early_is_sent_again(resources, committed_sessions, make_run, sent):
+    running = [make_run(status=RunStatus.RUNNING) for _ in range(2)]
+    early = make_run()  # its message came by another way, such as the reconciler's
+    assert attempt(resources, early) is Ending.NOT_CLAIMED
+    with unit_of_work(resources.sessions) as session:
+        cancel_by(session, resources.dispatcher, running[0].id, requested_by="me")
+    wait_until(lambda: sent == [early.id], timeout=20)
 
 
 def test_all_of_an_organizations_runs_end_though_only_so_many_run_at_once(
-    resources, committed_sessions, make_run, monkeypatch
+    resources, committed_sessions, factories, monkeypatch
 ):
-    """Whoever is refused is sent again: nothing is left to the reconciler."""
-    runs = [make_run() for _ in range(12)]
+    """Whoever waits is sent when another ends: nothing is left to the reconciler."""
+    principal = factories.principal()
+    assistant = factories.assistant(principal)
+    runs = []
     with ThreadPoolExecutor(6) as pool:
 
         def send(run_id, *, attempt, **_):
@@ -139,8 +178,10 @@ def test_all_of_an_organizations_runs_end_though_only_so_many_run_at_once(
             )
 
         monkeypatch.setattr(resources.dispatcher, "send", send)
-        for run in runs:
-            send(run.id, attempt=1)
+        for _ in range(12):
+            with unit_of_work(resources.sessions) as session:
+                request = service.RunRequest(input="Hello")
+                runs.append(service.submit(session, resources.dispatcher, principal, assistant.id, request))
         wait_until(
             lambda: all(status_of(committed_sessions, run) is RunStatus.SUCCEEDED for run in runs), timeout=60
         )
@@ -157,25 +198,42 @@ def test_what_a_run_calls_as_a_tool_needs_no_room_of_its_own(
             session, child.id, attempt=1, worker="w", lease_ttl=timedelta(seconds=20)
         ).run
         shares.require_room(session, claimed, share=2)
-        assert shares.next_of(session, parent.organization_id, share=2) == []
+        assert shares.take_next(session, parent.organization_id, share=2) == []
 
 
-def test_the_reconciler_does_not_send_what_waits_for_its_share(
+def test_the_reconciler_sends_what_waits_only_once_there_is_room(
     committed_settings, committed_sessions, make_run, make_principal, dispatcher
 ):
+    dispatcher.share = 2
     held = [make_run(status=RunStatus.RUNNING) for _ in range(2)]
     waiting, neighbours = make_run(), make_run(make_principal())
+    hold_back(committed_sessions, waiting)
     with unit_of_work(committed_sessions) as session:
         overdue = update(Run).where(Run.id.in_([waiting.id, neighbours.id]))
-        session.execute(overdue.values(dispatched_at=Run.dispatched_at - PAST))
+        session.execute(
+            overdue.values(dispatched_at=Run.dispatched_at - PAST, queued_at=Run.queued_at - PAST)
+        )
     dispatcher.enqueued.clear()
     reconciler = Reconciler(committed_settings, committed_sessions, dispatcher)
     reconciler.round()
     assert dispatcher.enqueued == [(neighbours.id, 1)]
-    with unit_of_work(committed_sessions) as session:
-        cancel_by(session, dispatcher, held[0].id, requested_by="me")
+    with unit_of_work(committed_sessions) as session:  # by whom the share is forgotten
+        transitions.apply(session, held[0].id, Trigger.BREAK, attempt=1)
     reconciler.round()
     assert dispatcher.enqueued[1:] == [(waiting.id, 1)]
+    reconciler.round()
+    assert dispatcher.enqueued[2:] == []
+
+
+def test_runs_that_waited_for_a_share_are_sent_once_there_is_none(
+    committed_settings, committed_sessions, make_run, dispatcher
+):
+    waiting = make_run()
+    hold_back(committed_sessions, waiting)
+    dispatcher.enqueued.clear()
+    unshared = committed_settings.model_copy(update={"running_share": None})
+    Reconciler(unshared, committed_sessions, dispatcher).round()
+    assert dispatcher.enqueued == [(waiting.id, 1)]
 
 
 def test_the_doctor_says_what_waits_for_its_share(
@@ -190,6 +248,7 @@ def test_the_doctor_says_what_waits_for_its_share(
             .where(Run.id.in_([waiting.id, neighbours.id]))
             .values(queued_at=Run.queued_at - PAST, dispatched_at=Run.dispatched_at - PAST)
         )
+    hold_back(committed_sessions, waiting)
     with committed_sessions() as session:
         findings = {one.name: one for one in examine_runs(session, committed_settings, queue_length=1)}
     assert str(waiting.id) in findings["Held back"].seen
@@ -202,4 +261,4 @@ def test_without_a_setting_nobody_waits(committed_settings, committed_sessions, 
     runs = [make_run(status=RunStatus.RUNNING) for _ in range(3)]
     with unit_of_work(committed_sessions) as session:
         shares.require_room(session, runs[0], share=None)
-        assert session.scalar(select(func.count()).where(shares.is_used_up(None))) == 0
+        assert session.scalar(select(func.count()).where(shares.is_held_back(None))) == 0
