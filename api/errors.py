@@ -27,6 +27,7 @@ from shared.errors import (
     OverloadedError,
     RunyardError,
     ServiceUnavailableError,
+    ShareUsedUpError,
     TooManyRefusalsError,
     TransitionRefusedError,
     UnauthenticatedError,
@@ -72,6 +73,7 @@ STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     ConflictError: HTTPStatus.CONFLICT,
     TransitionRefusedError: HTTPStatus.CONFLICT,
     LeaseLostError: HTTPStatus.CONFLICT,
+    ShareUsedUpError: HTTPStatus.CONFLICT,
     TooManyRefusalsError: HTTPStatus.TOO_MANY_REQUESTS,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -6,8 +6,7 @@ machine that does nothing else: beside other tests a time says nothing.
 
 import pytest
 
-from tests.support.hostile import MEMORY, attack
-from tests.support.stack import environment, running_stack
+from tests.support.hostile import MEMORY, attack, attacked_stack
 
 pytestmark = [pytest.mark.xdist_group("hostile"), pytest.mark.timeout(600)]
 
@@ -17,7 +16,7 @@ SECONDS = 25.0
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """What came of it, on a stack that nobody else uses."""
-    with running_stack(tmp_path_factory.mktemp("hostile"), "--concurrency", "20", env=environment()) as stack:
+    with attacked_stack(tmp_path_factory.mktemp("hostile")) as stack:
         yield attack(stack, seconds=SECONDS)
 
 

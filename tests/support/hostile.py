@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ import psutil
 from tests.support.stack import RUNYARD, TERMINAL, Stack, environment, running_stack
 from tests.support.waiting import wait_until
 
+SLOTS: Final = 20  # of the worker
 FLOOR: Final = 0.050  # seconds: a quiet p99 below it counts as this much, since noise is not harm
 TIMES: Final = 3  # how much slower than that the other tenant may get
 MEMORY: Final = 400 * 1024 * 1024  # bytes of the API, shared pages by their part
@@ -256,6 +257,12 @@ def watch_memory(stack: Stack, over: threading.Event) -> Iterator[int]:
         yield sum(one.memory_full_info().pss for one in family)
 
 
+def attacked_stack(root: Path) -> AbstractContextManager[Stack]:
+    """A stack as the operator of several tenants sets it up: one has a quarter of the worker at the most."""
+    env = environment(RUNYARD_RUNNING_SHARE=str(SLOTS // 4))
+    return running_stack(root, "--concurrency", str(SLOTS), env=env)
+
+
 def attack(stack: Stack, *, seconds: float) -> Outcome:
     """Measure the quiet tenant, attack for so long, let everything end, and look at what is left."""
     made = run_command(stack, "keys", "create", "--org", "hostile", "--email", "a@hostile.example")
@@ -307,7 +314,7 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     with tempfile.TemporaryDirectory(prefix="runyard-") as directory:
         root = Path(directory)
-        with running_stack(root, "--concurrency", "20", env=environment()) as stack:
+        with attacked_stack(root) as stack:
             outcome = attack(stack, seconds=60 * minutes)
     shown = {
         "quiet_p99_ms": round(1000 * p99(outcome.quiet)),
