@@ -14,10 +14,10 @@ from api.griptape.pagination import PageDep, PageQuery, Pagination
 from api.idempotency import OnceDep, OnceOrAlways
 from api.path_ids import ApiKeyId, OrganizationId, UserId
 from api.routing import KeyedRoute
-from shared.errors import ConflictError, ForbiddenError
+from shared.errors import ConflictError
 from shared.keys import queries, service
 from shared.models import ApiKey
-from shared.organizations.queries import get_user
+from shared.organizations.queries import get_user, require_owner
 from shared.organizations.service import get_within_reach
 from shared.quotas import Quotas
 
@@ -32,8 +32,13 @@ def list_api_keys(
 ) -> dict[str, Any]:
     """List a user's keys in the key's organization, newest first."""
     user = get_user(session, user_id, organization_id=principal.organization_id)
-    if user.id != principal.user_id and not service.is_owner(session, principal):
-        raise ForbiddenError("Only an owner sees the keys of others.")
+    if user.id != principal.user_id:
+        require_owner(
+            session,
+            principal.user_id,
+            organization_id=principal.organization_id,
+            otherwise="Only an owner sees the keys of others.",
+        )
     return _list(session, page, organization_id=principal.organization_id, user_id=user.id)
 
 

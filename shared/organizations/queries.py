@@ -8,7 +8,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from shared.db import Lock, locked
-from shared.errors import OrganizationNotFoundError, UserNotFoundError
+from shared.errors import ForbiddenError, OrganizationNotFoundError, UserNotFoundError
 from shared.models import ApiKey, Membership, Organization, Role, User
 
 
@@ -63,6 +63,25 @@ def role_of(session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID)
             Membership.organization_id == organization_id, Membership.user_id == user_id
         )
     )
+
+
+def require_owner(
+    session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID, otherwise: str
+) -> None:
+    """Refuse what only an owner may do.
+
+    Args:
+        otherwise: what a member is told.
+
+    Raises:
+        ForbiddenError: the user is a member, and no owner.
+        OrganizationNotFoundError: the user does not belong to it, or not any more: it was deleted meanwhile.
+    """
+    role = role_of(session, user_id, organization_id=organization_id)
+    if role is None:
+        raise OrganizationNotFoundError(organization_id)
+    if role is not Role.OWNER:
+        raise ForbiddenError(otherwise)
 
 
 def has_keys(session: Session, organization_id: uuid.UUID) -> bool:

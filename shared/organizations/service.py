@@ -11,7 +11,7 @@ from shared.db import Lock
 from shared.errors import ConflictError, ForbiddenError, OrganizationNotFoundError
 from shared.keys.principal import Principal
 from shared.models import Membership, Organization, Role, Run
-from shared.organizations.queries import get_organization, has_keys, role_of
+from shared.organizations.queries import get_organization, has_keys, require_owner
 from shared.runs.lifecycle import TERMINAL
 
 
@@ -56,8 +56,12 @@ def get_owned(
         OrganizationNotFoundError, ForbiddenError: as `get_within_reach`; or the user is no owner.
     """
     organization = get_within_reach(session, principal, organization_id, lock=lock)
-    if role_of(session, principal.user_id, organization_id=organization.id) is not Role.OWNER:
-        raise ForbiddenError("Only an owner changes or deletes an organization.")
+    require_owner(
+        session,
+        principal.user_id,
+        organization_id=organization.id,
+        otherwise="Only an owner changes or deletes an organization.",
+    )
     return organization
 
 

@@ -16,10 +16,12 @@ from api.auth import KeyCache
 from api.watsonx.app import create_watsonx
 from shared import quotas
 from shared.db import unit_of_work
+from shared.errors import OrganizationNotFoundError
 from shared.keys import service as keys
 from shared.keys.service import create_run_key, new_secret
 from shared.models import Organization, Role, Run, RunScope, Structure
 from shared.organizations import administration
+from shared.organizations.queries import require_owner
 from shared.runs.lifecycle import RunStatus
 from tests.support.waiting import wait_until
 
@@ -107,6 +109,12 @@ def test_only_an_owner_changes_or_deletes_an_organization(client, me, join):
         assert client.request(method, url, json=body, headers=as_member).status_code == 403
     assert client.get(url, headers=as_member).status_code == 200
     assert client.patch(url, json={"name": "x"}).status_code == 200
+
+
+def test_an_organization_that_was_deleted_meanwhile_is_unknown_and_not_forbidden(sessions, me):
+    """Whoever deletes it second has read it before the first was done."""
+    with sessions() as session, pytest.raises(OrganizationNotFoundError):
+        require_owner(session, me.user_id, organization_id=uuid.uuid4(), otherwise="Only an owner.")
 
 
 def test_a_member_sees_and_manages_the_own_keys_alone_and_an_owner_all(client, me, join):
