@@ -14,6 +14,7 @@ from api.griptape.fields import (
     Model,
     Name,
     Seconds,
+    UnservedIds,
     given,
     optional,
 )
@@ -28,11 +29,11 @@ class _AssistantFields(BaseModel):
     max_duration: Duration | None = None
     queue_ttl: Duration | None = None
     max_attempts: Attempts | None = None
-    knowledge_base_ids: Ids | None = None
-    retriever_ids: Ids | None = None
+    knowledge_base_ids: UnservedIds = None
+    retriever_ids: UnservedIds = None
     ruleset_ids: Ids | None = None
     structure_ids: Ids | None = None
-    tool_ids: Ids | None = None
+    tool_ids: UnservedIds = None
 
     def given(self) -> dict[str, Any]:
         """The fields the caller set."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, optional, split
+from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, UnservedIds, optional, split
 from api.griptape.pagination import Pagination
 from shared.models import LIMITS, RESOURCE_LISTS
 from shared.runs.lifecycle import ACTIVE, RunStatus
@@ -42,16 +42,16 @@ class RunCreate(BaseModel):
     max_duration: Duration | None = None
     queue_ttl: Duration | None = None
     max_attempts: Attempts | None = None
-    knowledge_base_ids: Ids | None = None
-    retriever_ids: Ids | None = None
+    knowledge_base_ids: UnservedIds = None
+    retriever_ids: UnservedIds = None
     ruleset_ids: Ids | None = None
     structure_ids: Ids | None = None
-    tool_ids: Ids | None = None
-    additional_knowledge_base_ids: Ids | None = None
-    additional_retriever_ids: Ids | None = None
+    tool_ids: UnservedIds = None
+    additional_knowledge_base_ids: UnservedIds = None
+    additional_retriever_ids: UnservedIds = None
     additional_ruleset_ids: Ids | None = None
     additional_structure_ids: Ids | None = None
-    additional_tool_ids: Ids | None = None
+    additional_tool_ids: UnservedIds = None
 
     def request(self) -> RunRequest:
         return RunRequest(

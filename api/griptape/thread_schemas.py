@@ -14,7 +14,7 @@ from shared.threads.service import NewMessage
 
 
 class MessageInThread(BaseModel):
-    """An exchange, as it comes with a thread; keys beside these are ignored."""
+    """An exchange, as it comes with a thread."""
 
     input: str
     output: str

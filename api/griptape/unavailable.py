@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse
 
 from api.errors import problem
 from api.griptape.errors import render
-from api.routing import KeyedRoute
+from api.routing import UnservedRoute
 
 UNAVAILABLE: Final = (
     "buckets",
@@ -23,7 +23,7 @@ UNAVAILABLE: Final = (
 )
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
-router = APIRouter(route_class=KeyedRoute, include_in_schema=False)
+router = APIRouter(route_class=UnservedRoute, include_in_schema=False)
 
 
 def _answer(resource: str, path: str = "") -> Response:

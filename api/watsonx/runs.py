@@ -174,10 +174,8 @@ def create_run(
     body: RunOrchestrate | None = None,
     stream: Flag = False,
     stream_timeout: Timeout = None,
-    multiple_content: Flag = False,
 ) -> Any:
     """Accept a run; with `stream`, answer with its events."""
-    del multiple_content  # an answer is one text here
     wanted = body or RunOrchestrate()
     run = creation.submit(wanted, wanted.agent_id)
     return _lines(hub, run, stream_timeout, creation.principal) if stream else Created.of(run)
@@ -196,10 +194,8 @@ def create_run_and_stream(
     *,
     body: RunOrchestrate | None = None,
     stream_timeout: Timeout = None,
-    multiple_content: Flag = False,
 ) -> Response:
     """Accept a run, and answer with its events."""
-    del multiple_content
     wanted = body or RunOrchestrate()
     run = creation.submit(wanted, wanted.agent_id)
     return _lines(hub, run, stream_timeout, creation.principal)

@@ -21,7 +21,6 @@ NEUTRAL = {
     "wait",
     "stream",
     "stream_timeout",
-    "multiple_content",
 }
 """Parameters that name nothing."""
 
