@@ -189,11 +189,15 @@ class KnownKeys:
         names = dict.fromkeys(_query_names(dependant), Shape())
         return cls(ObjectShape(names, frozenset(), is_careful=False, below={}), shape_of(body))
 
+    def knows_in_query(self, name: str) -> bool:
+        """Whether an endpoint reads a parameter of a query."""
+        base, bracket, _ = name.partition("[")
+        return name in self.query.fields or (bool(bracket) and base in DEEP & self.query.fields.keys())
+
     def unknown_in_query(self, query: QueryParams) -> Iterator[Unknown]:
         """Yield parameters of a query that no endpoint reads."""
         for name in query:
-            base, bracket, _ = name.partition("[")
-            if name not in self.query.fields and not (bracket and base in DEEP & self.query.fields.keys()):
+            if not self.knows_in_query(name):
                 yield Unknown(("query", name), self.query)
 
     def unknown_in_body(self, value: Any) -> Iterator[Unknown]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.griptape.fields import Instant, LongDescription, Name, given, optional
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination, Pagination
 from api.known_keys import UNSERVED
 from shared.models import ApiKey, Organization, User
 
@@ -111,7 +111,7 @@ class KeyList(BaseModel):
     """A page of keys."""
 
     api_keys: list[KeyView]
-    pagination: Pagination
+    pagination: AnyPagination
 
 
 class DefaultModels(BaseModel):

@@ -18,7 +18,7 @@ from api.griptape.fields import (
     given,
     optional,
 )
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination
 from shared.models import LIMITS
 
 
@@ -81,4 +81,4 @@ class AssistantList(BaseModel):
     """A page of assistants."""
 
     assistants: list[AssistantView]
-    pagination: Pagination
+    pagination: AnyPagination

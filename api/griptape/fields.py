@@ -59,11 +59,6 @@ def seconds(*, default: float) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def split(values: Any) -> list[str]:
-    """Read `status=A,B` of a query like `status=A&status=B`."""
-    return [name for value in values for name in value.split(",") if name]
-
-
 def at_most(limit: float) -> AfterValidator:
     """Take less than was asked for, rather than refuse."""
     return AfterValidator(lambda number: min(number, limit))

@@ -19,7 +19,7 @@ from api.griptape.fields import (
     given,
     optional,
 )
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination
 from api.known_keys import Careful
 from shared.models import LIMITS, DeploymentStatus, JsonObject, RunScope
 from shared.structures.code import SAMPLE, SOURCES
@@ -183,7 +183,7 @@ class StructureList(BaseModel):
     """A page of structures."""
 
     structures: list[StructureView]
-    pagination: Pagination
+    pagination: AnyPagination
 
 
 class DeploymentCreate(BaseModel):
@@ -211,4 +211,4 @@ class DeploymentList(BaseModel):
     """A page of deployments."""
 
     deployments: list[DeploymentView]
-    pagination: Pagination
+    pagination: AnyPagination

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.routing import KeyedRoute
 from api.watsonx.errors import ERRORS
-from api.watsonx.paging import MAX_LIMIT, Limit, Offset
+from api.watsonx.paging import WholeSliceDep
 from shared.assistants import queries as assistants
 from shared.instants import rfc3339
 from shared.models import Assistant, JsonObject, Structure
@@ -42,10 +42,9 @@ def list_agents(
     principal: PrincipalDep,
     lists: ListsDep,
     *,
+    part: WholeSliceDep,
     names: Chosen = (),
     ids: Chosen = (),
-    limit: Limit = MAX_LIMIT,
-    offset: Offset = 0,
 ) -> Response:
     """List agents, which are our assistants; with `names` or `ids` only those that have one of them."""
     page = assistants.page(
@@ -53,11 +52,16 @@ def list_agents(
         organization_id=principal.organization_id,
         names=[name for name in names if name.isprintable()],
         ids=_uuids(ids) if names or ids else None,
-        offset=offset,
-        limit=limit,
+        part=part.part(session),
         is_light=True,
     )
-    return lists.answer(session, principal, page.assistants, lambda _, rows: [_agent(row) for row in rows])
+    return lists.answer(
+        session,
+        principal,
+        page.rows,
+        lambda _, rows: [_agent(row) for row in rows],
+        headers=part.headers(session, page),
+    )
 
 
 @router.get("/tools", response_model=list[dict[str, Any]], tags=["Tools"])
@@ -67,21 +71,25 @@ def list_tools(
     principal: PrincipalDep,
     lists: ListsDep,
     *,
+    part: WholeSliceDep,
     names: Chosen = (),
     ids: Chosen = (),
-    limit: Limit = MAX_LIMIT,
-    offset: Offset = 0,
 ) -> Response:
     """List tools, which are our structures; with `names` or `ids` only those that have one of them."""
     page = structures.page(
         session,
         organization_id=principal.organization_id,
         ids=_tools_among(session, principal.organization_id, names, ids) if names or ids else None,
-        offset=offset,
-        limit=limit,
+        part=part.part(session),
         is_light=True,
     )
-    return lists.answer(session, principal, page.structures, lambda _, rows: [_tool(row) for row in rows])
+    return lists.answer(
+        session,
+        principal,
+        page.rows,
+        lambda _, rows: [_tool(row) for row in rows],
+        headers=part.headers(session, page),
+    )
 
 
 def _uuids(ids: Sequence[str]) -> list[uuid.UUID]:

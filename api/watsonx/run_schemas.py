@@ -147,11 +147,12 @@ class AssistantRun(BaseModel):
 
 
 class RunPage(BaseModel):
-    """A slice of all runs, oldest first."""
+    """A slice of all runs; `next_cursor` is where the next one begins."""
 
-    total: int
+    total: int | None
     limit: int
     offset: int
+    next_cursor: str | None
     data: list[AssistantRun]
 
 

@@ -19,6 +19,7 @@ from shared.models.run_event import (
     Origin,
     RunEvent,
 )
+from shared.models.run_metadata import RunMetadata
 from shared.models.run_output import RunLogLine, RunSpan
 from shared.models.run_tally import RunTally
 from shared.models.structure import Deployment, DeploymentStatus, RunScope, Structure
@@ -55,6 +56,7 @@ __all__ = [
     "Run",
     "RunEvent",
     "RunLogLine",
+    "RunMetadata",
     "RunScope",
     "RunSpan",
     "RunTally",

@@ -52,6 +52,7 @@ class World:
             "agent_id": str(run.assistant_id),
             "names": self.alias,
             "ids": str(run.assistant_id),
+            "thread_id": thread,
         }
 
     def ids_in(self, prefix):
