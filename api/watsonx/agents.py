@@ -10,6 +10,7 @@ from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
 from api.dependencies import ListsDep, PrincipalDep, SessionDep
+from api.path_ids import AssistantId, StructureId
 from api.routing import KeyedRoute
 from api.watsonx.errors import ERRORS
 from api.watsonx.paging import WholeSliceDep
@@ -90,6 +91,20 @@ def list_tools(
         lambda _, rows: [_tool(row) for row in rows],
         headers=part.headers(session, page),
     )
+
+
+@router.get("/agents/{agent_id}", tags=["Agents"])
+@router.get("/orchestrate/agents/{agent_id}", tags=["Agents"])
+def get_agent(session: SessionDep, principal: PrincipalDep, agent_id: AssistantId) -> dict[str, Any]:
+    """Read an agent."""
+    return _agent(assistants.get_assistant(session, agent_id, organization_id=principal.organization_id))
+
+
+@router.get("/tools/{tool_id}", tags=["Tools"])
+@router.get("/orchestrate/tools/{tool_id}", tags=["Tools"])
+def get_tool(session: SessionDep, principal: PrincipalDep, tool_id: StructureId) -> dict[str, Any]:
+    """Read a tool."""
+    return _tool(structures.get_structure(session, tool_id, organization_id=principal.organization_id))
 
 
 def _uuids(ids: Sequence[str]) -> list[uuid.UUID]:

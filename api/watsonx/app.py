@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from api import errors
-from api.watsonx import agents, runs, thread_messages, threads
+from api.watsonx import agents, runs, thread_messages, threads, unavailable
 from api.watsonx.errors import render
 
 PREFIXES: Final = ("/api/v1", "/v1")
@@ -22,9 +22,9 @@ def create_watsonx() -> FastAPI:
         redoc_url=None,
     )
     errors.install(app, lambda _path: render)
-    for resource in (runs, agents, threads, thread_messages):
+    for resource in (unavailable, runs, agents, threads, thread_messages):
         app.include_router(resource.router)
-    for resource in (threads, thread_messages):
+    for resource in (unavailable, threads, thread_messages):
         # Clients of a remote instance ask for everything below this prefix (contract: watsonx §6.1).
         app.include_router(resource.router, prefix="/orchestrate", include_in_schema=False)
     return app

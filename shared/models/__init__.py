@@ -1,7 +1,7 @@
 """The tables, one a file; imported here so that the metadata is complete."""
 
 from shared.models.api_key import ApiKey
-from shared.models.assistant import LIMITS, RESOURCE_LISTS, Assistant
+from shared.models.assistant import LIMITS, RESOURCE_LISTS, UNSERVED_LISTS, Assistant
 from shared.models.base import Base, JsonObject
 from shared.models.idempotency_key import IdempotencyKey
 from shared.models.installation import Installation
@@ -35,6 +35,7 @@ __all__ = [
     "RUN_RUNNING",
     "START",
     "STRUCTURE_RUN_STARTING",
+    "UNSERVED_LISTS",
     "ApiKey",
     "Assistant",
     "Base",
