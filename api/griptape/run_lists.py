@@ -81,7 +81,6 @@ def list_assistant_runs(listing: ListingDep, assistant_id: AssistantId) -> Respo
 
 
 @router.get("/assistant-runs", tags=["Assistant Runs"], response_model=RunList, responses=documented(_BAD))
-@open_to_runs(RunAccess.RUNS)
 def list_all_assistant_runs(listing: ListingDep) -> Response:
     """List the runs of all assistants, newest first."""
     return listing.answer(RunKind.ASSISTANT)
@@ -103,7 +102,6 @@ def list_structure_runs(listing: ListingDep, structure_id: StructureId) -> Respo
 @router.get(
     "/structure-runs", tags=["Structure Runs"], response_model=StructureRunList, responses=documented(_BAD)
 )
-@open_to_runs(RunAccess.RUNS)
 def list_all_structure_runs(listing: ListingDep) -> Response:
     """List the runs of all structures, newest first."""
     return listing.answer(RunKind.STRUCTURE)
