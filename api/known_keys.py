@@ -18,6 +18,8 @@ from fastapi.security import APIKeyQuery
 from pydantic import BaseModel, RootModel
 from starlette.datastructures import Headers, QueryParams
 
+from shared.keys.service import PREFIX
+
 MOST: Final = 16
 """Names that one answer lists; beyond them it says only that there are more."""
 
@@ -292,5 +294,9 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
 
 
 def _printable(key: str) -> str:
-    """A key as printable ASCII, without commas: percent-encoded where it is anything else."""
-    return quote(key[:LONGEST], safe=_PLAIN)
+    """A key as printable ASCII, without commas: percent-encoded where it is anything else.
+
+    An API key that got where a name belongs is told by its beginning only, for the log must not have it.
+    """
+    shown = key[: len(PREFIX)] + MORE if PREFIX in key else key[:LONGEST]
+    return quote(shown, safe=_PLAIN)

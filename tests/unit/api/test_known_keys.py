@@ -113,6 +113,11 @@ def test_a_name_is_printable_and_short_whatever_was_sent(key):
     assert set(name) <= set(string.ascii_letters + string.digits + string.punctuation) - {","}
 
 
+def test_an_api_key_in_the_place_of_a_name_is_not_told():
+    assert Unknown(("query", "ry_secret")).name == "?ry_..."
+    assert "ry_secret" not in Unknown(("body", "a", "x-ry_secret")).name
+
+
 def test_a_name_that_would_add_a_header_is_encoded():
     assert Unknown(("body", "a\r\nSet-Cookie: b")).name == "a%0D%0ASet-Cookie:%20b"
 
