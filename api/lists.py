@@ -46,6 +46,7 @@ class Lists:
         *,
         key: str | None = None,
         more: Mapping[str, Any] = MappingProxyType({}),
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Response:
         """Answer with a list of rows.
 
@@ -54,16 +55,18 @@ class Lists:
             show: makes of rows what is shown; called in a thread, perhaps in a session of its own.
             key: the list's name in an object; None for a bare array.
             more: what else that object holds, by name.
+            headers: of the answer.
         """
         before, after = _frame(key, more)
         if not rows:
-            return _whole(before + after)
+            return _whole(before + after, headers)
         model = type(rows[0])
         ids = [row.id for row in rows]  # type: ignore[attr-defined]  # every listed table has one
         if sizes.are_small(session, model, ids, most=BATCH_BYTES):
-            return _whole(before + _joined(show(session, sizes.load(session, model, ids))) + after)
+            items = _joined(show(session, sizes.load(session, model, ids)))
+            return _whole(before + items + after, headers)
         pieces = _Pieces(self, principal, model, show)
-        return _ListStream(pieces.between(before, ids, after))
+        return _ListStream(pieces.between(before, ids, after), headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,8 @@ def shown_as(view: type[BaseModel]) -> Show:
     return lambda _session, rows: [view.model_validate(row) for row in rows]
 
 
-def _whole(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+def _whole(body: bytes, headers: Mapping[str, str]) -> Response:
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def _joined(items: Sequence[BaseModel | dict[str, Any]]) -> bytes:

@@ -12,9 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TOO_LARGE, Problem, internal_error, too_large
+from api.known_keys import Ignored
 from shared.keys.principal import Principal
 
 REQUEST_ID: Final = "x-request-id"
+IGNORED: Final = "x-runyard-ignored"
+"""Names what of a request meant nothing here, percent-encoded where it is not printable."""
+
+PREFERENCE_APPLIED: Final = "preference-applied"
 PROBES: Final = "/health/"
 LOGGED_PATH: Final = 200  # characters of a path that a log line shows
 
@@ -89,7 +94,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        answer = _Answer(send, request_id)
+        answer = _Answer(scope, send, request_id)
         started_at = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
@@ -108,9 +113,10 @@ class RequestLog:
 
 
 class _Answer:
-    """A `send` that adds the request's id and remembers the status."""
+    """A `send` that adds the request's id and what was ignored of it, and remembers the status."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
         self._send = send
         self._request_id = request_id
         self.status: int | None = None
@@ -118,7 +124,12 @@ class _Answer:
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            MutableHeaders(scope=message)[REQUEST_ID] = self._request_id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self._request_id
+            if names := _ignored_of(self._scope):
+                headers[IGNORED] = ", ".join(names)
+            if self._scope.get("state", {}).get("is_strict"):
+                headers[PREFERENCE_APPLIED] = "handling=strict"
         await self._send(message)
 
 
@@ -138,7 +149,14 @@ def _log_end(scope: Scope, status: int | None, seconds: float) -> None:
         status=status,
         key=_key_of(scope),
         duration_ms=round(seconds * 1000, 2),
+        **({"ignored": ignored} if (ignored := _ignored_of(scope)) else {}),
     )
+
+
+def _ignored_of(scope: Scope) -> list[str]:
+    """The names of what a request has said in vain, few and short."""
+    ignored: Ignored | None = scope.get("state", {}).get("ignored")
+    return [] if ignored is None else ignored.names
 
 
 def _key_of(scope: Scope) -> str | None:

@@ -1,6 +1,6 @@
 """The route class of every dialect: it knows the caller before it reads a body, and reads it as JSON."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from api import run_keys
 from api.auth import authenticate, authenticate_webhook
 from api.json_body import read_json
+from api.known_keys import Ignored, KnownKeys, Unknown, prefers_strictness, unread_body
 from api.lanes import Lanes
 from api.middleware import LOGGED_PATH
 from shared.database_errors import is_lost_race, words_of
@@ -56,11 +57,16 @@ class KeyedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
         has_body = self.takes_anything or self.body_field is not None
+        keys = self.keys = KnownKeys.of(
+            self.dependant, None if self.body_field is None else self.body_field.field_info.annotation
+        )
 
         async def keyed(request: Request) -> Response:
             principal = request.state.principal = await self.authenticate(request)
             run_keys.check(principal, self.endpoint, request.path_params)
+            self.tell(request, keys.unknown_in_query(request.query_params))
             if not has_body:
+                self.tell(request, unread_body(request.headers))
                 return await _at_most_twice(answer, request)
             lanes: Lanes = request.app.state.resources.lanes
             async with lanes.bodies.admit(principal.organization_id, lanes.weight_of(request.headers)):
@@ -72,10 +78,34 @@ class KeyedRoute(APIRoute):
         """Read a body as JSON; a large one beside the event loop, and with no connection held."""
         body = await _bytes(request)
         if len(body) > LARGE:
-            value = await to_thread.run_sync(read_json, body, limiter=lanes.parsers)
+            value = await to_thread.run_sync(self._parsed, request, body, limiter=lanes.parsers)
         else:
-            value = read_json(body) if body else None
+            value = self._parsed(request, body) if body else None
         return JsonRequest(request, body, value)
+
+    def _parsed(self, request: Request, body: bytes) -> Any:
+        value = read_json(body)
+        self.tell(request, self.keys.unknown_in_body(value))
+        return value
+
+    def tell(self, request: Request, unknown: Iterable[Unknown]) -> None:
+        """Note what of a request means nothing here, for its answer and its line in the log.
+
+        Raises:
+            RequestValidationError: its caller prefers to be refused, or it is nearly something that matters.
+        """
+        state = request.state
+        ignored = state.ignored = getattr(state, "ignored", None) or Ignored()
+        is_strict = state.is_strict = prefers_strictness(request.headers)
+        ignored.add(unknown)
+        ignored.refuse(is_strict=is_strict)
+
+
+class UnservedRoute(KeyedRoute):
+    """A route of something that does not exist here: of its keys nothing is known."""
+
+    def tell(self, request: Request, unknown: Iterable[Unknown]) -> None:
+        """Say nothing: the answer says that nothing is there."""
 
 
 class WebhookRoute(KeyedRoute):

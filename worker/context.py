@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from shared.artifacts import decode_text
 from shared.errors import UserNotFoundError
 from shared.keys.service import create_run_key
-from shared.models import Assistant, JsonObject, Run, Structure
+from shared.models import UNSERVED_LISTS, Assistant, JsonObject, Run, Structure
 from shared.rulesets.queries import rules_in_force
 from shared.settings import Settings
 from shared.structures.queries import structures_among
@@ -70,6 +70,7 @@ class Claimed:
     guardrails: JsonObject
     structure: ClaimedStructure | None
     callable_structures: tuple[tuple[uuid.UUID, str, str], ...]  # id, name, description
+    unserved: tuple[str, ...]  # lists of resources that do not exist here, if any is named
 
 
 def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Claimed:
@@ -103,6 +104,7 @@ def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Cla
         guardrails=run.guardrails or {},
         structure=None if structure is None else _claimed_structure(session, run, structure),
         callable_structures=_callable_structures(session, run),
+        unserved=tuple(name for name in UNSERVED_LISTS if getattr(run, name)),
     )
 
 
@@ -190,6 +192,7 @@ def build_context(settings: Settings, claimed: Claimed, token: CancelToken, mean
             CallableStructure(name, description, partial(means.call_structure, structure_id))
             for structure_id, name, description in claimed.callable_structures
         ),
+        unserved=claimed.unserved,
         options=_options(settings),
     )
 

@@ -1,12 +1,13 @@
 """The shapes of users, API keys and organizations (contract: griptape §2 to §4)."""
 
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.griptape.fields import Instant, LongDescription, Name, given, optional
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination, Pagination
+from api.known_keys import UNSERVED
 from shared.models import ApiKey, Organization, User
 
 
@@ -110,7 +111,7 @@ class KeyList(BaseModel):
     """A page of keys."""
 
     api_keys: list[KeyView]
-    pagination: Pagination
+    pagination: AnyPagination
 
 
 class DefaultModels(BaseModel):
@@ -137,7 +138,7 @@ class OrganizationUpdate(BaseModel):
     """What is to change; the rest stays."""
 
     name: Name | None = None
-    preferences: DefaultModels | None = Field(default=None, alias="model_config")
+    preferences: Annotated[DefaultModels | None, UNSERVED] = Field(default=None, alias="model_config")
 
     def given(self) -> dict[str, Any]:
         """The fields the caller set, as the table names them."""

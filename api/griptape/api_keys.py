@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import PrincipalDep, QuotasDep, SessionDep
 from api.griptape.account_schemas import KeyCreate, KeyList, KeyUpdate, KeyView, NewKeyView
 from api.griptape.errors import documented
-from api.griptape.pagination import PageDep, PageQuery, Pagination
+from api.griptape.pagination import PartDep, PartQuery
 from api.idempotency import OnceDep, OnceOrAlways
 from api.path_ids import ApiKeyId, OrganizationId, UserId
 from api.routing import KeyedRoute
@@ -28,7 +28,7 @@ _BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatu
 
 @router.get("/users/{user_id}/api-keys", response_model=KeyList, responses=documented(_BAD, _UNKNOWN))
 def list_api_keys(
-    session: SessionDep, principal: PrincipalDep, user_id: UserId, page: PageDep
+    session: SessionDep, principal: PrincipalDep, user_id: UserId, part: PartDep
 ) -> dict[str, Any]:
     """List a user's keys in the key's organization, newest first."""
     user = get_user(session, user_id, organization_id=principal.organization_id)
@@ -39,7 +39,7 @@ def list_api_keys(
             organization_id=principal.organization_id,
             otherwise="Only an owner sees the keys of others.",
         )
-    return _list(session, page, organization_id=principal.organization_id, user_id=user.id)
+    return _list(session, part, organization_id=principal.organization_id, user_id=user.id)
 
 
 @router.post(
@@ -68,13 +68,13 @@ def create_api_key(
     responses=documented(_BAD, _UNKNOWN),
 )
 def list_organization_api_keys(
-    session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, page: PageDep
+    session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, part: PartDep
 ) -> dict[str, Any]:
     """List an organization's keys, newest first: all of them for an owner, for a member the own ones."""
     organization = get_within_reach(session, principal, organization_id)
     sees_all = organization.id != principal.organization_id or service.is_owner(session, principal)
     return _list(
-        session, page, organization_id=organization.id, user_id=None if sees_all else principal.user_id
+        session, part, organization_id=organization.id, user_id=None if sees_all else principal.user_id
     )
 
 
@@ -127,7 +127,7 @@ def delete_api_key(session: SessionDep, principal: PrincipalDep, api_key_id: Api
 
 def _list(
     session: SessionDep,
-    page: PageQuery,
+    part: PartQuery,
     *,
     organization_id: uuid.UUID,
     user_id: uuid.UUID | None = None,
@@ -136,12 +136,11 @@ def _list(
         session,
         organization_id=organization_id,
         user_id=user_id,
-        offset=page.offset,
-        limit=page.size,
+        part=part.part(session),
     )
     return {
-        "api_keys": [KeyView.of(key) for key in found.keys],
-        "pagination": Pagination.of(page, total=found.total),
+        "api_keys": [KeyView.of(key) for key in found.rows],
+        "pagination": part.pagination(session, found),
     }
 
 

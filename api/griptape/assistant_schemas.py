@@ -14,10 +14,11 @@ from api.griptape.fields import (
     Model,
     Name,
     Seconds,
+    UnservedIds,
     given,
     optional,
 )
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination
 from shared.models import LIMITS
 
 
@@ -28,11 +29,11 @@ class _AssistantFields(BaseModel):
     max_duration: Duration | None = None
     queue_ttl: Duration | None = None
     max_attempts: Attempts | None = None
-    knowledge_base_ids: Ids | None = None
-    retriever_ids: Ids | None = None
+    knowledge_base_ids: UnservedIds = None
+    retriever_ids: UnservedIds = None
     ruleset_ids: Ids | None = None
     structure_ids: Ids | None = None
-    tool_ids: Ids | None = None
+    tool_ids: UnservedIds = None
 
     def given(self) -> dict[str, Any]:
         """The fields the caller set."""
@@ -80,4 +81,4 @@ class AssistantList(BaseModel):
     """A page of assistants."""
 
     assistants: list[AssistantView]
-    pagination: Pagination
+    pagination: AnyPagination

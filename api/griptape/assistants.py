@@ -8,7 +8,7 @@ from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep
 from api.errors import TOO_LARGE
 from api.griptape.assistant_schemas import AssistantCreate, AssistantList, AssistantUpdate, AssistantView
 from api.griptape.errors import documented
-from api.griptape.pagination import PageDep, Pagination
+from api.griptape.pagination import PartDep
 from api.idempotency import OnceDep
 from api.lists import shown_as
 from api.path_ids import AssistantId
@@ -22,15 +22,13 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
 @router.get("", response_model=AssistantList, responses=documented(_BAD))
-def list_assistants(session: SessionDep, principal: PrincipalDep, lists: ListsDep, page: PageDep) -> Response:
+def list_assistants(session: SessionDep, principal: PrincipalDep, lists: ListsDep, part: PartDep) -> Response:
     """List assistants, newest first."""
     found = queries.page(
-        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size, is_light=True
+        session, organization_id=principal.organization_id, part=part.part(session), is_light=True
     )
-    more = {"pagination": Pagination.of(page, total=found.total)}
-    return lists.answer(
-        session, principal, found.assistants, shown_as(AssistantView), key="assistants", more=more
-    )
+    more = {"pagination": part.pagination(session, found)}
+    return lists.answer(session, principal, found.rows, shown_as(AssistantView), key="assistants", more=more)
 
 
 @router.post(

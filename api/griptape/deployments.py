@@ -9,12 +9,12 @@ from pydantic import BeforeValidator
 from api.dependencies import PrincipalDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
-from api.griptape.fields import split
-from api.griptape.pagination import PageDep, Pagination
+from api.griptape.pagination import PartDep
 from api.griptape.structure_schemas import DeploymentCreate, DeploymentList, DeploymentView
 from api.idempotency import OnceDep
 from api.path_ids import DeploymentId, StructureId
 from api.routing import KeyedRoute
+from api.run_filters import split
 from shared.models import Deployment, DeploymentStatus
 from shared.structures import queries, service
 
@@ -55,15 +55,13 @@ def list_structure_deployments(
     session: SessionDep,
     principal: PrincipalDep,
     structure_id: StructureId,
-    page: PageDep,
+    part: PartDep,
     status: Statuses = frozenset(),
 ) -> dict[str, Any]:
     """List a structure's deployments, newest first."""
     structure = queries.get_structure(session, structure_id, organization_id=principal.organization_id)
-    found = queries.page_of_deployments(
-        session, structure, statuses=status, offset=page.offset, limit=page.size
-    )
-    return {"deployments": found.deployments, "pagination": Pagination.of(page, total=found.total)}
+    found = queries.page_of_deployments(session, structure, statuses=status, part=part.part(session))
+    return {"deployments": found.rows, "pagination": part.pagination(session, found)}
 
 
 @router.get("/deployments/{deployment_id}", response_model=DeploymentView, responses=documented(_UNKNOWN))

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from api.known_keys import UNSERVED
 from shared.instants import rfc3339
 
 MAX_NUMBER: Final = 2_147_483_647
@@ -58,11 +59,6 @@ def seconds(*, default: float) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def split(values: Any) -> list[str]:
-    """Read `status=A,B` of a query like `status=A&status=B`."""
-    return [name for value in values for name in value.split(",") if name]
-
-
 def at_most(limit: float) -> AfterValidator:
     """Take less than was asked for, rather than refuse."""
     return AfterValidator(lambda number: min(number, limit))
@@ -91,6 +87,9 @@ Alias = Annotated[str | None, StringConstraints(max_length=200), BeforeValidator
 
 Metadata = dict[str, Any]
 Ids = Annotated[list[uuid.UUID], Field(fail_fast=True)]
+
+UnservedIds = Annotated[Ids | None, UNSERVED]
+"""Ids of resources that do not exist yet: kept, and told to whoever gives any."""
 
 Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 

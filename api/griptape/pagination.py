@@ -1,14 +1,18 @@
-"""Lists by page number (contract: griptape §1.7)."""
+"""Lists by page number (contract: griptape §1.7), or by a cursor."""
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from annotated_types import Ge, Le
 from fastapi import Depends, Query
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
+from api.cursors import Binding, BindingDep, Cursor
 from api.griptape.fields import MAX_NUMBER, at_most, optional, whole
+from shared.errors import InvalidRequestError
+from shared.paging import Page, Part
 
 DEFAULT_SIZE: Final = 100
 MAX_SIZE: Final = 1000
@@ -33,10 +37,11 @@ class PageQuery:
         return None if self.size == EVERYTHING else self.size
 
 
-async def _page_query(
-    page: Annotated[int, Ge(1), Le(MAX_NUMBER), whole(default=1), Query()] = 1,
-    page_size: Annotated[int, Ge(1), at_most(MAX_SIZE), whole(default=DEFAULT_SIZE), Query()] = DEFAULT_SIZE,
-) -> PageQuery:
+Number = Annotated[int, Ge(1), Le(MAX_NUMBER), whole(default=1), Query()]
+Size = Annotated[int, Ge(1), at_most(MAX_SIZE), whole(default=DEFAULT_SIZE), Query()]
+
+
+async def _page_query(page: Number = 1, page_size: Size = DEFAULT_SIZE) -> PageQuery:
     return PageQuery(page, page_size)
 
 
@@ -49,7 +54,45 @@ async def _whole_page_query(
     return PageQuery(page or 1, min(page_size or DEFAULT_SIZE, MAX_SIZE))
 
 
+@dataclass(frozen=True, slots=True)
+class PartQuery:
+    """Which part of a list that grows at its beginning was asked for: a page, or what follows a cursor."""
+
+    page: PageQuery
+    cursor: str | None
+    binding: Binding
+
+    def part(self, session: Session) -> Part:
+        """The part of the list.
+
+        Raises:
+            InvalidRequestError: the cursor is none of this list.
+        """
+        if self.cursor is None:
+            return Part(limit=self.page.size, offset=self.page.offset)
+        after = self.binding.position(session, self.cursor) if self.cursor else None
+        return Part(limit=self.page.size, after=after, is_walk=True)
+
+    def pagination(self, session: Session, found: Page[Any]) -> "Pagination | Walk":
+        """Where the part is among the others."""
+        following = self.binding.after(session, found)
+        if found.total is None:
+            return Walk(page_size=self.page.size, next_cursor=following)
+        pagination = Pagination.of(self.page, total=found.total)
+        pagination.next_cursor = following
+        return pagination
+
+
+async def _part_query(
+    binding: BindingDep, page: Number = 1, page_size: Size = DEFAULT_SIZE, cursor: Cursor = None
+) -> PartQuery:
+    if cursor is not None and page != 1:
+        raise InvalidRequestError("Give a `page` or a `cursor`, not both.", path=("query", "cursor"))
+    return PartQuery(PageQuery(page, page_size), cursor, binding)
+
+
 PageDep = Annotated[PageQuery, Depends(_page_query)]
+PartDep = Annotated[PartQuery, Depends(_part_query)]
 WholePageDep = Annotated[PageQuery, Depends(_whole_page_query)]
 """A page that holds everything, unless the caller asks for less."""
 
@@ -63,6 +106,7 @@ class Pagination(BaseModel):
     total_pages: int
     next_page: int | None = optional()
     previous_page: int | None = optional()
+    next_cursor: str | None = optional()
 
     @classmethod
     def of(cls, page: PageQuery, *, total: int) -> Self:
@@ -76,3 +120,14 @@ class Pagination(BaseModel):
             next_page=page.number + 1 if page.number < pages else None,
             previous_page=min(page.number - 1, pages) or None,
         )
+
+
+class Walk(BaseModel):
+    """Where a walk by cursors goes on; without `next_cursor` it is at its end. Nothing was counted."""
+
+    page_size: int
+    next_cursor: str | None = optional()
+
+
+AnyPagination = Pagination | Walk
+"""What says where a part is: by its number, or by a cursor if one was given."""

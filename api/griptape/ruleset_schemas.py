@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.griptape.fields import Alias, Description, Ids, Instant, Metadata, Name, given
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination, Pagination
 from shared.models import Ruleset
 
 RuleText = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
@@ -71,7 +71,7 @@ class RulesetList(BaseModel):
     """A page of rulesets."""
 
     rulesets: list[RulesetView]
-    pagination: Pagination
+    pagination: AnyPagination
 
 
 class _RuleFields(BaseModel):

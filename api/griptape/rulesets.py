@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import ListsDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.fields import Search
-from api.griptape.pagination import PageDep, Pagination
+from api.griptape.pagination import PartDep
 from api.griptape.ruleset_schemas import RulesetCreate, RulesetList, RulesetUpdate, RulesetView
 from api.idempotency import OnceDep
 from api.path_ids import RulesetId
@@ -29,7 +29,7 @@ def list_rulesets(
     session: SessionDep,
     principal: PrincipalDep,
     lists: ListsDep,
-    page: PageDep,
+    part: PartDep,
     alias: Annotated[Search | None, Query()] = None,
 ) -> Response:
     """List rulesets, newest first; `alias` matches exactly."""
@@ -37,12 +37,11 @@ def list_rulesets(
         session,
         organization_id=principal.organization_id,
         alias=alias,
-        offset=page.offset,
-        limit=page.size,
+        part=part.part(session),
         is_light=True,
     )
-    more = {"pagination": Pagination.of(page, total=found.total)}
-    return lists.answer(session, principal, found.rulesets, _shown, key="rulesets", more=more)
+    more = {"pagination": part.pagination(session, found)}
+    return lists.answer(session, principal, found.rows, _shown, key="rulesets", more=more)
 
 
 def _shown(session: Session, rulesets: Sequence[Ruleset]) -> list[RulesetView]:

@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import orjson
+from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, optional, split
-from api.griptape.pagination import Pagination
+from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, UnservedIds, optional
+from api.griptape.pagination import AnyPagination
+from api.metadata import RunMetadata
+from api.run_filters import split
 from shared.models import LIMITS, RESOURCE_LISTS
 from shared.runs.lifecycle import ACTIVE, RunStatus
 from shared.runs.service import RunRequest
@@ -42,16 +45,17 @@ class RunCreate(BaseModel):
     max_duration: Duration | None = None
     queue_ttl: Duration | None = None
     max_attempts: Attempts | None = None
-    knowledge_base_ids: Ids | None = None
-    retriever_ids: Ids | None = None
+    metadata: RunMetadata | None = None
+    knowledge_base_ids: UnservedIds = None
+    retriever_ids: UnservedIds = None
     ruleset_ids: Ids | None = None
     structure_ids: Ids | None = None
-    tool_ids: Ids | None = None
-    additional_knowledge_base_ids: Ids | None = None
-    additional_retriever_ids: Ids | None = None
+    tool_ids: UnservedIds = None
+    additional_knowledge_base_ids: UnservedIds = None
+    additional_retriever_ids: UnservedIds = None
     additional_ruleset_ids: Ids | None = None
     additional_structure_ids: Ids | None = None
-    additional_tool_ids: Ids | None = None
+    additional_tool_ids: UnservedIds = None
 
     def request(self) -> RunRequest:
         return RunRequest(
@@ -64,6 +68,7 @@ class RunCreate(BaseModel):
             replace=self._lists(""),
             add=self._lists("additional_"),
             limits=self._given(LIMITS),
+            metadata=self.metadata or {},
         )
 
     def _lists(self, prefix: str) -> dict[str, list[uuid.UUID]]:
@@ -98,9 +103,14 @@ class RunView(BaseModel):
     ruleset_ids: list[uuid.UUID]
     structure_ids: list[uuid.UUID]
     tool_ids: list[uuid.UUID]
+    attempt: int
+    worker: str | None = optional()
+    usage: dict[str, Any] | None = optional()
+    metadata: dict[str, str] = Field(validation_alias="meta")
     created_by: uuid.UUID
     created_at: Instant
     updated_at: Instant
+    started_at: Instant | None
     completed_at: Instant | None
 
 
@@ -128,7 +138,8 @@ class RunList(BaseModel):
     """A page of runs."""
 
     assistant_runs: list[RunView]
-    pagination: Pagination
+    pagination: AnyPagination
 
 
-Statuses = Annotated[frozenset[RunStatus], BeforeValidator(split)]
+Statuses = Annotated[frozenset[RunStatus], BeforeValidator(split), Query()]
+"""One or more, repeated or with commas."""

@@ -5,14 +5,13 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from annotated_types import Ge
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 
 from api.dependencies import (
     CancelSessionDep,
     CancelSessionsDep,
     DispatcherDep,
-    ListsDep,
     PrincipalDep,
     QuotasDep,
     Reader,
@@ -24,15 +23,12 @@ from api.dependencies import (
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.fields import at_most, seconds
-from api.griptape.pagination import PageDep, Pagination
-from api.griptape.run_schemas import RunCreate, RunList, RunsCancel, RunsCancelled, RunView, Statuses
+from api.griptape.run_schemas import RunCreate, RunsCancel, RunsCancelled, RunView
 from api.idempotency import OnceDep
-from api.lists import shown_as
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
 from api.waiting import LONGEST, Waiting
-from shared.assistants.queries import get_assistant
 from shared.keys.principal import Principal
 from shared.models import Run
 from shared.runs import queries, service
@@ -74,32 +70,6 @@ def create_assistant_run(
         make,
         lambda made: queries.get_run(session, made, organization_id=principal.organization_id),
     )
-
-
-@router.get("/assistants/{assistant_id}/runs", response_model=RunList, responses=documented(_BAD, _UNKNOWN))
-@open_to_runs(RunAccess.RUNS)
-def list_assistant_runs(
-    session: SessionDep,
-    principal: PrincipalDep,
-    lists: ListsDep,
-    *,
-    assistant_id: AssistantId,
-    page: PageDep,
-    status: Annotated[Statuses, Query()] = frozenset(),
-) -> Response:
-    """List an assistant's runs, newest first; `status` is one or more, repeated or with commas."""
-    get_assistant(session, assistant_id, organization_id=principal.organization_id)
-    found = queries.page_of(
-        session,
-        assistant_id,
-        organization_id=principal.organization_id,
-        statuses=status,
-        offset=page.offset,
-        limit=page.size,
-        is_light=True,
-    )
-    more = {"pagination": Pagination.of(page, total=found.total)}
-    return lists.answer(session, principal, found.runs, shown_as(RunView), key="assistant_runs", more=more)
 
 
 @router.get(

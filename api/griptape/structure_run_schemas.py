@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from api.griptape.fields import Attempts, Duration, Instant, Seconds, optional
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination
 from api.griptape.run_schemas import Argument
 from api.griptape.structure_schemas import EnvVar, EnvVars, ShownVariable, VariableName, VariableValue
+from api.metadata import RunMetadata
 from shared.artifacts import text_artifact
 from shared.models import LIMITS
 from shared.runs.lifecycle import RunStatus
@@ -33,6 +34,7 @@ class StructureRunCreate(BaseModel):
     max_duration: Duration | None = None
     queue_ttl: Duration | None = None
     max_attempts: Attempts | None = None
+    metadata: RunMetadata | None = None
 
     def request(self) -> StructureRunRequest:
         variables = [EnvVar(name=name, value=value) for name, value in (self.env or {}).items()]
@@ -42,6 +44,7 @@ class StructureRunCreate(BaseModel):
             args=self.args or (),
             env_vars=[variable.model_dump() for variable in variables],
             is_external=self.execution == "external",
+            metadata=self.metadata or {},
             limits={name: value for name, value in limits.items() if value is not None},
         )
 
@@ -73,6 +76,9 @@ class StructureRunView(BaseModel):
     max_duration: Seconds | None = optional()
     queue_ttl: Seconds | None = optional()
     max_attempts: int | None = optional()
+    attempt: int
+    worker: str | None = optional()
+    metadata: dict[str, str] = Field(validation_alias="meta")
     created_by: uuid.UUID
     created_at: Instant
     updated_at: Instant
@@ -84,7 +90,7 @@ class StructureRunList(BaseModel):
     """A page of structure runs."""
 
     structure_runs: list[StructureRunView]
-    pagination: Pagination
+    pagination: AnyPagination
 
 
 class StructureRunsCancelled(BaseModel):

@@ -4,7 +4,7 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from api.dependencies import (
     CancelSessionDep,
@@ -21,14 +21,12 @@ from api.dependencies import (
 )
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
-from api.griptape.pagination import PageDep, Pagination
-from api.griptape.run_schemas import RunsCancel, Statuses
+from api.griptape.run_schemas import RunsCancel
 from api.griptape.runs import Wait, read_run
 from api.griptape.structure_run_schemas import (
     CalledRuns,
     StructureRunComplete,
     StructureRunCreate,
-    StructureRunList,
     StructureRunsCancelled,
     StructureRunView,
 )
@@ -96,35 +94,6 @@ def create_structure_run(
         )
 
     return once(submit, find)
-
-
-@router.get(
-    "/structures/{structure_id}/runs", response_model=StructureRunList, responses=documented(_BAD, _UNKNOWN)
-)
-@open_to_runs(RunAccess.RUNS)
-def list_structure_runs(
-    session: SessionDep,
-    principal: PrincipalDep,
-    lists: ListsDep,
-    *,
-    structure_id: StructureId,
-    page: PageDep,
-    status: Annotated[Statuses, Query()] = frozenset(),
-) -> Response:
-    """List a structure's runs, newest first; `status` is one or more, repeated or with commas."""
-    get_structure(session, structure_id, organization_id=principal.organization_id)
-    found = queries.page_of(
-        session,
-        structure_id,
-        organization_id=principal.organization_id,
-        statuses=status,
-        offset=page.offset,
-        limit=page.size,
-        is_light=True,
-    )
-    more = {"pagination": Pagination.of(page, total=found.total)}
-    show = shown_as(StructureRunView)
-    return lists.answer(session, principal, found.runs, show, key="structure_runs", more=more)
 
 
 @router.get(

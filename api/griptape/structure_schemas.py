@@ -19,7 +19,8 @@ from api.griptape.fields import (
     given,
     optional,
 )
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination
+from api.known_keys import Careful
 from shared.models import LIMITS, DeploymentStatus, JsonObject, RunScope
 from shared.structures.code import SAMPLE, SOURCES
 from shared.structures.service import HIDDEN
@@ -64,34 +65,36 @@ EnvVars = Annotated[list[EnvVar], Field(max_length=MAX_VARIABLES)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class _Push(BaseModel):
+class _Strict(BaseModel):
+    """A misspelt key would be other code, or the sample."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Push(_Strict):
     branch: Text
     tag: Text | None = optional()
 
 
-class _Github(BaseModel):
+class _Github(_Strict):
     owner: Text
     name: Text
     push: _Push
 
 
-class GithubCode(BaseModel):
+class GithubCode(_Strict):
     """Code in a repository: stored, and not executed here."""
-
-    model_config = ConfigDict(extra="forbid")
 
     github: _Github
 
 
-class _DataLake(BaseModel):
+class _DataLake(_Strict):
     bucket_id: uuid.UUID
     asset_path: Text
 
 
-class DataLakeCode(BaseModel):
+class DataLakeCode(_Strict):
     """Code in a bucket: stored, and not executed here."""
-
-    model_config = ConfigDict(extra="forbid")
 
     data_lake: _DataLake
 
@@ -100,7 +103,7 @@ FolderName = Annotated[str, StringConstraints(max_length=200, pattern=r"^[A-Za-z
 CallableName = Annotated[str, StringConstraints(max_length=200, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
-class _Default(BaseModel):
+class _Default(_Strict):
     folder: FolderName | None = optional()
     callable: CallableName | None = optional()
 
@@ -111,10 +114,8 @@ class _Default(BaseModel):
         return self
 
 
-class DefaultCode(BaseModel):
+class DefaultCode(_Strict):
     """Code that is here: a folder of the operator's, a `module:callable`, or else the sample."""
-
-    model_config = ConfigDict(extra="forbid")
 
     default: _Default
 
@@ -122,7 +123,7 @@ class DefaultCode(BaseModel):
 Code = GithubCode | DataLakeCode | DefaultCode
 
 
-class _StructureFields(BaseModel):
+class _StructureFields(Careful):
     description: Description | None = None
     code: Code | None = None
     env_vars: EnvVars | None = None
@@ -182,7 +183,7 @@ class StructureList(BaseModel):
     """A page of structures."""
 
     structures: list[StructureView]
-    pagination: Pagination
+    pagination: AnyPagination
 
 
 class DeploymentCreate(BaseModel):
@@ -210,4 +211,4 @@ class DeploymentList(BaseModel):
     """A page of deployments."""
 
     deployments: list[DeploymentView]
-    pagination: Pagination
+    pagination: AnyPagination

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep, VariableRuleDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
-from api.griptape.pagination import PageDep, Pagination
+from api.griptape.pagination import PartDep
 from api.griptape.structure_schemas import StructureCreate, StructureList, StructureUpdate, StructureView
 from api.griptape.variables import check_given
 from api.idempotency import OnceDep
@@ -23,15 +23,13 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
 @router.get("", response_model=StructureList, responses=documented(_BAD))
-def list_structures(session: SessionDep, principal: PrincipalDep, lists: ListsDep, page: PageDep) -> Response:
+def list_structures(session: SessionDep, principal: PrincipalDep, lists: ListsDep, part: PartDep) -> Response:
     """List structures, newest first."""
     found = queries.page(
-        session, organization_id=principal.organization_id, offset=page.offset, limit=page.size, is_light=True
+        session, organization_id=principal.organization_id, part=part.part(session), is_light=True
     )
-    more = {"pagination": Pagination.of(page, total=found.total)}
-    return lists.answer(
-        session, principal, found.structures, shown_as(StructureView), key="structures", more=more
-    )
+    more = {"pagination": part.pagination(session, found)}
+    return lists.answer(session, principal, found.rows, shown_as(StructureView), key="structures", more=more)
 
 
 @router.post(

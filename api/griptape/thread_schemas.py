@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.griptape.fields import Alias, Instant, Metadata, Name, given
-from api.griptape.pagination import Pagination
+from api.griptape.pagination import AnyPagination, Pagination
 from shared.models import Thread
 from shared.threads.queries import Size
 from shared.threads.service import NewMessage
 
 
 class MessageInThread(BaseModel):
-    """An exchange, as it comes with a thread; keys beside these are ignored."""
+    """An exchange, as it comes with a thread."""
 
     input: str
     output: str
@@ -87,7 +87,7 @@ class ThreadList(BaseModel):
     """A page of threads."""
 
     threads: list[ThreadView]
-    pagination: Pagination
+    pagination: AnyPagination
 
 
 class MessageCreate(MessageInThread):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.fields import Search
-from api.griptape.pagination import PageDep, Pagination
+from api.griptape.pagination import PartDep
 from api.griptape.thread_schemas import ThreadCreate, ThreadList, ThreadUpdate, ThreadView
 from api.idempotency import OnceDep
 from api.path_ids import ThreadId
@@ -39,7 +39,7 @@ def list_threads(
     session: SessionDep,
     principal: PrincipalDep,
     lists: ListsDep,
-    page: PageDep,
+    part: PartDep,
     wanted: Annotated[ThreadFilter, Depends(_filter)],
 ) -> Response:
     """List threads, newest first; `alias` matches exactly, `starts_with` the name or the alias."""
@@ -47,12 +47,11 @@ def list_threads(
         session,
         wanted,
         organization_id=principal.organization_id,
-        offset=page.offset,
-        limit=page.size,
+        part=part.part(session),
         is_light=True,
     )
-    more = {"pagination": Pagination.of(page, total=found.total)}
-    return lists.answer(session, principal, found.threads, _shown, key="threads", more=more)
+    more = {"pagination": part.pagination(session, found)}
+    return lists.answer(session, principal, found.rows, _shown, key="threads", more=more)
 
 
 def _shown(session: Session, threads: Sequence[Thread]) -> list[ThreadView]:

@@ -10,9 +10,10 @@ from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
 from api.dependencies import ListsDep, PrincipalDep, SessionDep
+from api.path_ids import AssistantId, StructureId
 from api.routing import KeyedRoute
 from api.watsonx.errors import ERRORS
-from api.watsonx.paging import MAX_LIMIT, Limit, Offset
+from api.watsonx.paging import WholeSliceDep
 from shared.assistants import queries as assistants
 from shared.instants import rfc3339
 from shared.models import Assistant, JsonObject, Structure
@@ -42,10 +43,9 @@ def list_agents(
     principal: PrincipalDep,
     lists: ListsDep,
     *,
+    part: WholeSliceDep,
     names: Chosen = (),
     ids: Chosen = (),
-    limit: Limit = MAX_LIMIT,
-    offset: Offset = 0,
 ) -> Response:
     """List agents, which are our assistants; with `names` or `ids` only those that have one of them."""
     page = assistants.page(
@@ -53,11 +53,16 @@ def list_agents(
         organization_id=principal.organization_id,
         names=[name for name in names if name.isprintable()],
         ids=_uuids(ids) if names or ids else None,
-        offset=offset,
-        limit=limit,
+        part=part.part(session),
         is_light=True,
     )
-    return lists.answer(session, principal, page.assistants, lambda _, rows: [_agent(row) for row in rows])
+    return lists.answer(
+        session,
+        principal,
+        page.rows,
+        lambda _, rows: [_agent(row) for row in rows],
+        headers=part.headers(session, page),
+    )
 
 
 @router.get("/tools", response_model=list[dict[str, Any]], tags=["Tools"])
@@ -67,21 +72,39 @@ def list_tools(
     principal: PrincipalDep,
     lists: ListsDep,
     *,
+    part: WholeSliceDep,
     names: Chosen = (),
     ids: Chosen = (),
-    limit: Limit = MAX_LIMIT,
-    offset: Offset = 0,
 ) -> Response:
     """List tools, which are our structures; with `names` or `ids` only those that have one of them."""
     page = structures.page(
         session,
         organization_id=principal.organization_id,
         ids=_tools_among(session, principal.organization_id, names, ids) if names or ids else None,
-        offset=offset,
-        limit=limit,
+        part=part.part(session),
         is_light=True,
     )
-    return lists.answer(session, principal, page.structures, lambda _, rows: [_tool(row) for row in rows])
+    return lists.answer(
+        session,
+        principal,
+        page.rows,
+        lambda _, rows: [_tool(row) for row in rows],
+        headers=part.headers(session, page),
+    )
+
+
+@router.get("/agents/{agent_id}", tags=["Agents"])
+@router.get("/orchestrate/agents/{agent_id}", tags=["Agents"])
+def get_agent(session: SessionDep, principal: PrincipalDep, agent_id: AssistantId) -> dict[str, Any]:
+    """Read an agent."""
+    return _agent(assistants.get_assistant(session, agent_id, organization_id=principal.organization_id))
+
+
+@router.get("/tools/{tool_id}", tags=["Tools"])
+@router.get("/orchestrate/tools/{tool_id}", tags=["Tools"])
+def get_tool(session: SessionDep, principal: PrincipalDep, tool_id: StructureId) -> dict[str, Any]:
+    """Read a tool."""
+    return _tool(structures.get_structure(session, tool_id, organization_id=principal.organization_id))
 
 
 def _uuids(ids: Sequence[str]) -> list[uuid.UUID]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, Field, StrictBool
 
 Whole = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 
@@ -27,9 +27,7 @@ class ReturnOptions(BaseModel):
 
 
 class LlmParams(BaseModel):
-    """Parameters of a model; keys beyond these are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
+    """Parameters of a model."""
 
     beam_width: Annotated[int, Field(strict=True, ge=0, le=3)] | None = None
     decoding_method: Literal["greedy", "sample"] | None = None

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, StringConstraints
 
+from api.known_keys import UNSERVED
 from api.watsonx.content import Content, text_in
 from api.watsonx.guardrails import Guardrails
 from api.watsonx.llm_params import LlmParams
@@ -31,14 +32,14 @@ class CreateMessage(BaseModel):
 
 
 class RunOrchestrate(BaseModel):
-    """What to run; keys beyond these are ignored."""
+    """What to run."""
 
     message: CreateMessage | None = None
     thread_id: OptionalId = None
     agent_id: OptionalId = None
     llm_params: LlmParams | None = None
     guardrails: Guardrails | None = None
-    additional_parameters: dict[str, Any] | None = None
+    additional_parameters: Annotated[dict[str, Any] | None, UNSERVED] = None
 
     def request(self) -> RunRequest:
         """The same as one of ours: what is said is the run's argument, on a thread at all events.
@@ -146,11 +147,12 @@ class AssistantRun(BaseModel):
 
 
 class RunPage(BaseModel):
-    """A slice of all runs, oldest first."""
+    """A slice of all runs; `next_cursor` is where the next one begins."""
 
-    total: int
+    total: int | None
     limit: int
     offset: int
+    next_cursor: str | None
     data: list[AssistantRun]
 
 

@@ -2,11 +2,12 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 
 from api.dependencies import (
@@ -24,17 +25,20 @@ from api.idempotency import OnceDep
 from api.lists import Show
 from api.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
+from api.run_filters import RunFilterDep, split
 from api.run_keys import RunAccess, open_to_runs
 from api.watsonx.errors import ERRORS
 from api.watsonx.lines import EventArray, EventLines, stored_then_live, within
-from api.watsonx.paging import DEFAULT_LIMIT, MAX_LIMIT, Limit, Offset
+from api.watsonx.paging import SliceDep, WholeSliceDep
 from api.watsonx.run_schemas import AssistantRun, Cancelled, Created, RunEvent, RunOrchestrate, RunPage
+from api.watsonx.statuses import Status, narrowed
 from api.watsonx.steps import steps_of
 from shared.assistants.queries import get_assistant
 from shared.assistants.service import default_assistant
 from shared.errors import InvalidRequestError, RunNotFoundError
 from shared.keys.principal import Principal
 from shared.models import Run
+from shared.runs import lists as run_lists
 from shared.runs import queries, service
 from shared.runs.lifecycle import RunStatus
 
@@ -95,6 +99,20 @@ class Creation:
 CreationDep = Annotated[Creation, Depends()]
 
 
+Statuses = Annotated[
+    frozenset[Status],
+    BeforeValidator(split),
+    Query(description="One or more of this dialect's, repeated or with commas."),
+]
+
+
+async def _wanted(wanted: RunFilterDep, status: Statuses = frozenset()) -> run_lists.RunFilter:
+    return narrowed(wanted, status)
+
+
+WantedDep = Annotated[run_lists.RunFilter, Depends(_wanted)]
+
+
 def _lines(hub: HubDep, run: Run, timeout: int | None, principal: Principal) -> EventLines:
     seconds = None if timeout is None else timeout / 1000
     lines = EventLines(within(hub.follow(run.id, after=0, principal=principal), seconds), run)
@@ -137,20 +155,15 @@ def list_assistant_runs(
     lists: ListsDep,
     *,
     assistant_id: AssistantId,
-    limit: Limit = MAX_LIMIT,
-    offset: Offset = 0,
+    part: WholeSliceDep,
+    wanted: WantedDep,
 ) -> Response:
-    """List an assistant's runs, newest first; `limit` and `offset` are ours."""
+    """List an assistant's runs, newest first; what is in the query is ours."""
     get_assistant(session, assistant_id, organization_id=principal.organization_id)
-    page = queries.page_of(
-        session,
-        assistant_id,
-        organization_id=principal.organization_id,
-        offset=offset,
-        limit=limit,
-        is_light=True,
-    )
-    return lists.answer(session, principal, page.runs, _shown_to(principal))
+    listed = run_lists.RunList(principal.organization_id, subject_id=assistant_id)
+    page = run_lists.page(session, listed, part.part(session), wanted, is_light=True)
+    headers = part.headers(session, page)
+    return lists.answer(session, principal, page.rows, _shown_to(principal), headers=headers)
 
 
 @router.get("/assistants/{assistant_id}/runs/{run_id}", tags=["Assistants Runs"])
@@ -174,10 +187,8 @@ def create_run(
     body: RunOrchestrate | None = None,
     stream: Flag = False,
     stream_timeout: Timeout = None,
-    multiple_content: Flag = False,
 ) -> Any:
     """Accept a run; with `stream`, answer with its events."""
-    del multiple_content  # an answer is one text here
     wanted = body or RunOrchestrate()
     run = creation.submit(wanted, wanted.agent_id)
     return _lines(hub, run, stream_timeout, creation.principal) if stream else Created.of(run)
@@ -196,10 +207,8 @@ def create_run_and_stream(
     *,
     body: RunOrchestrate | None = None,
     stream_timeout: Timeout = None,
-    multiple_content: Flag = False,
 ) -> Response:
     """Accept a run, and answer with its events."""
-    del multiple_content
     wanted = body or RunOrchestrate()
     run = creation.submit(wanted, wanted.agent_id)
     return _lines(hub, run, stream_timeout, creation.principal)
@@ -211,15 +220,24 @@ def list_runs(
     session: SessionDep,
     principal: PrincipalDep,
     lists: ListsDep,
-    limit: Limit = DEFAULT_LIMIT,
-    offset: Offset = 0,
+    *,
+    part: SliceDep,
+    wanted: WantedDep,
+    order: Annotated[Literal["asc", "desc"], Query(description="`desc`: newest first.")] = "asc",
 ) -> Response:
-    """List all runs of assistants, oldest first."""
-    page = queries.page_of_organization(
-        session, organization_id=principal.organization_id, offset=offset, limit=limit, is_light=True
-    )
-    more = {"total": page.total, "limit": limit, "offset": offset}
-    return lists.answer(session, principal, page.runs, _shown_to(principal), key="data", more=more)
+    """List all runs of assistants, oldest first, as clients count on, unless `order` says otherwise.
+
+    With a cursor nothing is counted: `total` is null.
+    """
+    listed = run_lists.RunList(principal.organization_id, is_oldest_first=order == "asc")
+    page = run_lists.page(session, listed, part.part(session), wanted, is_light=True)
+    more = {
+        "total": page.total,
+        "limit": part.limit,
+        "offset": part.offset,
+        "next_cursor": part.next_cursor(session, page),
+    }
+    return lists.answer(session, principal, page.rows, _shown_to(principal), key="data", more=more)
 
 
 @router.post("/orchestrate/runs/cancel/{run_id}", tags=["Orchestrate Agent"])

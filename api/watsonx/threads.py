@@ -13,7 +13,7 @@ from api.idempotency import OnceDep
 from api.path_ids import ThreadId
 from api.routing import KeyedRoute
 from api.watsonx.errors import ERRORS
-from api.watsonx.paging import DEFAULT_LIMIT, Limit, Offset
+from api.watsonx.paging import SliceDep
 from api.watsonx.run_schemas import OptionalId
 from shared.assistants.queries import get_assistant
 from shared.instants import rfc3339
@@ -76,8 +76,7 @@ def list_threads(
     principal: PrincipalDep,
     lists: ListsDep,
     *,
-    limit: Limit = DEFAULT_LIMIT,
-    offset: Offset = 0,
+    part: SliceDep,
     agent_id: Annotated[OptionalId, Query()] = None,
 ) -> Response:
     """List threads, newest first; with `agent_id` those that were made for it or that its runs are on."""
@@ -86,11 +85,10 @@ def list_threads(
         session,
         wanted,
         organization_id=principal.organization_id,
-        offset=offset,
-        limit=limit,
+        part=part.part(session),
         is_light=True,
     )
-    return lists.answer(session, principal, page.threads, _threads)
+    return lists.answer(session, principal, page.rows, _threads, headers=part.headers(session, page))
 
 
 @router.get("/threads/{thread_id}", tags=["Message Threads"])

@@ -1,24 +1,15 @@
 """Named reads of assistants."""
 
 import uuid
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from shared.db import Lock, locked
 from shared.errors import AssistantNotFoundError
 from shared.models import Assistant
-from shared.sizes import without_large
-
-
-@dataclass(frozen=True, slots=True)
-class AssistantPage:
-    """A slice of an organization's assistants, newest first."""
-
-    assistants: Sequence[Assistant]
-    total: int
+from shared.paging import Page, Part, newest_first
 
 
 def get_assistant(
@@ -54,10 +45,9 @@ def page(
     organization_id: uuid.UUID,
     names: Collection[str] = (),
     ids: Collection[uuid.UUID] | None = None,
-    offset: int,
-    limit: int,
+    part: Part,
     is_light: bool = False,
-) -> AssistantPage:
+) -> Page[Assistant]:
     """Return an organization's assistants, newest first; or those with given names or ids.
 
     Args:
@@ -66,13 +56,4 @@ def page(
     conditions = [Assistant.organization_id == organization_id, Assistant.deleted_at.is_(None)]
     if names or ids is not None:
         conditions.append(or_(Assistant.name.in_(names), Assistant.id.in_(ids or ())))
-    total = session.scalar(select(func.count()).select_from(Assistant).where(*conditions)) or 0
-    query = (
-        select(Assistant)
-        .options(*without_large(Assistant, when=is_light))
-        .where(*conditions)
-        .order_by(Assistant.created_at.desc(), Assistant.id)
-        .offset(offset)
-        .limit(limit)
-    )
-    return AssistantPage(session.scalars(query).all(), total)
+    return newest_first(session, Assistant, conditions, part, is_light=is_light)

@@ -210,11 +210,12 @@ class Client:
             patience.pause(reason)
 
     def _listed(self, what: str) -> Iterator[dict[str, Any]]:
-        page: int | None = 1
-        while page is not None:
-            answer = self._call("GET", f"/{what}", params={"page": page, "page_size": PAGE_SIZE})
+        """Yield a list from its beginning to its end, each item once, whatever comes and goes meanwhile."""
+        cursor: str | None = ""
+        while cursor is not None:
+            answer = self._call("GET", f"/{what}", params={"cursor": cursor, "page_size": PAGE_SIZE})
             yield from answer[what]
-            page = answer["pagination"].get("next_page")
+            cursor = answer["pagination"].get("next_cursor")
 
     def _at_run(self, method: str, run_id: str, below: str = "", **request: Any) -> dict[str, Any]:
         """Call something of a run, of whichever kind it is; that is remembered."""

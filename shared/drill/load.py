@@ -167,13 +167,13 @@ class Load:
         )
 
     async def _list(self, kind: RunKind) -> AsyncGenerator[dict[str, Any]]:
-        number: int | None = 1
-        while number is not None:
-            params = {"page": number, "page_size": PAGE}
+        cursor: str | None = ""
+        while cursor is not None:
+            params = {"cursor": cursor, "page_size": PAGE}
             page = await self._caller.call("GET", f"{self._subjects[kind]}/runs", params=params)
             for run in page[f"{kind}_runs"]:
                 yield run
-            number = page["pagination"].get("next_page")
+            cursor = page["pagination"].get("next_cursor")
 
 
 def _body(kind: RunKind, text: str) -> dict[str, Any]:

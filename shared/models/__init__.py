@@ -1,7 +1,7 @@
 """The tables, one a file; imported here so that the metadata is complete."""
 
 from shared.models.api_key import ApiKey
-from shared.models.assistant import LIMITS, RESOURCE_LISTS, Assistant
+from shared.models.assistant import LIMITS, RESOURCE_LISTS, UNSERVED_LISTS, Assistant
 from shared.models.base import Base, JsonObject
 from shared.models.idempotency_key import IdempotencyKey
 from shared.models.installation import Installation
@@ -19,6 +19,7 @@ from shared.models.run_event import (
     Origin,
     RunEvent,
 )
+from shared.models.run_metadata import RunMetadata
 from shared.models.run_output import RunLogLine, RunSpan
 from shared.models.run_tally import RunTally
 from shared.models.structure import Deployment, DeploymentStatus, RunScope, Structure
@@ -34,6 +35,7 @@ __all__ = [
     "RUN_RUNNING",
     "START",
     "STRUCTURE_RUN_STARTING",
+    "UNSERVED_LISTS",
     "ApiKey",
     "Assistant",
     "Base",
@@ -55,6 +57,7 @@ __all__ = [
     "Run",
     "RunEvent",
     "RunLogLine",
+    "RunMetadata",
     "RunScope",
     "RunSpan",
     "RunTally",

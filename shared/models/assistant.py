@@ -29,6 +29,9 @@ RESOURCE_LISTS = (
 )
 """The names of the columns of `Resources`."""
 
+UNSERVED_LISTS = ("knowledge_base_ids", "retriever_ids", "tool_ids")
+"""Those whose resources do not exist here yet: they are kept, and nothing is done with them."""
+
 
 class Limits:
     """What a run may use up; null leaves it to the next: a run's assistant, then the settings."""

@@ -79,7 +79,8 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
             "attempt >= 0 AND losses BETWEEN 0 AND attempt AND event_count >= 0 AND log_count >= 0",
             name="counters",
         ),
-        # What lists are read by: all runs of an assistant or a structure, and those in one status.
+        # What lists are read by: all runs of an assistant or a structure, or of an organization's
+        # assistants or structures, and those in one status; by metadata, see `RunMetadata`.
         Index("ix_runs_page", "organization_id", "subject_id", text("created_at DESC"), "id"),
         Index("ix_runs_status", "organization_id", "subject_id", "status", text("created_at DESC"), "id"),
         Index(
@@ -88,6 +89,29 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
             "created_at",
             "id",
             postgresql_where=text("assistant_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_runs_organization_status",
+            "organization_id",
+            "status",
+            "created_at",
+            "id",
+            postgresql_where=text("assistant_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_runs_structures",
+            "organization_id",
+            "created_at",
+            "id",
+            postgresql_where=text("structure_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_runs_structures_status",
+            "organization_id",
+            "status",
+            "created_at",
+            "id",
+            postgresql_where=text("structure_id IS NOT NULL"),
         ),
         # What the reconciler polls. No column that a heartbeat writes is indexed, so that
         # renewing a lease stays a heap-only update.
@@ -106,7 +130,13 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
             postgresql_where=text(f"thread_id IS NOT NULL AND {_IS_ACTIVE} AND NOT waits_for_thread"),
         ),
         Index("ix_runs_parent", "parent_run_id", postgresql_where=text("parent_run_id IS NOT NULL")),
-        Index("ix_runs_thread", "thread_id", postgresql_where=text("thread_id IS NOT NULL")),
+        Index(
+            "ix_runs_on_thread",
+            "thread_id",
+            "created_at",
+            "id",
+            postgresql_where=text("thread_id IS NOT NULL"),
+        ),
         Index("ix_runs_waiting", "thread_id", "created_at", postgresql_where=text(_IS_WAITING)),
         {"postgresql_with": {"fillfactor": 80}},
     )
@@ -132,6 +162,7 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     llm_params: Mapped[JsonObject | None]
     guardrails: Mapped[JsonObject | None]
     additional_parameters: Mapped[JsonObject | None]
+    meta: Mapped[JsonObject] = mapped_column("metadata", server_default="{}")  # what its caller noted
 
     status: Mapped[RunStatus] = mapped_column(
         Enum(RunStatus, native_enum=False, create_constraint=True, name="status", length=9)

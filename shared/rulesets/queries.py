@@ -10,15 +10,8 @@ from sqlalchemy.orm import Session
 from shared.db import Lock, locked
 from shared.errors import RuleNotFoundError, RulesetNotFoundError
 from shared.models import Rule, Ruleset, RulesetRule
+from shared.paging import Page, Part, newest_first
 from shared.sizes import without_large
-
-
-@dataclass(frozen=True, slots=True)
-class RulesetPage:
-    """A slice of an organization's rulesets, newest first."""
-
-    rulesets: Sequence[Ruleset]
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +69,9 @@ def page_of_rulesets(
     *,
     organization_id: uuid.UUID,
     alias: str | None = None,
-    offset: int,
-    limit: int,
+    part: Part,
     is_light: bool = False,
-) -> RulesetPage:
+) -> Page[Ruleset]:
     """Return an organization's rulesets, newest first; with an alias, the one that has exactly it.
 
     Args:
@@ -88,16 +80,7 @@ def page_of_rulesets(
     conditions = [Ruleset.organization_id == organization_id]
     if alias is not None:
         conditions.append(Ruleset.alias == alias)
-    total = session.scalar(select(func.count()).select_from(Ruleset).where(*conditions)) or 0
-    query = (
-        select(Ruleset)
-        .options(*without_large(Ruleset, when=is_light))
-        .where(*conditions)
-        .order_by(Ruleset.created_at.desc(), Ruleset.id)
-        .offset(offset)
-        .limit(limit)
-    )
-    return RulesetPage(session.scalars(query).all(), total)
+    return newest_first(session, Ruleset, conditions, part, is_light=is_light)
 
 
 def page_of_rules(

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from shared.dispatch import Dispatcher
 from shared.events import log
-from shared.models import Run
+from shared.models import Run, RunMetadata
 from shared.runs import shares
 from shared.runs.narration import queued
 
@@ -12,8 +12,9 @@ from shared.runs.narration import queued
 def accept(session: Session, dispatcher: Dispatcher, run: Run, *, name: str, is_sent: bool) -> None:
     """Store a new run and its first event; once that is committed, send it to the workers.
 
-    Where organizations have a share of the workers, it is sent when there is room for it.
-    The event says what readers of the log need and may change later: the name of what is run, the thread.
+    Where organizations have a share of the workers, it is sent when there is room for it. What its caller
+    noted of it is stored beside it, to be found by. The event says what readers of the log need and may
+    change later: the name of what is run, the thread.
 
     Args:
         name: of the assistant or the structure, as it is now.
@@ -24,6 +25,18 @@ def accept(session: Session, dispatcher: Dispatcher, run: Run, *, name: str, is_
         run.dispatched_at = None
     session.add(run)
     session.flush()
+    session.add_all(
+        RunMetadata(
+            run_id=run.id,
+            key=key,
+            value=value,
+            organization_id=run.organization_id,
+            subject_id=run.subject_id,
+            kind=run.kind,
+            created_at=run.created_at,
+        )
+        for key, value in (run.meta or {}).items()
+    )
     first = queued(run)
     first.payload["name"] = name
     if run.thread_id is not None:

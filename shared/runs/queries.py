@@ -2,30 +2,16 @@
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import timedelta
+from typing import Final
 
-from sqlalchemy import (
-    ColumnElement,
-    CompoundSelect,
-    Select,
-    UnaryExpression,
-    and_,
-    asc,
-    case,
-    desc,
-    func,
-    or_,
-    select,
-    union_all,
-)
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
-from shared.models import Assistant, Run, RunTally
+from shared.models import Run
 from shared.runs import shares
-from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
+from shared.runs.lifecycle import ACTIVE, HELD, RunKind, RunStatus
 from shared.sizes import without_large
 
 
@@ -54,85 +40,6 @@ def get_run(
     return run
 
 
-@dataclass(frozen=True, slots=True)
-class RunPage:
-    """A slice of the runs of an assistant or a structure, newest first."""
-
-    runs: Sequence[Run]
-    total: int
-
-
-def page_of(
-    session: Session,
-    subject_id: uuid.UUID,
-    *,
-    organization_id: uuid.UUID,
-    statuses: frozenset[RunStatus] = frozenset(),
-    offset: int,
-    limit: int,
-    is_light: bool = False,
-) -> RunPage:
-    """Return the runs of an assistant or a structure, newest first; all statuses if none is named.
-
-    A page is reached from the nearer end of the list, within an index; only its own rows are read.
-
-    Args:
-        is_light: leave large values unloaded.
-    """
-    owned = and_(Run.organization_id == organization_id, Run.subject_id == subject_id)
-    tallied = and_(RunTally.organization_id == organization_id, RunTally.subject_id == subject_id)
-    total = _total(session, owned, tallied, statuses or frozenset(RunStatus))
-    size = min(limit, total - offset)
-    if size <= 0:
-        return RunPage([], total)
-    behind = total - offset - size
-    order = _NEWEST_FIRST if offset <= behind else _OLDEST_FIRST
-    ids = session.scalars(_ids(owned, statuses, order, skipped=min(offset, behind), size=size)).all()
-    rows = (
-        select(Run)
-        .options(*without_large(Run, when=is_light))
-        .where(owned, Run.id.in_(ids))
-        .order_by(*_NEWEST_FIRST)
-    )
-    return RunPage(session.scalars(rows).all(), total)
-
-
-_Order = tuple[UnaryExpression[Any], UnaryExpression[Any]]
-_NEWEST_FIRST: Final[_Order] = (desc("created_at"), asc("id"))
-_OLDEST_FIRST: Final[_Order] = (asc("created_at"), desc("id"))
-
-
-def _total(
-    session: Session,
-    owned: ColumnElement[bool],
-    tallied: ColumnElement[bool],
-    statuses: frozenset[RunStatus],
-) -> int:
-    """Those that have ended by their tallies, the others counted."""
-    ended = select(func.sum(RunTally.runs)).where(tallied, RunTally.status.in_(statuses & TERMINAL))
-    others = select(func.count(Run.id)).where(owned, Run.status.in_(statuses - TERMINAL))
-    # In one statement: a run that ends meanwhile is on one side or on the other.
-    both = func.coalesce(ended.scalar_subquery(), 0) + others.scalar_subquery()
-    return int(session.scalar(select(both)) or 0)
-
-
-def _ids(
-    owned: ColumnElement[bool],
-    statuses: frozenset[RunStatus],
-    order: _Order,
-    *,
-    skipped: int,
-    size: int,
-) -> Select[uuid.UUID, datetime] | CompoundSelect[uuid.UUID, datetime]:
-    """The ids of a page; of several statuses the head of each list is read, and these are merged."""
-    keys = select(Run.id, Run.created_at).where(owned)
-    lists = [keys.where(Run.status == status) for status in sorted(statuses)] or [keys]
-    if len(lists) == 1:
-        return lists[0].order_by(*order).offset(skipped).limit(size)
-    heads = (one.order_by(*order).limit(skipped + size) for one in lists)
-    return union_all(*heads).order_by(*order).offset(skipped).limit(size)
-
-
 def active_of(
     session: Session,
     subject_id: uuid.UUID,
@@ -145,37 +52,7 @@ def active_of(
     owned = and_(Run.organization_id == organization_id, Run.subject_id == subject_id)
     wanted = select(Run.id).where(owned, Run.status.in_(statuses & ACTIVE))
     total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
-    return session.scalars(wanted.order_by(*_NEWEST_FIRST).limit(limit)).all(), total
-
-
-def page_of_organization(
-    session: Session, *, organization_id: uuid.UUID, offset: int, limit: int, is_light: bool = False
-) -> RunPage:
-    """Return the assistant runs of an organization, oldest first.
-
-    A page is reached from the nearer end of the list, within an index; only its own rows are read.
-
-    Args:
-        is_light: leave large values unloaded.
-    """
-    owned = and_(Run.organization_id == organization_id, Run.assistant_id.isnot(None))
-    assistants = select(Assistant.id).where(Assistant.organization_id == organization_id)
-    tallied = and_(RunTally.organization_id == organization_id, RunTally.subject_id.in_(assistants))
-    total = _total(session, owned, tallied, frozenset(RunStatus))
-    size = min(limit, total - offset)
-    if size <= 0:
-        return RunPage([], total)
-    behind = total - offset - size
-    oldest_first = (Run.created_at, Run.id)
-    order = oldest_first if offset <= behind else [column.desc() for column in oldest_first]
-    ids = select(Run.id).where(owned).order_by(*order).offset(min(offset, behind)).limit(size)
-    rows = (
-        select(Run)
-        .options(*without_large(Run, when=is_light))
-        .where(Run.id.in_(session.scalars(ids).all()))
-        .order_by(*oldest_first)
-    )
-    return RunPage(session.scalars(rows).all(), total)
+    return session.scalars(wanted.order_by(Run.created_at.desc(), Run.id).limit(limit)).all(), total
 
 
 def called_by(session: Session, run_id: uuid.UUID, *, is_light: bool = False) -> Sequence[Run]:

@@ -45,6 +45,7 @@ class RunRequest:
     llm_params: JsonObject | None = None
     guardrails: JsonObject | None = None
     additional_parameters: JsonObject | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the caller's, to find it by
 
     def resources(self, assistant: Assistant) -> dict[str, list[uuid.UUID]]:
         """The effective lists: the request's own or the assistant's, then the additional ones."""
@@ -120,6 +121,7 @@ def submit(
         llm_params=request.llm_params,
         guardrails=request.guardrails,
         additional_parameters=request.additional_parameters,
+        meta=dict(request.metadata),
         status=RunStatus.QUEUED,
         status_detail=admission.waiting_detail(thread_id) if waits and thread_id else None,
         attempt=0,

@@ -2,31 +2,14 @@
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from shared.db import Lock, locked
 from shared.errors import DeploymentNotFoundError, StructureNotFoundError
 from shared.models import Deployment, DeploymentStatus, Structure
-from shared.sizes import without_large
-
-
-@dataclass(frozen=True, slots=True)
-class StructurePage:
-    """A slice of an organization's structures, newest first."""
-
-    structures: Sequence[Structure]
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentPage:
-    """A slice of a structure's deployments, newest first."""
-
-    deployments: Sequence[Deployment]
-    total: int
+from shared.paging import Page, Part, newest_first
 
 
 def get_structure(
@@ -75,10 +58,9 @@ def page(
     *,
     organization_id: uuid.UUID,
     ids: Collection[uuid.UUID] | None = None,
-    offset: int,
-    limit: int,
+    part: Part,
     is_light: bool = False,
-) -> StructurePage:
+) -> Page[Structure]:
     """Return an organization's structures, newest first; if ids are given, only those with one of them.
 
     Args:
@@ -87,16 +69,7 @@ def page(
     conditions = [Structure.organization_id == organization_id, Structure.deleted_at.is_(None)]
     if ids is not None:
         conditions.append(Structure.id.in_(ids))
-    total = session.scalar(select(func.count()).select_from(Structure).where(*conditions)) or 0
-    query = (
-        select(Structure)
-        .options(*without_large(Structure, when=is_light))
-        .where(*conditions)
-        .order_by(Structure.created_at.desc(), Structure.id)
-        .offset(offset)
-        .limit(limit)
-    )
-    return StructurePage(session.scalars(query).all(), total)
+    return newest_first(session, Structure, conditions, part, is_light=is_light)
 
 
 def names(session: Session, *, organization_id: uuid.UUID) -> Sequence[Row[uuid.UUID, str]]:
@@ -125,13 +98,8 @@ def get_deployment(session: Session, deployment_id: uuid.UUID, *, organization_i
 
 
 def page_of_deployments(
-    session: Session,
-    structure: Structure,
-    *,
-    statuses: frozenset[DeploymentStatus],
-    offset: int,
-    limit: int,
-) -> DeploymentPage:
+    session: Session, structure: Structure, *, statuses: frozenset[DeploymentStatus], part: Part
+) -> Page[Deployment]:
     """Return a structure's deployments, newest first; all statuses if none is named."""
     conditions = [
         Deployment.organization_id == structure.organization_id,
@@ -139,12 +107,4 @@ def page_of_deployments(
     ]
     if statuses:
         conditions.append(Deployment.status.in_(statuses))
-    total = session.scalar(select(func.count()).select_from(Deployment).where(*conditions)) or 0
-    query = (
-        select(Deployment)
-        .where(*conditions)
-        .order_by(Deployment.created_at.desc(), Deployment.id)
-        .offset(offset)
-        .limit(limit)
-    )
-    return DeploymentPage(session.scalars(query).all(), total)
+    return newest_first(session, Deployment, conditions, part)

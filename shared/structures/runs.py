@@ -38,6 +38,7 @@ class StructureRunRequest:
     is_external: bool = False
     limits: Mapping[str, Any] = field(default_factory=dict)  # by the names in `LIMITS`
     parent_run_id: uuid.UUID | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the caller's, to find it by
 
 
 def submit(
@@ -72,6 +73,7 @@ def submit(
         created_by=principal.user_id,
         args=list(request.args),
         env_vars=list(request.env_vars),
+        meta=dict(request.metadata),
         status=RunStatus.QUEUED,
         attempt=0,
         event_count=1,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from shared.db import Lock, locked
 from shared.errors import MessageNotFoundError, ThreadNotFoundError
 from shared.models import Message, Run, Thread
+from shared.paging import Page, Part, newest_first
 from shared.sizes import without_large
 
 
@@ -41,14 +42,6 @@ class ThreadFilter:
             on_it = exists().where(Run.thread_id == Thread.id, Run.assistant_id == self.agent_id)
             conditions.append(or_(Thread.meta["agent_id"].astext == str(self.agent_id), on_it))
         return conditions
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadPage:
-    """A slice of an organization's threads, newest first."""
-
-    threads: Sequence[Thread]
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +88,16 @@ def page(
     wanted: ThreadFilter,
     *,
     organization_id: uuid.UUID,
-    offset: int,
-    limit: int,
+    part: Part,
     is_light: bool = False,
-) -> ThreadPage:
+) -> Page[Thread]:
     """Return an organization's threads, newest first.
 
     Args:
         is_light: leave large values unloaded.
     """
     conditions = [Thread.organization_id == organization_id, *wanted.conditions()]
-    total = session.scalar(select(func.count()).select_from(Thread).where(*conditions)) or 0
-    query = (
-        select(Thread)
-        .options(*without_large(Thread, when=is_light))
-        .where(*conditions)
-        .order_by(Thread.created_at.desc(), Thread.id)
-        .offset(offset)
-        .limit(limit)
-    )
-    return ThreadPage(session.scalars(query).all(), total)
+    return newest_first(session, Thread, conditions, part, is_light=is_light)
 
 
 def sizes(session: Session, thread_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, Size]:

@@ -22,10 +22,13 @@ from sqlalchemy.orm import Session
 from shared.db import Sessions, make_engine, make_sessions, unit_of_work
 from shared.keys import service as keys
 from shared.migrations.upgrade import upgrade
+from shared.models import Run
 from shared.organizations import administration
+from shared.paging import Page, Part
 from shared.processes.ports import LOOPBACK, free_port
-from shared.runs import queries
+from shared.runs import lists as run_lists
 from shared.runs.lifecycle import RunStatus
+from shared.runs.lists import RunFilter, RunList
 from tests.bench import million
 from tests.bench.measure import Figure, median, repeated, show
 from tests.support.services import TestServices, running_services
@@ -51,17 +54,12 @@ class Loaded:
     assistant_id: uuid.UUID
     secret: str
 
-    def page(self, session: Session, statuses: str, number: int) -> queries.RunPage:
+    def page(self, session: Session, statuses: str, number: int) -> Page[Run]:
         """Read a page as the API does."""
         session.expunge_all()
-        return queries.page_of(
-            session,
-            self.assistant_id,
-            organization_id=self.organization_id,
-            statuses=frozenset(map(RunStatus, filter(None, statuses.split(",")))),
-            offset=(number - 1) * PAGE_SIZE,
-            limit=PAGE_SIZE,
-        )
+        listed = RunList(self.organization_id, subject_id=self.assistant_id)
+        wanted = RunFilter(statuses=frozenset(map(RunStatus, filter(None, statuses.split(",")))) or None)
+        return run_lists.page(session, listed, Part(limit=PAGE_SIZE, offset=(number - 1) * PAGE_SIZE), wanted)
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def listings(loaded: Loaded) -> list[Listing]:
     found = []
     with loaded.sessions() as session:
         for statuses in FILTERS:
-            pages = -(-loaded.page(session, statuses, 1).total // PAGE_SIZE)
+            pages = -(-loaded.page(session, statuses, 1).count // PAGE_SIZE)
             places = {"first": 1, "last": pages, "middle": (pages + 1) // 2}
             found += [Listing(statuses, where, number) for where, number in places.items()]
     return found

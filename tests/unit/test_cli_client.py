@@ -135,15 +135,15 @@ def test_a_failure_is_one_readable_line(outcome, error, message):
 @pytest.mark.parametrize(("name", "expected"), [("second", "id-2"), ("new", "id-3")])
 def test_an_assistant_is_found_on_any_page_or_made(name, expected):
     pages = {
-        "1": {"assistants": [{"name": "first", "assistant_id": "id-1"}], "pagination": {"next_page": 2}},
-        "2": {"assistants": [{"name": "second", "assistant_id": "id-2"}], "pagination": {}},
+        "": {"assistants": [{"name": "first", "assistant_id": "id-1"}], "pagination": {"next_cursor": "c"}},
+        "c": {"assistants": [{"name": "second", "assistant_id": "id-2"}], "pagination": {}},
     }
 
     def handler(request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST":
             assert json.loads(request.content) == {"name": "new"}
             return httpx2.Response(201, json={"assistant_id": "id-3"})
-        return httpx2.Response(200, json=pages[request.url.params["page"]])
+        return httpx2.Response(200, json=pages[request.url.params["cursor"]])
 
     with client_of(handler) as client:
         assert client.ensure_assistant(name) == expected

@@ -112,6 +112,7 @@ class RunContext:
     options: Mapping[str, Any] = field(default_factory=dict)  # executor settings of the operator
     program: Program | None = None  # of a structure run
     structures: tuple[CallableStructure, ...] = ()
+    unserved: tuple[str, ...] = ()  # lists of the run's whose resources do not exist here
     llm_params: Mapping[str, Any] = field(default_factory=dict)  # contract: watsonx §2.2
     guardrails: Mapping[str, Any] = field(
         default_factory=dict

@@ -78,7 +78,11 @@ def execute(context: RunContext, emit: Emit) -> Outcome:
 def _detail(context: RunContext, driver: ModelDriver, memory: Conversation | None) -> dict[str, Any]:
     """What the run did otherwise than it might seem."""
     left_out = context.history_left_out + (memory.left_out if memory else 0)
-    said = {"ignored_llm_params": driver.ignored_params, "history_left_out": left_out}
+    said = {
+        "ignored_llm_params": driver.ignored_params,
+        "ignored_resources": list(context.unserved),
+        "history_left_out": left_out,
+    }
     return {name: value for name, value in said.items() if value} | driver.detail
 
 

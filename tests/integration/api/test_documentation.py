@@ -10,7 +10,7 @@ OPERATIONS = {
     *(f"{verb}{name}" for name in RESOURCES for verb in ("Create", "Get", "Update", "Delete")),
     *(f"List{name}s" for name in RESOURCES),
     *("CreateAssistantRun", "ListAssistantRuns", "GetAssistantRun", "CancelAssistantRun"),
-    "CancelAssistantRuns",
+    *("CancelAssistantRuns", "ListAllAssistantRuns", "ListAllStructureRuns"),
     *("CreateStructureRun", "ListStructureRuns", "GetStructureRun", "CancelStructureRun"),
     "CancelStructureRuns",
     *("CompleteStructureRun", "ListStructureRunLogs", "ListCalledStructureRuns"),

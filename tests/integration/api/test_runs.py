@@ -5,11 +5,12 @@ import uuid
 import pytest
 
 from shared.runs.lifecycle import RunStatus
+from tests.support.factories import WORKER
 
 LISTS = ["knowledge_base_ids", "retriever_ids", "ruleset_ids", "structure_ids", "tool_ids"]
 ALWAYS = {
     *("assistant_run_id", "assistant_id", "status", "args", "stream", "created_by"),
-    *("created_at", "updated_at", "completed_at", *LISTS),
+    *("created_at", "updated_at", "started_at", "completed_at", "attempt", "metadata", *LISTS),
 }
 
 
@@ -188,9 +189,11 @@ def test_text_of_any_language_comes_back(create_run):
 
 def test_an_ended_run_shows_its_output_and_why_it_ended(client, make_run):
     run = client.get(f"/api/assistant-runs/{make_run(status=RunStatus.SUCCEEDED).id}").json()
-    assert set(run) == ALWAYS | {"input", "output"}
+    assert set(run) == ALWAYS | {"input", "output", "worker"}
     assert run["output"]["value"] == "Hello"
+    assert run["started_at"].endswith("Z")
     assert run["completed_at"].endswith("Z")
+    assert (run["attempt"], run["worker"]) == (1, WORKER)
     run = client.get(f"/api/assistant-runs/{make_run(status=RunStatus.CANCELLED).id}").json()
     assert set(run) == ALWAYS | {"input", "status_detail"}
     assert run["status_detail"]["reason"] == "Cancelled"

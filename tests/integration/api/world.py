@@ -52,14 +52,16 @@ class World:
             "agent_id": str(run.assistant_id),
             "names": self.alias,
             "ids": str(run.assistant_id),
+            "thread_id": thread,
         }
 
     def ids_in(self, prefix):
-        """The ids as a dialect has them: in one a message is a side of what the other calls so."""
+        """The ids as a dialect has them: in one a message is a side of what the other calls so, say."""
         if prefix != WATSONX:
             return self.ids
         exchange = uuid.UUID(self.ids["message_id"])
-        return self.ids | {"message_id": str(message_id(exchange, USER))}
+        own = {"agent_id": self.ids["assistant_id"], "tool_id": self.ids["structure_id"]}
+        return self.ids | own | {"message_id": str(message_id(exchange, USER))}
 
     def settle(self, client):
         """End the run that its caller executes: an organization with one that goes on cannot be deleted."""

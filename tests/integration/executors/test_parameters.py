@@ -109,3 +109,9 @@ def test_the_offline_model_has_no_settings(execution):
     answered = execution("echo", llm_params={"temperature": 1}).run()
 
     assert answered.outcome.detail == {"ignored_llm_params": ["temperature"]}
+
+
+def test_lists_of_what_does_not_exist_here_are_named(execution):
+    answered = execution("echo", unserved=("tool_ids",)).run()
+
+    assert answered.outcome.detail == {"ignored_resources": ["tool_ids"]}

@@ -8,24 +8,24 @@ from sqlalchemy import delete, func, select, text
 
 from shared.db import unit_of_work
 from shared.models import Organization, Run, RunTally
-from shared.runs import queries, transitions
+from shared.paging import Part
+from shared.runs import lists, transitions
 from shared.runs.lifecycle import RunStatus, Trigger
+from shared.runs.lists import RunFilter, RunList
 
 STATUSES = list(RunStatus)
 RACERS = 8
 RUNS_EACH = 5
 
 
+def listed_of(assistant):
+    return RunList(assistant.organization_id, subject_id=assistant.id)
+
+
 def page(sessions, assistant, *, statuses=(), offset=0, limit=100):
+    wanted = RunFilter(statuses=frozenset(statuses) or None)
     with unit_of_work(sessions) as session:
-        return queries.page_of(
-            session,
-            assistant.id,
-            organization_id=assistant.organization_id,
-            statuses=frozenset(statuses),
-            offset=offset,
-            limit=limit,
-        )
+        return lists.page(session, listed_of(assistant), Part(limit=limit, offset=offset), wanted)
 
 
 def totals(sessions, assistant):
@@ -60,19 +60,18 @@ def test_an_organizations_list_is_the_same_from_either_end(
         make_run(assistant=other, status=RunStatus.CANCELLED)
 
     def page(offset, limit):
+        listed = RunList(assistant.organization_id, is_oldest_first=True)
         with unit_of_work(sessions) as session:
-            return queries.page_of_organization(
-                session, organization_id=assistant.organization_id, offset=offset, limit=limit
-            )
+            return lists.page(session, listed, Part(limit=limit, offset=offset))
 
     whole = page(0, 1000)
-    ids = [run.id for run in whole.runs]
+    ids = [run.id for run in whole.rows]
     assert whole.total == len(ids) == len(set(ids)) == 26
-    assert [(run.created_at, run.id) for run in whole.runs] == sorted(
-        (run.created_at, run.id) for run in whole.runs
+    assert [(run.created_at, run.id) for run in whole.rows] == sorted(
+        (run.created_at, run.id) for run in whole.rows
     )
     for offset in range(30):
-        assert [run.id for run in page(offset, limit).runs] == ids[offset : offset + limit]
+        assert [run.id for run in page(offset, limit).rows] == ids[offset : offset + limit]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 100])
@@ -85,16 +84,15 @@ def test_pages_in_a_row_are_the_whole_list_newest_first(sessions, assistant, sta
     for offset in range(0, len(expected) + limit, limit):
         one = page(sessions, assistant, statuses=statuses, offset=offset, limit=limit)
         assert one.total == len(expected)
-        found += [run.id for run in one.runs]
+        found += [run.id for run in one.rows]
     assert found == expected
 
 
 def test_another_organization_sees_neither_runs_nor_their_number(sessions, assistant, make_principal):
     with unit_of_work(sessions) as session:
-        found = queries.page_of(
-            session, assistant.id, organization_id=make_principal().organization_id, offset=0, limit=100
-        )
-    assert (found.runs, found.total) == ([], 0)
+        listed = RunList(make_principal().organization_id, subject_id=assistant.id)
+        found = lists.page(session, listed, Part(limit=100))
+    assert (found.rows, found.total) == ([], 0)
 
 
 def test_totals_follow_runs_that_are_deleted_or_put_there(sessions, assistant):

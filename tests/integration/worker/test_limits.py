@@ -1,5 +1,6 @@
 """A run's own limits go before the settings'."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -107,6 +108,14 @@ def test_a_worker_stops_a_run_after_its_own_duration(settings, sessions, make_ru
         settings.model_copy(update={"max_duration": DAY}), claimed, CancelToken(), Means(list, dict)
     )
     assert context.max_duration == expected
+
+
+def test_an_executor_is_told_which_lists_of_a_run_nothing_acts_on(settings, sessions, make_run):
+    run = make_run(status=RunStatus.STARTING, replace={"tool_ids": [uuid.uuid4()], "retriever_ids": []})
+    with sessions() as session:
+        claimed = load_claimed(session, run.id, settings)
+    context = build_context(settings, claimed, CancelToken(), Means(list, dict))
+    assert context.unserved == ("tool_ids",)
 
 
 def test_a_run_that_opts_in_is_begun_again_until_its_attempts_are_used_up(

@@ -43,3 +43,13 @@ def test_tools_are_listed_by_the_names_and_ids_that_are_asked_for(base, client, 
     assert names_at(path, names="Weather report") == ["WeatherReport"]
     assert names_at(path, ids=made[1]) == ["Calculator"]
     assert names_at(path, names="Nothing") == []
+
+
+def test_one_agent_and_one_tool_are_read_as_they_are_listed(base, client, make_assistant):
+    make_assistant(name="Ada")
+    client.post("/api/structures", json={"name": "Calculator"})
+    for path in (f"{base}/agents", f"{base}/orchestrate/agents", f"{base}/tools"):
+        (listed,) = client.get(path).json()
+        assert client.get(f"{path}/{listed['id']}").json() == listed
+        assert client.get(f"{path}/{uuid.uuid4()}").status_code == 404
+        assert isinstance(client.get(f"{path}/no-id").json()["detail"], str)
