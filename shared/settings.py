@@ -223,7 +223,8 @@ class Settings(BaseSettings):
         description="Bytes of events and spans one organization may keep; more are a 409.",
     )
     stream_heartbeat: Seconds = Field(
-        default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
+        default=timedelta(seconds=5),
+        description="How long an event stream may be silent; most proxies end it after 60.",
     )
     stream_reread: Seconds = Field(
         default=timedelta(seconds=3),

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from api.waiting import LONGEST
+
 RESOURCES = ("Assistant", "Structure", "Thread", "Ruleset", "Rule", "Organization")
 
 OPERATIONS = {
@@ -23,6 +25,7 @@ OPERATIONS = {
     *("ListApiKeys", "CreateApiKey", "ListOrganizationApiKeys", "CreateOrganizationApiKey"),
     *("GetApiKey", "UpdateApiKey", "DeleteApiKey"),
 }
+STREAMS = ("GetAssistantRunEventsSSE", "GetStructureRunEventsSSE")
 
 
 @pytest.fixture
@@ -58,7 +61,21 @@ def test_the_codes_of_success(operations):
     of_verb = {"Create": "201", "Delete": "204"}
     expected = {name: [of_verb.get(name[:6], "200")] for name in OPERATIONS}
     expected |= {"CreateEvents": ["202"], "CreateStructureDeployment": ["202"], "CreateSpans": ["200"]}
+    expected |= {name: ["200", "204"] for name in STREAMS}
     assert codes == expected
+
+
+def test_the_longest_wait_is_told_and_ends_before_a_proxy_gives_up(operations):
+    waits = [
+        parameter
+        for operation in operations
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] == "wait"
+    ]
+    assert len(waits) == 2
+    for parameter in waits:
+        assert f"{LONGEST:g} are the most" in parameter["description"]
+    assert LONGEST <= 50
 
 
 def test_a_body_that_may_be_missing_is_documented_as_such(operations):
