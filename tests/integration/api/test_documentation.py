@@ -1,10 +1,13 @@
 """The OpenAPI document is true."""
 
 import re
+import threading
 
 import pytest
 
+import api.__main__ as main
 from api.waiting import LONGEST
+from tests.support.waiting import wait_until
 
 RESOURCES = ("Assistant", "Structure", "Thread", "Ruleset", "Rule", "Organization")
 
@@ -63,6 +66,51 @@ def test_the_codes_of_success(operations):
     expected |= {"CreateEvents": ["202"], "CreateStructureDeployment": ["202"], "CreateSpans": ["200"]}
     expected |= {name: ["200", "204"] for name in STREAMS}
     assert codes == expected
+
+
+@pytest.mark.parametrize("mount", ["", "/api/v1", "/v1"])
+def test_a_document_is_made_once_and_never_by_the_event_loop(anonymous, monkeypatch, mount):
+    """It takes most of a second, and needs no key."""
+    makers = []
+    for document in anonymous.app.state.documents:
+        make = document._app.openapi
+        monkeypatch.setattr(
+            document._app, "openapi", lambda make=make: makers.append(threading.current_thread()) or make()
+        )
+    answers = [anonymous.get(f"{mount}/openapi.json") for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {200}
+    (maker,) = makers
+    assert maker is not anonymous.portal.call(threading.current_thread)
+    head = anonymous.head(f"{mount}/openapi.json")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(answers[0].content))
+
+
+def test_the_documents_are_made_when_a_server_starts(settings, monkeypatch):
+    started = []
+
+    class Server:
+        has_given_up = False
+
+        def __init__(self, app, _settings):
+            self.app = app
+
+        def run(self, _sockets):
+            documents = self.app.state.documents
+            wait_until(lambda: all(document._bodies for document in documents), what="the documents")
+            started.append(self)
+
+    for name, found in {
+        "hide_memory": lambda: None,
+        "begin": lambda _name: settings,
+        "listen": lambda _host, _port: [],
+        "demand_schema": lambda _settings: None,
+        "Server": Server,
+    }.items():
+        monkeypatch.setattr(main, name, found)
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    main.main()
+    assert len(started) == 1
 
 
 def test_the_longest_wait_is_told_and_ends_before_a_proxy_gives_up(operations):
