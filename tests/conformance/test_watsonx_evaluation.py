@@ -153,8 +153,8 @@ def test_a_recording_takes_up_what_has_been_said_since_it_began(evaluate, unique
     ]
 
 
-HEARTBEAT = 0.3  # seconds
-GIVES_UP = 2.0  # seconds of silence after which the proxy gives up
+HEARTBEAT = 0.4  # seconds
+GIVES_UP = 4.0  # seconds of silence after which the proxy gives up
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_an_answer_arrives_after_a_silence_that_a_proxy_does_not_bear(
     with ThreadPoolExecutor(1) as pool:
         talk = pool.submit(execute, CLIENT, PREAMBLE, program, *proxied, unique, home=tmp_path)
         run = wait_until(lambda: talk.done() or submitted(), timeout=60, what="the run")
-        silent_until = time.monotonic() + 1.5 * GIVES_UP
+        silent_until = time.monotonic() + 1.25 * GIVES_UP
         wait_until(lambda: talk.done() or time.monotonic() > silent_until)
         assert not talk.done(), talk.result()
         with unit_of_work(committed_sessions) as session:

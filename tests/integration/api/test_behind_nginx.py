@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from api.waiting import LONGEST
+from shared.cli.client import Client
 from shared.db import unit_of_work
 from shared.keys.service import new_secret
 from shared.runs.effects import cancel_by
@@ -24,9 +25,10 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
-HEARTBEAT = 0.3  # seconds
-GIVES_UP = 2.0  # seconds; more heartbeats than between our defaults and nginx's
-SILENCE = 1.5 * GIVES_UP
+HEARTBEAT = 0.4  # seconds
+GIVES_UP = 4.0  # seconds; as many heartbeats as of our default are in what nginx waits, or fewer
+SILENCE = 1.25 * GIVES_UP
+IMPATIENT = {"read_timeout": GIVES_UP}
 PREFIX = "/tools/runyard"
 
 
@@ -44,7 +46,7 @@ def proxied(served, secret, tmp_path):
             port = served.client.base_url.port
             directory = tmp_path / f"nginx-{len(list(tmp_path.iterdir()))}"
             directory.mkdir()
-            address = exits.enter_context(running_nginx(directory, port, read_timeout=GIVES_UP, **how))
+            address = exits.enter_context(running_nginx(directory, port, **how))
             headers = {"Authorization": f"Bearer {secret}"}
             client = httpx2.Client(base_url=address, headers=headers, timeout=20, trust_env=False)
             return exits.enter_context(client)
@@ -89,7 +91,7 @@ def test_by_default_nothing_is_silent_for_as_long_as_nginx_waits(services):
 @pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.RUNNING])
 def test_a_stream_comes_as_it_is_and_outlives_a_long_silence(proxied, make_run, later, status):
     run = make_run(status=status)
-    with proxied().stream("GET", f"/api/assistant-runs/{run.id}/events/stream") as answer:
+    with proxied(**IMPATIENT).stream("GET", f"/api/assistant-runs/{run.id}/events/stream") as answer:
         reader = Reader(answer)
         first = reader.next()  # nginx holds nothing back
         later(run.id)
@@ -103,15 +105,16 @@ def test_a_stream_comes_as_it_is_and_outlives_a_long_silence(proxied, make_run, 
 def test_a_stream_of_a_structure_run_does_so_too(proxied, factories, later):
     run = factories.structure_run(status=RunStatus.QUEUED)
     later(run.id)
-    answer = proxied().get(f"/api/structure-runs/{run.id}/events/stream")
+    answer = proxied(**IMPATIENT).get(f"/api/structure-runs/{run.id}/events/stream")
     assert answer.text.count("data: ") >= 2
     assert ": still here" in answer.text
 
 
 @pytest.mark.parametrize("prefix", ["/api/v1", "/v1"])
-def test_a_stream_of_the_other_dialect_is_still_nothing_but_lines_of_json(proxied, prefix, later):
+def test_a_stream_of_the_other_dialect_is_still_nothing_but_lines_of_json(served, proxied, prefix, later):
     body = {"message": {"role": "user", "content": "Listen"}}
-    client = proxied()
+    client = proxied(**IMPATIENT)
+    served.client.post(f"{prefix}/orchestrate/runs", json=body)  # the first takes longer
     with client.stream("POST", f"{prefix}/orchestrate/runs?stream=true", json=body) as answer:
         later(answer.headers["x-run-id"])
         parts = list(answer.iter_raw())
@@ -125,7 +128,7 @@ def test_a_stream_of_the_other_dialect_is_still_nothing_but_lines_of_json(proxie
 def test_a_list_of_events_that_waits_outlives_it_too(proxied, make_run, later):
     run = make_run(status=RunStatus.RUNNING)
     later(run.id)
-    answer = proxied().get(f"/v1/orchestrate/runs/{run.id}/events?stream_timeout=60000")
+    answer = proxied(**IMPATIENT).get(f"/v1/orchestrate/runs/{run.id}/events?stream_timeout=60000")
     assert [event["event"] for event in answer.json()][-1] == "done"
 
 
@@ -166,6 +169,8 @@ def test_everything_is_found_below_a_path_taken_off_or_not(proxied, make_run, ta
     for path in ("/health/live", "/health/ready", "/api/users", stream):
         assert client.get(path).status_code == 200, path
     assert client.post("/v1/threads", json={}).status_code == 201
+    with Client(str(client.base_url), client.headers["Authorization"].removeprefix("Bearer ")) as commands:
+        assert [event.seq for event in commands.follow(str(run.id))] == [0, 1, 2, 3, 4]
     assert client.get("/v1/nowhere").json() == {"detail": "Not Found"}
     assert client.get("/api/nowhere").json()["type"] == "NotFound"
     for mount in ("", "/api/v1", "/v1"):
