@@ -177,6 +177,8 @@ def test_everything_is_found_below_a_path_taken_off_or_not(proxied, make_run, ta
         page = client.get(f"{mount}/docs")
         (location,) = re.findall(r"url: '(.*?)'", page.text)
         assert location == f"{PREFIX}{mount}/openapi.json"
+        for file in re.findall(r'(?:src|href)="(/.*?)"', page.text):
+            assert client.get(urljoin(str(page.url), file)).status_code == 200, file
         document = client.get(urljoin(str(page.url), location)).json()
         assert document["servers"] == [{"url": PREFIX + mount}]
         paths = document["paths"].items()

@@ -86,6 +86,19 @@ def test_a_document_is_made_once_and_never_by_the_event_loop(anonymous, monkeypa
     assert head.headers["content-length"] == str(len(answers[0].content))
 
 
+@pytest.mark.parametrize("mount", ["", "/api/v1", "/v1"])
+def test_the_page_needs_nothing_from_anywhere_else(anonymous, mount):
+    page = anonymous.get(f"{mount}/docs").text
+    assert "//" not in re.sub(r"(?m)^\s*//.*$|</?!?--|<!--.*?-->", "", page)
+    for name, kind in (("swagger-ui-bundle.js", "text/javascript"), ("swagger-ui.css", "text/css")):
+        assert f'"{mount}/docs/{name}"' in page
+        file = anonymous.get(f"{mount}/docs/{name}")
+        assert (file.status_code, file.headers["content-type"]) == (200, f"{kind}; charset=utf-8")
+        assert len(file.content) == int(file.headers["content-length"]) > 100_000
+    assert anonymous.get(f"{mount}/docs/favicon.png").status_code == 404
+    assert anonymous.get(f"{mount}/docs/..%2fcore.py").status_code == 404
+
+
 def test_the_documents_are_made_when_a_server_starts(settings, monkeypatch):
     started = []
 
