@@ -4,6 +4,7 @@ import errno
 import signal
 import socket
 import sys
+import threading
 import time
 from math import ceil
 from types import FrameType
@@ -13,7 +14,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from api.app import create_app, render_of
+from api.app import create_app, make_documents, render_of
 from api.door import Door
 from api.http_protocol import GuardedProtocol, protocol_for
 from api.resources import Resources
@@ -52,7 +53,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,  # `RequestLog` has more to say
                 server_header=False,
-                proxy_headers=False,  # no answer depends on who asked from where
+                proxy_headers=False,  # `Callers` has a way of its own
                 timeout_keep_alive=ceil(settings.keep_alive.total_seconds()),
                 timeout_graceful_shutdown=GRACE,
             )
@@ -101,7 +102,9 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     log.info("listening", addresses=[taken.getsockname()[:2] for taken in sockets])
-    server = Server(create_app(settings), settings)
+    app = create_app(settings)
+    threading.Thread(target=make_documents, args=(app,), name="documents", daemon=True).start()
+    server = Server(app, settings)
     server.run(sockets)
     if server.has_given_up:
         sys.exit(EX_UNFIT)

@@ -1,7 +1,7 @@
 """The ASGI application: its resources, its dialects, and how they answer errors."""
 
 import importlib.metadata
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -10,6 +10,9 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, health
+from api.callers import Callers, Proxies
+from api.cross_origin import CrossOrigin, Origins
+from api.documents import Document
 from api.griptape.errors import render
 from api.griptape.router import router as griptape_router
 from api.middleware import BodyLimit, NormalPaths, RequestLog
@@ -42,10 +45,12 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,  # `NormalPaths` has seen to it, without a second request
-        redoc_url=None,
+        openapi_url=None,  # `Document` adds it, made beside the event loop
         middleware=[
+            Middleware(NormalPaths, root_path=settings.root_path),
+            Middleware(Callers, proxies=Proxies.of(settings)),
+            Middleware(CrossOrigin, origins=Origins.of(settings)),
             Middleware(RequestLog, render=render_by_path),
-            Middleware(NormalPaths),
             Middleware(BodyLimit, limit=settings.max_body_bytes, render=render_by_path),
         ],
     )
@@ -57,7 +62,18 @@ def create_app(settings: Settings) -> FastAPI:
     watsonx.state = app.state
     for prefix in PREFIXES:
         app.mount(prefix, watsonx)
+    app.state.documents = (
+        Document(app, root_path=settings.root_path),
+        Document(watsonx, root_path=settings.root_path, mounts=PREFIXES),
+    )
     return app
+
+
+def make_documents(app: FastAPI) -> None:
+    """Make what describes the API, before anybody asks for it."""
+    documents: Sequence[Document] = app.state.documents
+    for document in documents:
+        document.make()
 
 
 def render_of(path: str) -> errors.Render:

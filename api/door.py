@@ -9,8 +9,11 @@ from http import HTTPStatus
 from typing import Final, Protocol
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.callers import Proxies
+from api.cross_origin import CrossOrigin, Origins
 from api.errors import Problem, Render, of_domain, problem
 from api.middleware import PROBES, normal_path
 from api.pacing import subscriber
@@ -85,7 +88,10 @@ class Door:
             render_of: the way to answer those who asked for a path.
         """
         self.limits = Limits.of(settings)
-        self.render_of = render_of
+        self.origins = Origins.of(settings)
+        self._render_of = render_of
+        self._root_path = settings.root_path
+        self._proxies = Proxies.of(settings)
         self.most = settings.max_connections or connections_by_default(settings)
         self.most_of_address = settings.max_address_connections or max(1, self.most * 3 // 4)
         self._ordinary: dict[Connection, str] = {}
@@ -99,7 +105,7 @@ class Door:
         whose = subscriber(address)
         if len(self._ordinary) >= self.most:
             self._turn_away("the limit of connections is reached", limit=self.most)
-        elif self._of_address[whose] >= self.most_of_address:
+        elif self._of_address[whose] >= self.most_of_address and not self._proxies.has(address):
             limit = self.most_of_address
             self._turn_away("an address has reached its limit of connections", limit=limit, address=whose)
         else:
@@ -123,13 +129,24 @@ class Door:
         """The application, as those see it who came too late."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            path = normal_path(scope["path"])
-            if path.startswith(PROBES):
+            if self.path_of(scope["path"]).startswith(PROBES):
                 await app(scope, receive, send)
             else:
-                await self.render_of(path)(no_room())(scope, receive, send)
+                await refuse(scope, receive, send)
 
+        async def no(scope: Scope, receive: Receive, send: Send) -> None:
+            await self.rendered(no_room(), scope["path"])(scope, receive, send)
+
+        refuse = CrossOrigin(no, origins=self.origins)
         return answer
+
+    def path_of(self, path: str) -> str:
+        """What a path means here."""
+        return normal_path(path, root_path=self._root_path)
+
+    def rendered(self, problem: Problem, path: str) -> Response:
+        """A problem in the dialect of the path that was asked for."""
+        return self._render_of(self.path_of(path))(problem)
 
     def _make_room(self) -> None:
         if len(self._extra) < PROBE_CONNECTIONS:

@@ -11,6 +11,7 @@ from api.responses import JsonResponse
 router = APIRouter(prefix="/health", tags=["Health"])
 
 
+@router.head("/live", include_in_schema=False)
 @router.get(
     "/live",
     response_model=dict[str, str],
@@ -25,6 +26,7 @@ async def get_liveness(request: Request) -> Response:
     return JsonResponse({"status": "live"}, HTTPStatus.OK)
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
     response_model=dict[str, str],

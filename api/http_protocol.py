@@ -12,9 +12,10 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from api import door
+from api.cross_origin import ORIGIN, encoded
 from api.door import Door
 from api.errors import Problem
-from api.middleware import LOGGED_PATH, normal_path
+from api.middleware import LOGGED_PATH
 
 PIECE: Final = 8192
 """Bytes that are parsed at a time; a limit is noticed at the end of a piece."""
@@ -60,6 +61,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.url = b""
+        self.headers = []
         self._limits = self.door.limits
         self._running: RequestResponseCycle | None = None
         self._stage = Stage.NOTHING
@@ -129,11 +131,13 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._fault = door.url_too_long(self._limits.url_bytes)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._fault is not None or self._stage is not Stage.HEAD:
+        if self._stage is not Stage.HEAD:
             return  # a trailer is no header, and nobody here knows one
+        if self._fault is not None and name.lower() != ORIGIN:
+            return  # of what is refused, only this has to do with the answer
         super().on_header(name, value)
         if len(self.headers) > self._limits.headers:
-            self._fault = door.headers_too_large(self._limits)
+            self._fault = self._fault or door.headers_too_large(self._limits)
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -238,7 +242,7 @@ class GuardedProtocol(HttpToolsProtocol):
         is_begun = self._stage is Stage.BODY  # the application may know of the request already
         self._stage, self._left, self._refusal = Stage.REFUSED, None, problem
         self._unset_keepalive_if_required()
-        path = self._path()[:LOGGED_PATH]
+        path = self.door.path_of(self._path())[:LOGGED_PATH]
         log.info("request refused", status=problem.status, path=path, client=self.client)
         if is_begun and self._running is self.cycle:
             self._cut_off(self.cycle, problem)
@@ -259,8 +263,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._answer(problem)
 
     def _answer(self, problem: Problem) -> None:
-        response = self.door.render_of(self._path())(problem)
-        headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
+        response = self.door.rendered(problem, self._path())
+        headers = [
+            *self.server_state.default_headers,
+            *response.raw_headers,
+            *encoded(self.door.origins.headers_for(self.headers)),
+            (b"connection", b"close"),
+        ]
         head = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[response.status_code] + head + b"\r\n" + response.body)
         self._hang_up()
@@ -308,7 +317,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._left = seconds
 
     def _path(self) -> str:
-        return normal_path(self.url.partition(b"?")[0].decode("latin-1"))
+        return self.url.partition(b"?")[0].decode("latin-1")
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

@@ -30,20 +30,27 @@ _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger(__name__)
 
 
-def normal_path(path: str) -> str:
-    """One slash for many, one leading `/api` for two, none at the end (contract: griptape §1.1)."""
-    return _TWICE_API.sub("", _SLASHES.sub("/", path)).rstrip("/") or "/"
+def normal_path(path: str, *, root_path: str = "") -> str:
+    """One slash for many, one leading `/api` for two, none at the end (contract: griptape §1.1).
+
+    The path below which a proxy shows the API goes, if the proxy has left it there.
+    """
+    path = _SLASHES.sub("/", path)
+    if root_path and f"{path}/".startswith(f"{root_path}/"):
+        path = path.removeprefix(root_path)
+    return _TWICE_API.sub("", path).rstrip("/") or "/"
 
 
 class NormalPaths:
     """Sends a request where its client meant it to go."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, root_path: str) -> None:
         self._app = app
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": normal_path(scope["path"])}
+            scope = {**scope, "path": normal_path(scope["path"], root_path=self._root_path)}
         await self._app(scope, receive, send)
 
 

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import orjson
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
+
+PIECE: Final = 65_536  # bytes
 
 UNBUFFERED: Final = {
     "Cache-Control": "no-cache",
@@ -21,6 +23,22 @@ class JsonResponse(Response):
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content)
+
+
+class InPieces(Response):
+    """A body that is at hand, of which a connection takes no more at once than its reader does."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self.body), PIECE):
+            await send(
+                {
+                    "type": "http.response.body",
+                    "body": self.body[start : start + PIECE],
+                    "more_body": start + PIECE < len(self.body),
+                }
+            )
 
 
 class LiveStream(StreamingResponse):

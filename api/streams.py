@@ -50,7 +50,7 @@ class StreamHub:
         self._keys = keys
         self._budget = budget
         self._reread = reread.total_seconds()
-        self._heartbeat = heartbeat.total_seconds()
+        self.heartbeat = heartbeat.total_seconds()  # between two words on a stream on which nothing happens
         self._readers = readers
         self._is_closed = False
 
@@ -88,7 +88,7 @@ class StreamHub:
         """
         clock = asyncio.get_running_loop().time
         is_end = self._is_closed
-        beat_at = clock() + self._heartbeat
+        beat_at = clock() + self.heartbeat
         with (
             self._subscriber.listen(run_id) as mailbox,
             self._keys.until_bad(principal, mailbox.close),
@@ -101,7 +101,7 @@ class StreamHub:
                         await asyncio.wait({turn}, timeout=beat_at - clock())
                         if clock() >= beat_at:
                             yield []
-                            beat_at = clock() + self._heartbeat
+                            beat_at = clock() + self.heartbeat
                 finally:
                     turn.cancel()
                 batch, is_end = turn.result()
@@ -109,7 +109,7 @@ class StreamHub:
                     yield batch
                     hold.give_back()
                     after = batch[-1].seq + 1
-                    beat_at = clock() + self._heartbeat
+                    beat_at = clock() + self.heartbeat
 
     async def _next(
         self, mailbox: Mailbox, hold: Hold, principal: Principal, run_id: uuid.UUID, after: int

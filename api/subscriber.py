@@ -120,6 +120,7 @@ class Subscriber:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
+            _heed_cancellation()
             log.info("pub/sub connected")
             self._commands = commands = Commands()
             if self._mailboxes:
@@ -139,6 +140,7 @@ class Subscriber:
     async def _read(self, connection: AbstractConnection, commands: Commands) -> None:
         is_pinged = False
         while True:
+            _heed_cancellation()
             reply = await connection.read_response(
                 timeout=PING_AFTER, disconnect_on_error=False, push_request=True
             )
@@ -205,3 +207,14 @@ class Subscriber:
 async def _write(connection: AbstractConnection, commands: Commands) -> None:
     while True:
         await connection.send_command(*await commands.get(), check_health=False)
+        _heed_cancellation()
+
+
+def _heed_cancellation() -> None:
+    """End a task that was to end while redis-py wrote: `asyncio.wait_for` of Python 3.11 may lose that.
+
+    Without it a process that is told to stop at such a moment would wait for this task for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

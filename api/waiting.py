@@ -22,8 +22,8 @@ from shared.keys.principal import Principal
 from shared.runs.queries import active_among
 from shared.settings import Settings
 
-LONGEST: Final = 60.0
-"""Seconds that one request may wait; proxies give up on longer ones."""
+LONGEST: Final = 50.0
+"""Seconds that one request may wait; most proxies give up after 60, and reading takes time, too."""
 
 PAUSE: Final = 0.05  # seconds in which doubts gather, to be settled by one read
 

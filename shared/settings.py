@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.postgres_address import parse_postgres_address
 from shared.redis_address import RedisAddress, parse_redis_address
 from shared.terms import ModelRules
+from shared.web_addresses import parse_network, parse_origin, parse_root_path
 
 TRANSACTION = "transaction"
 """The way of a pooler that lends a connection for one transaction."""
@@ -53,6 +54,14 @@ def _web_address(value: str) -> str:
     if not is_one:
         raise ValueError("it is to be http://host:port or https://host")
     return value
+
+
+def _origins(value: str) -> str:
+    return ",".join(map(parse_origin, names_of(value)))
+
+
+def _networks(value: str) -> str:
+    return ",".join(str(parse_network(name)) for name in names_of(value))
 
 
 def _credentials(value: SecretStr) -> SecretStr:
@@ -137,6 +146,19 @@ class Settings(BaseSettings):
 
     api_host: str = Field(default="127.0.0.1", description="The address the API listens on.")
     api_port: int = Field(default=8000, ge=0, le=65535, description="The port the API listens on.")
+    root_path: Annotated[str, AfterValidator(parse_root_path)] = Field(
+        default="",
+        description="The path below which a proxy shows the API, such as /runyard, taken off or not.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        default="",
+        description="Addresses and networks of proxies whose `X-Forwarded-For` is believed, by commas.",
+    )
+    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        default="",
+        description="Origins whose pages may call the API from a browser, such as https://app.example.com,"
+        " by commas; each is exact.",
+    )
     max_body_bytes: int = Field(
         default=1_048_576, gt=0, description="The largest request body; a larger one is a 413."
     )
@@ -176,7 +198,7 @@ class Settings(BaseSettings):
     max_address_connections: int | None = Field(
         default=None,
         gt=0,
-        description="Connections of one address, which may be a proxy's; by default three quarters of all.",
+        description="Connections of one address but a trusted proxy's; by default three quarters of all.",
     )
     key_refusals: int = Field(
         default=10,
@@ -229,7 +251,8 @@ class Settings(BaseSettings):
         description="Bytes of events and spans one organization may keep; more are a 409.",
     )
     stream_heartbeat: Seconds = Field(
-        default=timedelta(seconds=5), description="The pause between comments on an idle event stream."
+        default=timedelta(seconds=5),
+        description="How long an event stream may be silent; most proxies end it after 60.",
     )
     stream_reread: Seconds = Field(
         default=timedelta(seconds=3),

@@ -14,7 +14,7 @@ from api.griptape.errors import documented
 from api.griptape.event_schemas import ID_FIELDS, EventPage, EventView, encode, shown
 from api.griptape.fields import MAX_NUMBER, at_most, whole
 from api.path_ids import EventId, RunId
-from api.responses import JsonResponse
+from api.responses import UNBUFFERED, JsonResponse
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
 from api.sse import EventStream
@@ -22,6 +22,7 @@ from api.streams import StreamHub
 from shared.events import log
 from shared.keys.principal import Principal
 from shared.models import Run
+from shared.runs.lifecycle import TERMINAL
 from shared.runs.queries import get_run
 
 router = APIRouter(tags=["Events"], route_class=KeyedRoute)
@@ -42,7 +43,11 @@ async def _start(offset: Offset = 0, last_event_id: LastEventId = None) -> int:
 StartDep = Annotated[int, Depends(_start)]
 
 EVENT_STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {
+        "description": "The events; the stream ends with the run.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    204: {"description": "The run has ended, and there is no event from here on: do not ask again."},
 }
 
 _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
@@ -108,7 +113,12 @@ def page_of_events(session: Session, run: Run, *, limit: int, offset: int) -> Re
     )
 
 
-def stream(hub: StreamHub, run: Run, start: int, principal: Principal) -> EventStream:
-    """The events of a run of either kind, as they come."""
+def stream(hub: StreamHub, run: Run, start: int, principal: Principal) -> Response:
+    """The events of a run of either kind, as they come; a 204 where none can come any more.
+
+    A standard EventSource opens a stream that has ended again, for ever, until it is told so.
+    """
+    if run.status in TERMINAL and start >= run.event_count:
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers=UNBUFFERED)
     events = hub.follow(run.id, after=start, principal=principal)
     return EventStream(events, encode=partial(encode, kind=run.kind))

@@ -36,7 +36,13 @@ from shared.runs.lifecycle import ACTIVE, RunKind
 
 router = APIRouter(tags=["Assistant Runs"], route_class=KeyedRoute)
 
-Wait = Annotated[float, Ge(0), at_most(LONGEST), seconds(default=0), Query()]
+Wait = Annotated[
+    float,
+    Ge(0),
+    at_most(LONGEST),
+    seconds(default=0),
+    Query(description=f"Seconds; {LONGEST:g} are the most, and more is taken for as many."),
+]
 
 _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
@@ -85,7 +91,7 @@ async def get_assistant_run(
     assistant_run_id: RunId,
     wait: Wait = 0,
 ) -> Run:
-    """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
+    """Read a run; with `wait`, once it has ended or after so many seconds, of which 50 are the most."""
     return await read_run(
         request, reader, principal, waiting, assistant_run_id, wait=wait, kind=RunKind.ASSISTANT
     )

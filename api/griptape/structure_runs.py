@@ -111,7 +111,7 @@ async def get_structure_run(
     structure_run_id: StructureRunId,
     wait: Wait = 0,
 ) -> Run:
-    """Read a run; with `wait`, once it has ended or after so many seconds, of which 60 are the most."""
+    """Read a run; with `wait`, once it has ended or after so many seconds, of which 50 are the most."""
     return await read_run(
         request, reader, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
     )

@@ -20,7 +20,7 @@ def create_watsonx() -> FastAPI:
         summary="Self-hosted execution of assistant runs.",
         version=importlib.metadata.version("runyard"),
         redirect_slashes=False,
-        redoc_url=None,
+        openapi_url=None,  # who mounts it adds the document
     )
     errors.install(app, lambda _path: render)
     for prefix in ("", BELOW):

@@ -63,6 +63,11 @@ class Translator:
         """The same, each as JSON on one line."""
         return [on_one_line(orjson.dumps(one)) for one in self.events(event)]
 
+    def broken_off(self) -> bytes:
+        """What a stream may end with that is over before its run; of no event, so that it has no number."""
+        name, data = self._intermediate("stream_over", "This stream is over, and not at the end of its run.")
+        return on_one_line(orjson.dumps({"id": "0-0", "event": name, "data": data}))
+
     def _said(self, event: StoredEvent) -> Said:
         say = self._words.get((event.origin, event.type))
         return [] if say is None else say(event)
@@ -80,9 +85,12 @@ class Translator:
         return [("run.started", started), ("message.started", dict(self._common))]
 
     def _ask(self, event: StoredEvent) -> Said:
-        message = {"key": "model_call", "text": f"Asking {event.payload.get('model')}"}
+        return [self._intermediate("model_call", f"Asking {event.payload.get('model')}")]
+
+    def _intermediate(self, key: str, text: str) -> tuple[str, JsonObject]:
+        message = {"key": key, "text": text}
         agent = {"agent_display_name": self._name, "current_agent": self._name}
-        return [("run.step.intermediate", {**self._common, **agent, "message": message})]
+        return "run.step.intermediate", {**self._common, **agent, "message": message}
 
     def _delta(self, event: StoredEvent) -> Said:
         delta = {"role": ASSISTANT, "content": [text_block(str(event.payload.get("token", "")))]}

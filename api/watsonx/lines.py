@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Final
 
 from api.mailbox import Batch
 from api.responses import LiveStream
@@ -13,40 +14,69 @@ from shared.events import log
 from shared.keys.principal import Principal
 from shared.models import Run
 
+STILL_HERE: Final = b" "
+"""What JSON may begin with: clients, who parse every line, do not see it. An empty line would fail them."""
+
 
 class EventLines(LiveStream):
-    """Sends each event on a line of its own; clients parse every line, so there is nothing else."""
+    """Sends each event on a line of its own; clients parse every line, so there is nothing else.
+
+    While nothing happens, what keeps the line alive is space before the line that comes next. A stream
+    that is over before its run, and would end with such space, says so in a last line.
+    """
 
     media_type = "text/event-stream; charset=utf-8"
 
-    def __init__(self, batches: AsyncGenerator[Batch], run: Run) -> None:
-        super().__init__(_lines(batches, Translator(run)))
+    def __init__(self, batches: AsyncGenerator[Batch], run: Run, *, heartbeat: float) -> None:
+        """Make the answer; `heartbeat` is how many seconds it is silent at the most, or twice as many."""
+        super().__init__(_lines(batches, Translator(run), heartbeat))
 
 
 class EventArray(LiveStream):
-    """Sends the events as one array of JSON."""
+    """Sends the events as one array of JSON, with space in it while nothing happens."""
 
     media_type = "application/json"
 
-    def __init__(self, batches: AsyncGenerator[Batch], run: Run) -> None:
-        super().__init__(_array(_lines(batches, Translator(run))))
+    def __init__(self, batches: AsyncGenerator[Batch], run: Run, *, heartbeat: float) -> None:
+        """Make the answer, as `EventLines`."""
+        super().__init__(_array(batches, Translator(run), heartbeat))
 
 
-async def _lines(batches: AsyncGenerator[Batch], translator: Translator) -> AsyncGenerator[bytes]:
+async def _lines(
+    batches: AsyncGenerator[Batch], translator: Translator, heartbeat: float
+) -> AsyncGenerator[bytes]:
+    is_line_begun = False
+    async with aclosing(_said(batches, translator, heartbeat)) as said:
+        async for events in said:
+            yield b"".join(event + b"\n" for event in events) or STILL_HERE
+            is_line_begun = not events
+    if is_line_begun:
+        yield translator.broken_off() + b"\n"
+
+
+async def _array(
+    batches: AsyncGenerator[Batch], translator: Translator, heartbeat: float
+) -> AsyncGenerator[bytes]:
+    before = b"["
+    async with aclosing(_said(batches, translator, heartbeat)) as said:
+        async for events in said:
+            yield before + b",".join(events) if events else STILL_HERE
+            before = b"," if events else before
+    yield b"[]" if before == b"[" else b"]"
+
+
+async def _said(
+    batches: AsyncGenerator[Batch], translator: Translator, heartbeat: float
+) -> AsyncGenerator[list[bytes]]:
+    """What the events of each batch are here; nothing, once there has been nothing for a heartbeat."""
+    clock = asyncio.get_running_loop().time
+    said_at = clock()
     async with aclosing(batches):
         async for batch in batches:
-            said = [line for event in batch for line in translator.encoded(event)]
-            if said:
-                yield b"".join(line + b"\n" for line in said)
-
-
-async def _array(lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    before = b"["
-    async with aclosing(lines):
-        async for some in lines:
-            yield before + b",".join(some.splitlines())
-            before = b","
-    yield b"[]" if before == b"[" else b"]"
+            events = [event for one in batch for event in translator.encoded(one)]
+            if events or clock() - said_at >= heartbeat:
+                yield events
+                said_at = clock()
 
 
 async def within(batches: AsyncGenerator[Batch], seconds: float | None) -> AsyncGenerator[Batch]:

@@ -46,7 +46,7 @@ router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
 
 EVENT_LINES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The run's events, each a line of JSON.",
+        "description": "The run's events, each a line of JSON. Space before one says that the run goes on.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -115,7 +115,8 @@ WantedDep = Annotated[run_lists.RunFilter, Depends(_wanted)]
 
 def _lines(hub: HubDep, run: Run, timeout: int | None, principal: Principal) -> EventLines:
     seconds = None if timeout is None else timeout / 1000
-    lines = EventLines(within(hub.follow(run.id, after=0, principal=principal), seconds), run)
+    events = within(hub.follow(run.id, after=0, principal=principal), seconds)
+    lines = EventLines(events, run, heartbeat=hub.heartbeat)
     lines.headers[RUN_ID] = str(run.id)
     return lines
 
@@ -270,6 +271,5 @@ def get_run_events(
 ) -> Response:
     """List a run's events from its first on; of a run that goes on, those of the next milliseconds, too."""
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
-    return EventArray(
-        stored_then_live(sessions, hub, run, principal=principal, seconds=stream_timeout / 1000), run
-    )
+    events = stored_then_live(sessions, hub, run, principal=principal, seconds=stream_timeout / 1000)
+    return EventArray(events, run, heartbeat=hub.heartbeat)

@@ -39,6 +39,10 @@ class ApiUnavailableError(ApiRefusedError):
     """The API cannot answer at the moment."""
 
 
+class _NothingFollowsError(RunyardError):
+    """The run has ended, and all of its events have been read."""
+
+
 class KeyRefusedError(ApiRefusedError):
     """The API does not accept the key."""
 
@@ -205,6 +209,8 @@ class Client:
                     yield event
                     if event.is_last:
                         return
+            except _NothingFollowsError:
+                return
             except (httpx2.TransportError, ApiUnavailableError) as error:
                 reason = error
             patience.pause(reason)
@@ -238,6 +244,8 @@ class Client:
     def _stream(self, run_id: str, *, after: int) -> Iterator[Event]:
         headers = {"Last-Event-ID": str(after)} if after >= 0 else {}
         with self._http.stream("GET", f"{self._path(run_id)}/events/stream", headers=headers) as response:
+            if response.status_code == HTTPStatus.NO_CONTENT:
+                raise _NothingFollowsError
             if not response.is_success:
                 response.read()
                 raise _refusal(response)

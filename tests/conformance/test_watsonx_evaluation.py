@@ -1,10 +1,22 @@
 """watsonx Orchestrate's own evaluation client, in an environment of its own (contract: watsonx §6.4)."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
+from shared.db import unit_of_work
+from shared.models import Run
+from shared.runs import transitions
+from shared.runs.lifecycle import Trigger
 from tests.conformance.outside import execute
+from tests.integration.api.serving import serving
+from tests.support.factories import LEASE, WORKER
+from tests.support.nginx import running_nginx
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -139,3 +151,54 @@ def test_a_recording_takes_up_what_has_been_said_since_it_began(evaluate, unique
         ("user", "For the record"),
         ("assistant", "word0 word1 "),
     ]
+
+
+HEARTBEAT = 0.4  # seconds
+GIVES_UP = 4.0  # seconds of silence after which the proxy gives up
+
+
+@pytest.fixture
+def proxied(committed_settings, factories, tmp_path):
+    """The API behind an nginx, and nobody who executes anything: its address, and a key."""
+    factories._principal, secret = factories.principal_and_secret()
+    quick = {"stream_heartbeat": timedelta(seconds=HEARTBEAT)}
+    with (
+        serving(committed_settings.model_copy(update=quick), secret=secret) as served,
+        running_nginx(tmp_path, served.client.base_url.port, read_timeout=GIVES_UP) as address,
+    ):
+        yield address, secret
+
+
+def answer(session, run):
+    """Do what a worker does."""
+    claimed = transitions.claim(session, run.id, attempt=1, worker=WORKER, lease_ttl=LEASE).run
+    transitions.apply(session, run.id, Trigger.START, attempt=claimed.attempt)
+    values = {"output": {"type": "TextArtifact", "value": "At last"}}
+    transitions.apply(session, run.id, Trigger.SUCCEED, attempt=claimed.attempt, values=values)
+
+
+def test_an_answer_arrives_after_a_silence_that_a_proxy_does_not_bear(
+    proxied, committed_sessions, factories, unique, tmp_path
+):
+    """The client parses every line; what keeps the line alive is before the next."""
+    factories.assistant(name=unique)
+    program = """
+        said = say("Listen")
+        print(json.dumps(dump(said.messages)))
+    """
+
+    def submitted():
+        with unit_of_work(committed_sessions) as session:
+            return session.scalars(select(Run)).one_or_none()
+
+    with ThreadPoolExecutor(1) as pool:
+        talk = pool.submit(execute, CLIENT, PREAMBLE, program, *proxied, unique, home=tmp_path)
+        run = wait_until(lambda: talk.done() or submitted(), timeout=60, what="the run")
+        silent_until = time.monotonic() + 1.25 * GIVES_UP
+        wait_until(lambda: talk.done() or time.monotonic() > silent_until)
+        assert not talk.done(), talk.result()
+        with unit_of_work(committed_sessions) as session:
+            answer(session, run)
+        (message,) = talk.result()
+    # Else the stream has told too little, and the client has read the thread instead.
+    assert (message["content"], message["event"]) == ("At last", "message.created")

@@ -81,6 +81,10 @@ def test_a_stream_that_ends_before_the_run_is_resumed():
     assert follow(stream(frame(0)), stream(last(1))) == ([0, 1], [None, "0"])
 
 
+def test_following_ends_once_the_api_has_nothing_more():
+    assert follow(stream(frame(0)), httpx2.Response(204)) == ([0], [None, "0"])
+
+
 def test_an_api_that_is_away_for_a_moment_is_asked_again():
     assert follow(httpx2.Response(503, json={}), stream(last(0))) == ([0], [None, None])
 

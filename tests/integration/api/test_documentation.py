@@ -1,8 +1,13 @@
 """The OpenAPI document is true."""
 
 import re
+import threading
 
 import pytest
+
+import api.__main__ as main
+from api.waiting import LONGEST
+from tests.support.waiting import wait_until
 
 RESOURCES = ("Assistant", "Structure", "Thread", "Ruleset", "Rule", "Organization")
 
@@ -23,6 +28,7 @@ OPERATIONS = {
     *("ListApiKeys", "CreateApiKey", "ListOrganizationApiKeys", "CreateOrganizationApiKey"),
     *("GetApiKey", "UpdateApiKey", "DeleteApiKey"),
 }
+STREAMS = ("GetAssistantRunEventsSSE", "GetStructureRunEventsSSE")
 
 
 @pytest.fixture
@@ -58,7 +64,79 @@ def test_the_codes_of_success(operations):
     of_verb = {"Create": "201", "Delete": "204"}
     expected = {name: [of_verb.get(name[:6], "200")] for name in OPERATIONS}
     expected |= {"CreateEvents": ["202"], "CreateStructureDeployment": ["202"], "CreateSpans": ["200"]}
+    expected |= {name: ["200", "204"] for name in STREAMS}
     assert codes == expected
+
+
+@pytest.mark.parametrize("mount", ["", "/api/v1", "/v1"])
+def test_a_document_is_made_once_and_never_by_the_event_loop(anonymous, monkeypatch, mount):
+    """It takes most of a second, and needs no key."""
+    makers = []
+    for document in anonymous.app.state.documents:
+        make = document._app.openapi
+        monkeypatch.setattr(
+            document._app, "openapi", lambda make=make: makers.append(threading.current_thread()) or make()
+        )
+    answers = [anonymous.get(f"{mount}/openapi.json") for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {200}
+    (maker,) = makers
+    assert maker is not anonymous.portal.call(threading.current_thread)
+    head = anonymous.head(f"{mount}/openapi.json")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(answers[0].content))
+
+
+@pytest.mark.parametrize("mount", ["", "/api/v1", "/v1"])
+def test_the_page_needs_nothing_from_anywhere_else(anonymous, mount):
+    page = anonymous.get(f"{mount}/docs").text
+    assert "//" not in re.sub(r"(?m)^\s*//.*$|</?!?--|<!--.*?-->", "", page)
+    for name, kind in (("swagger-ui-bundle.js", "text/javascript"), ("swagger-ui.css", "text/css")):
+        assert f'"{mount}/docs/{name}"' in page
+        file = anonymous.get(f"{mount}/docs/{name}")
+        assert (file.status_code, file.headers["content-type"]) == (200, f"{kind}; charset=utf-8")
+        assert len(file.content) == int(file.headers["content-length"]) > 100_000
+    assert anonymous.get(f"{mount}/docs/favicon.png").status_code == 404
+    assert anonymous.get(f"{mount}/docs/..%2fcore.py").status_code == 404
+
+
+def test_the_documents_are_made_when_a_server_starts(settings, monkeypatch):
+    started = []
+
+    class Server:
+        has_given_up = False
+
+        def __init__(self, app, _settings):
+            self.app = app
+
+        def run(self, _sockets):
+            documents = self.app.state.documents
+            wait_until(lambda: all(document._bodies for document in documents), what="the documents")
+            started.append(self)
+
+    for name, found in {
+        "hide_memory": lambda: None,
+        "begin": lambda _name: settings,
+        "listen": lambda _host, _port: [],
+        "demand_schema": lambda _settings: None,
+        "Server": Server,
+    }.items():
+        monkeypatch.setattr(main, name, found)
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    main.main()
+    assert len(started) == 1
+
+
+def test_the_longest_wait_is_told_and_ends_before_a_proxy_gives_up(operations):
+    waits = [
+        parameter
+        for operation in operations
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] == "wait"
+    ]
+    assert len(waits) == 2
+    for parameter in waits:
+        assert f"{LONGEST:g} are the most" in parameter["description"]
+    assert LONGEST <= 50
 
 
 def test_a_body_that_may_be_missing_is_documented_as_such(operations):

@@ -58,3 +58,9 @@ def test_many_probes_at_once_ask_postgresql_once(served):
     rounds = (time.monotonic() - begun) / FRESH + 1
     asked = [statement for statement in statements if "pg_logical_emit_message" in statement]
     assert 1 <= len(asked) <= rounds + 1
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/docs", "/openapi.json"])
+def test_a_balancer_may_ask_for_the_head_alone(anonymous, path):
+    answer = anonymous.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")

@@ -18,7 +18,7 @@ from shared.events import log
 from shared.events.log import NewEvent
 from shared.models import Origin
 from shared.runs import transitions
-from shared.runs.lifecycle import TERMINAL, RunStatus, Trigger
+from shared.runs.lifecycle import TERMINAL, RunKind, RunStatus, Trigger
 from tests.integration.api.serving import parsed
 from tests.support.waiting import wait_until
 
@@ -181,12 +181,43 @@ def test_a_reader_resumes_where_it_was(served, make_run):
         ({"offset": ""}, [0, 1, 2, 3, 4]),
         ({"after": 2}, [3, 4]),
         ({"after": 0, "offset": 4}, [1, 2, 3, 4]),
-        ({"after": 4}, []),
-        ({"offset": 5}, []),
-        ({"offset": 2_147_483_647}, []),
-        ({"after": 2_147_483_646}, []),
     ]:
         assert seqs(served.frames(run.id, **start)) == expected, start
+
+
+@pytest.fixture(params=RunKind)
+def make_streamed(request, factories, committed_sessions):
+    """Make a run of either kind in some status; returns where its stream is."""
+    make = {RunKind.ASSISTANT: factories.run, RunKind.STRUCTURE: factories.structure_run}[request.param]
+    return lambda status: f"/api/{request.param}-runs/{make(status=status).id}/events/stream"
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_an_ended_run_has_nothing_for_who_has_seen_its_last_event(served, make_streamed, status):
+    """A 204 tells a standard EventSource, which opens again whatever ends, not to."""
+    path = make_streamed(status)
+    count = served.client.get(path.removesuffix("/stream")).json()["total_count"]
+    for start in (
+        {"headers": {"Last-Event-ID": str(count - 1)}},
+        {"headers": {"Last-Event-ID": str(count + 7)}, "params": {"offset": "0"}},
+        {"headers": {"Last-Event-ID": ""}, "params": {"offset": str(count)}},
+        {"params": {"offset": str(count)}},
+        {"params": {"offset": "2147483647"}},
+        {"headers": {"Last-Event-ID": "2147483646"}},
+    ):
+        answer = served.client.get(path, **start)
+        assert (answer.status_code, answer.content) == (204, b""), start
+        assert "content-type" not in answer.headers
+    for start in ({"headers": {"Last-Event-ID": str(count - 2)}}, {"params": {"offset": str(count - 1)}}):
+        answer = served.client.get(path, **start)
+        assert (answer.status_code, answer.text.count("data: ")) == (200, 1), start
+
+
+def test_a_run_that_goes_on_has_a_stream_even_beyond_its_end(served, make_streamed):
+    path = make_streamed(RunStatus.RUNNING)
+    with served.client.stream("GET", path, params={"offset": "1000"}) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
 
 
 def test_a_start_that_is_no_number_is_a_400(served, make_run):

@@ -95,6 +95,19 @@ def test_a_run_that_goes_on_is_answered_when_the_time_is_up(served, make_run):
     assert 0.5 <= time.monotonic() - begun < 0.5 + AT_ONCE
 
 
+def test_nobody_waits_longer_than_a_proxy_does(served, make_run, monkeypatch):
+    asked = []
+
+    async def until_ended(_run_id, seconds, **_):
+        asked.append(seconds)
+
+    monkeypatch.setattr(served.resources.waiting, "until_ended", until_ended)
+    run = make_run(status=RunStatus.RUNNING)
+    for wait in ("49.5", "50", "60", "3600"):
+        assert get(served, run.id, wait).json()["status"] == "RUNNING"
+    assert asked == [49.5, 50, 50, 50]
+
+
 @pytest.mark.parametrize("setting_overrides", [REREAD], indirect=True)
 def test_an_end_of_which_no_word_came_is_found_by_reading(waiting, make_run, end):
     run = make_run(status=RunStatus.RUNNING)
