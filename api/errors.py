@@ -25,6 +25,7 @@ from shared.errors import (
     LeaseLostError,
     NotFoundError,
     OverloadedError,
+    QueueFullError,
     RunyardError,
     ServiceUnavailableError,
     TooManyRefusalsError,
@@ -72,6 +73,7 @@ STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     ConflictError: HTTPStatus.CONFLICT,
     TransitionRefusedError: HTTPStatus.CONFLICT,
     LeaseLostError: HTTPStatus.CONFLICT,
+    QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyRefusalsError: HTTPStatus.TOO_MANY_REQUESTS,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -346,7 +346,7 @@ def test_nobody_makes_more_than_there_may_be(client, me, factories):
     assert client.post(f"/api/structures/{structure.id}/runs", json={}).status_code == 201
 
 
-@pytest.mark.parametrize("setting_overrides", [{"max_stored_bytes": 5_000}])
+@pytest.mark.parametrize("setting_overrides", [{"max_stored_bytes": 10_000}])
 def test_an_organization_stores_no_more_than_it_may(client, factories, make_assistant, monkeypatch):
     """What is under way can be told to its end for a while."""
     monkeypatch.setattr(quotas, "SUM_TTL", -1.0)
@@ -371,7 +371,7 @@ def test_an_organization_stores_no_more_than_it_may(client, factories, make_assi
             )
         ]
 
-    assert report(5_100).status_code == 202
+    assert report(9_800).status_code == 202
     assert others() == [409, 409, 409]
     assert report(1_000).status_code == 202
     refused = report(1)
