@@ -1,4 +1,4 @@
-"""Memory for what is on its way to readers: so many bytes a process, and a share of them an organization."""
+"""Memory for what is on its way to readers: so many bytes a process, and a share of them a tenant."""
 
 import asyncio
 import uuid
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Final
 
 TOTAL: Final = 64 * 1_048_576  # bytes
-SHARE: Final = 16 * 1_048_576  # bytes, of one organization
+SHARE: Final = 16 * 1_048_576  # bytes, of one tenant
 
 
 class Budget:
     """Bytes that are held for readers at once; whoever finds none left waits for a reader to have read.
 
-    Organizations do not wait for each other's slow readers until four of them have used up their shares. What
+    Tenants do not wait for each other's slow readers until four of them have used up their shares. What
     is larger than a share has it alone.
     """
 
@@ -30,50 +30,50 @@ class Budget:
         return sum(self._used.values())
 
     @contextmanager
-    def holding(self, organization_id: uuid.UUID) -> Generator["Hold"]:
-        """What one reader of an organization holds; it is given back at the end of the block."""
-        hold = Hold(self, organization_id)
+    def holding(self, tenant: uuid.UUID) -> Generator["Hold"]:
+        """What one reader of a tenant holds; it is given back at the end of the block."""
+        hold = Hold(self, tenant)
         try:
             yield hold
         finally:
             hold.give_back()
 
-    async def take(self, organization_id: uuid.UUID, size: int) -> int:
+    async def take(self, tenant: uuid.UUID, size: int) -> int:
         """Wait for room for so many bytes, and take it; return how many were taken."""
         wanted = min(size, self._share)
-        while not self._has_room(organization_id, wanted):
+        while not self._has_room(tenant, wanted):
             self._freed.clear()
             await self._freed.wait()
-        self._used[organization_id] += wanted
+        self._used[tenant] += wanted
         return wanted
 
-    def give_back(self, organization_id: uuid.UUID, size: int) -> None:
+    def give_back(self, tenant: uuid.UUID, size: int) -> None:
         """Give bytes back; callable on the event loop."""
-        self._used[organization_id] -= size
-        if not self._used[organization_id]:
-            del self._used[organization_id]
+        self._used[tenant] -= size
+        if not self._used[tenant]:
+            del self._used[tenant]
         self._freed.set()
 
-    def _has_room(self, organization_id: uuid.UUID, size: int) -> bool:
-        own = self._used.get(organization_id, 0)
+    def _has_room(self, tenant: uuid.UUID, size: int) -> bool:
+        own = self._used.get(tenant, 0)
         return own + size <= self._share and self.used + size <= self._total
 
 
 class Hold:
     """Bytes that one reader holds."""
 
-    def __init__(self, budget: Budget, organization_id: uuid.UUID) -> None:
+    def __init__(self, budget: Budget, tenant: uuid.UUID) -> None:
         self._budget = budget
-        self._organization_id = organization_id
+        self._tenant = tenant
         self._size = 0
 
     async def take(self, size: int) -> None:
         """Hold so many bytes instead of what was held before."""
         self.give_back()
-        self._size = await self._budget.take(self._organization_id, size)
+        self._size = await self._budget.take(self._tenant, size)
 
     def give_back(self) -> None:
         """Hold nothing more."""
         if self._size:
-            self._budget.give_back(self._organization_id, self._size)
+            self._budget.give_back(self._tenant, self._size)
             self._size = 0

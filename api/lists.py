@@ -76,7 +76,7 @@ class _Pieces:
     show: Show
 
     async def between(self, before: bytes, ids: Sequence[Any], after: bytes) -> AsyncGenerator[bytes]:
-        with self.lists.budget.holding(self.principal.organization_id) as hold:
+        with self.lists.budget.holding(self.principal.tenant) as hold:
             yield before
             async for piece in self._pieces(ids, hold):
                 yield piece
@@ -94,7 +94,7 @@ class _Pieces:
                     separator = b","
 
     async def _in_turn(self, work: Callable[..., Done], ids: Sequence[Any]) -> Done:
-        return await self.lists.readers.run(self.principal.organization_id, work, ids)
+        return await self.lists.readers.run(self.principal.tenant, work, ids)
 
     def _measure(self, ids: Sequence[Any]) -> list[list[Any]]:
         with unit_of_work(self.lists.sessions) as session:

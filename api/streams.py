@@ -92,7 +92,7 @@ class StreamHub:
         with (
             self._subscriber.listen(run_id) as mailbox,
             self._keys.until_bad(principal, mailbox.close),
-            self._budget.holding(principal.organization_id) as hold,
+            self._budget.holding(principal.tenant) as hold,
         ):
             while not (is_end or mailbox.is_closed):
                 turn = asyncio.create_task(self._next(mailbox, hold, principal, run_id, after))
@@ -117,7 +117,7 @@ class StreamHub:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
             await hold.take(PAGE_BYTES)
-            page = await self._read(principal.organization_id, run_id, after)
+            page = await self._read(principal, run_id, after)
             if not page.events:
                 hold.give_back()
                 return [], page.is_closed
@@ -136,18 +136,18 @@ class StreamHub:
         return fresh, batch[-1].is_last
 
     async def in_reader_thread(
-        self, organization_id: uuid.UUID, read: Callable[..., Result], *args: object
+        self, principal: Principal, read: Callable[..., Result], *args: object
     ) -> Result:
-        """Read for a stream, in one of the threads that all streams share; organizations take turns.
+        """Read for a stream, in one of the threads that all streams share; tenants take turns.
 
         Raises:
             OverloadedError: there was no turn in time.
         """
-        return await self._readers.run(organization_id, read, *args)
+        return await self._readers.run(principal.tenant, read, *args)
 
-    async def _read(self, organization_id: uuid.UUID, run_id: uuid.UUID, after: int) -> Page:
+    async def _read(self, principal: Principal, run_id: uuid.UUID, after: int) -> Page:
         try:
-            return await self.in_reader_thread(organization_id, self._page, run_id, after)
+            return await self.in_reader_thread(principal, self._page, run_id, after)
         except OverloadedError:
             return AWAY
         except sql.NoResultFound:

@@ -74,7 +74,7 @@ async def stored_then_live(
 
     after = 0
     while True:
-        page = await hub.in_reader_thread(run.organization_id, read, after)
+        page = await hub.in_reader_thread(principal, read, after)
         if not page.events:
             break
         yield page.events
