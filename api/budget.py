@@ -3,9 +3,13 @@
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
+
+from api.admission import Gate
+
+Read = TypeVar("Read")
 
 TOTAL: Final = 64 * 1_048_576  # bytes
 SHARE: Final = 16 * 1_048_576  # bytes, of one tenant
@@ -27,7 +31,7 @@ class Budget:
     @property
     def used(self) -> int:
         """Bytes that are held at the moment."""
-        return sum(self._used.values())
+        return sum(tuple(self._used.values()))
 
     @contextmanager
     def holding(self, tenant: uuid.UUID) -> Generator["Hold"]:
@@ -47,6 +51,14 @@ class Budget:
         self._used[tenant] += wanted
         return wanted
 
+    def overdraw(self, tenant: uuid.UUID, size: int) -> None:
+        """Take bytes that are there already, without waiting; others wait the longer for it."""
+        self._used[tenant] += size
+
+    def is_overdrawn(self, tenant: uuid.UUID) -> bool:
+        """Whether more is held, of a tenant or of all, than there is; callable from any thread."""
+        return not self._has_room(tenant, 0)
+
     def give_back(self, tenant: uuid.UUID, size: int) -> None:
         """Give bytes back; callable on the event loop."""
         self._used[tenant] -= size
@@ -57,6 +69,13 @@ class Budget:
     def _has_room(self, tenant: uuid.UUID, size: int) -> bool:
         own = self._used.get(tenant, 0)
         return own + size <= self._share and self.used + size <= self._total
+
+
+class _Crowded:
+    """There was no room left when the turn came."""
+
+
+_CROWDED: Final = _Crowded()
 
 
 class Hold:
@@ -71,6 +90,30 @@ class Hold:
         """Hold so many bytes instead of what was held before."""
         self.give_back()
         self._size = await self._budget.take(self._tenant, size)
+
+    async def read(self, size: int, lane: Gate, work: Callable[..., Read], *args: object) -> Read:
+        """Read something in a lane, when there is room for `size` bytes instead of those held before.
+
+        What is read may turn out to be larger; then those who have waited for the lane meanwhile wait
+        for room again. So beyond a share there is no more than what a lane reads at once.
+
+        Raises:
+            OverloadedError: there was no turn in the lane in time.
+        """
+        while True:
+            await self.take(size)
+            found: Read | _Crowded = await lane.run(self._tenant, self._unless_overdrawn, work, *args)
+            if not isinstance(found, _Crowded):
+                return found
+
+    def _unless_overdrawn(self, work: Callable[..., Read], *args: object) -> Read | _Crowded:
+        return _CROWDED if self._budget.is_overdrawn(self._tenant) else work(*args)
+
+    def grow(self, size: int) -> None:
+        """Hold so many bytes if that is more: what came was larger than could be told before."""
+        if size > self._size:
+            self._budget.overdraw(self._tenant, size - self._size)
+            self._size = size
 
     def give_back(self) -> None:
         """Hold nothing more."""

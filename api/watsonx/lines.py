@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Final
 
 from api.mailbox import Batch
 from api.responses import LiveStream
-from api.streams import PAGE, PAGE_BYTES, StreamHub
+from api.streams import AS_SENT, PAGE, PAGE_BYTES, StreamHub
 from api.watsonx.events import Translator
 from shared.db import Sessions, unit_of_work
 from shared.events import log
 from shared.keys.principal import Principal
 from shared.models import Run
+from shared.sizes import unload
+
+NEEDED: Final = frozenset({"structure_ids", "model"})
+"""Columns of a run without which its events cannot be told."""
 
 
 class EventLines(LiveStream):
@@ -20,6 +25,7 @@ class EventLines(LiveStream):
     media_type = "text/event-stream; charset=utf-8"
 
     def __init__(self, batches: AsyncGenerator[Batch], run: Run) -> None:
+        unload(run, but=NEEDED)
         super().__init__(_lines(batches, Translator(run)))
 
 
@@ -29,22 +35,28 @@ class EventArray(LiveStream):
     media_type = "application/json"
 
     def __init__(self, batches: AsyncGenerator[Batch], run: Run) -> None:
+        unload(run, but=NEEDED)
         super().__init__(_array(_lines(batches, Translator(run))))
 
 
 async def _lines(batches: AsyncGenerator[Batch], translator: Translator) -> AsyncGenerator[bytes]:
     async with aclosing(batches):
         async for batch in batches:
-            said = [line for event in batch for line in translator.encoded(event)]
+            said = b"".join(line + b"\n" for event in batch for line in translator.encoded(event))
+            del batch
             if said:
-                yield b"".join(line + b"\n" for line in said)
+                yield said
+            del said
 
 
 async def _array(lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     before = b"["
     async with aclosing(lines):
         async for some in lines:
-            yield before + b",".join(some.splitlines())
+            items = before + b",".join(some.splitlines())
+            del some
+            yield items
+            del items
             before = b","
     yield b"[]" if before == b"[" else b"]"
 
@@ -61,6 +73,7 @@ async def within(batches: AsyncGenerator[Batch], seconds: float | None) -> Async
             except (StopAsyncIteration, TimeoutError):
                 return
             yield batch
+            del batch
 
 
 async def stored_then_live(
@@ -73,16 +86,20 @@ async def stored_then_live(
             return log.read(session, run.id, after=after, limit=PAGE, most=PAGE_BYTES)
 
     after = 0
-    while True:
-        page = await hub.in_reader_thread(principal, read, after)
-        if not page.events:
-            break
-        yield page.events
-        after = page.events[-1].seq + 1
-        if page.events[-1].is_last:
-            return
-        if after >= page.total:
-            break
+    with hub.holding(principal) as hold:
+        while True:
+            page = await hub.read_page(hold, read, after)
+            if not page.events:
+                break
+            hold.grow(AS_SENT * sum(event.size or 0 for event in page.events))
+            yield page.events
+            last, total = page.events[-1], page.total
+            after, is_last = last.seq + 1, last.is_last
+            del page, last
+            if is_last:
+                return
+            if after >= total:
+                break
     events = hub.follow(run.id, after=after, principal=principal)
     async with aclosing(within(events, seconds)) as live:
         async for batch in live:
