@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 class _Waiter:
     turn: asyncio.Future[None]
     weight: int
+    has_turn: bool = False
 
 
 class Gate:
@@ -116,7 +117,7 @@ class Gate:
         return True
 
     def _withdraw(self, group: Hashable, waiter: _Waiter) -> None:
-        if waiter.turn.done() and not waiter.turn.cancelled():
+        if waiter.has_turn:
             self._leave(group, waiter.weight)  # the turn came at the moment in which the waiter gave up
             return
         self._waiting[group].remove(waiter)
@@ -147,7 +148,9 @@ class Gate:
             self._used[group] = self._used.get(group, 0) + waiter.weight
             self._waiting.move_to_end(group)
             self._unqueue(group, waiter)
-            waiter.turn.set_result(None)
+            waiter.has_turn = True
+            if not waiter.turn.done():  # else it has given up, and is about to say so
+                waiter.turn.set_result(None)
 
     def _next_group(self) -> Hashable | None:
         """The group that waits longest for its turn, among those whose share is not used up."""

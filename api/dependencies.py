@@ -82,7 +82,7 @@ async def _turn(lane: Gate, request: Request, principal: Principal) -> AsyncGene
         OverloadedError: there was no turn in time.
         ClientDisconnect: the caller has left meanwhile; nothing is done for those who are gone.
     """
-    async with lane.admit(principal.organization_id) as has_waited:
+    async with lane.admit(principal.tenant) as has_waited:
         if has_waited and await request.is_disconnected():
             raise ClientDisconnect
         yield
@@ -137,7 +137,7 @@ async def _reader(request: Request, principal: PrincipalDep) -> Reader:
             with unit_of_work(resources.sessions) as session:
                 return query(session)
 
-        return await resources.lanes.requests.run(principal.organization_id, in_a_transaction)
+        return await resources.lanes.requests.run(principal.tenant, in_a_transaction)
 
     return read
 

@@ -28,6 +28,9 @@ OTHER_FILES: Final = 64
 
 MOST_BY_DEFAULT: Final = 4096
 FEWEST: Final = 16
+MOST_HELD: Final = 48 * 1_048_576
+"""Bytes of bodies that connections hold before anybody has asked for them."""
+
 LOG_PAUSE: Final = 10.0  # seconds between two lines about the same limit
 
 log = structlog.get_logger(__name__)
@@ -39,6 +42,11 @@ class Connection(Protocol):
     @property
     def has_request(self) -> bool:
         """Whether a request on it is being answered."""
+        ...
+
+    @property
+    def held(self) -> int:
+        """Bytes of bodies on it that nobody has asked for yet."""
         ...
 
     def abort(self) -> None:
@@ -99,6 +107,7 @@ class Door:
         self._of_address: Counter[str] = Counter()
         self._logged_at: dict[str, float] = {}
         self._turned_away = 0
+        self._held = 0  # bytes, at the most
 
     def enter(self, connection: Connection, address: str) -> bool:
         """Count a connection; return whether it may ask for anything, as opposed to probes only."""
@@ -124,6 +133,19 @@ class Door:
             self._of_address[whose] -= 1
             if self._of_address[whose] == 0:
                 del self._of_address[whose]
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether a connection may hold so many bytes of a body until somebody asks for it.
+
+        What all of them hold is counted up, and anew only when that seems to be too much.
+        """
+        self._held += size
+        if self._held > MOST_HELD:
+            self._held = sum(connection.held for connection in (*self._ordinary, *self._extra))
+        if self._held <= MOST_HELD:
+            return True
+        self._turn_away("too many bodies wait to be read", limit=MOST_HELD)
+        return False
 
     def probes_only(self, app: ASGIApp) -> ASGIApp:
         """The application, as those see it who came too late."""
@@ -178,6 +200,11 @@ def connections_by_default(settings: Settings) -> int:
 def no_room() -> Problem:
     """What those are told for whom there is no connection."""
     return of_domain(OverloadedError("There are too many connections; ask again."))
+
+
+def no_memory() -> Problem:
+    """What those are told whose body came while too much is held of others'."""
+    return of_domain(OverloadedError("Too many bodies wait to be read; ask again."))
 
 
 def slow() -> Problem:

@@ -25,6 +25,7 @@ from shared.errors import (
     LeaseLostError,
     NotFoundError,
     OverloadedError,
+    QueueFullError,
     RunyardError,
     ServiceUnavailableError,
     ShareUsedUpError,
@@ -74,6 +75,7 @@ STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     TransitionRefusedError: HTTPStatus.CONFLICT,
     LeaseLostError: HTTPStatus.CONFLICT,
     ShareUsedUpError: HTTPStatus.CONFLICT,
+    QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyRefusalsError: HTTPStatus.TOO_MANY_REQUESTS,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -26,6 +26,9 @@ MAX_AHEAD: Final = 16
 MAX_HELD_BODY: Final = 1_048_576
 """Bytes of a body that nobody has asked for; reading is paused long before."""
 
+FREELY_HELD: Final = 4096
+"""Bytes of a body that nobody has asked for and every connection may have."""
+
 MAX_UNWANTED: Final = 262_144
 """Bytes of a body that may still come when its request has been answered; the connection is kept."""
 
@@ -83,6 +86,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """Whether a request is being answered."""
         return self._running is not None and not self._running.response_complete
 
+    @property
+    def held(self) -> int:
+        """Bytes of bodies that have come and that the application has not asked for yet."""
+        cycles = [cycle for cycle, _ in self.pipeline]
+        return sum(len(cycle.body) for cycle in (*cycles, self._running) if cycle is not None)
+
     def abort(self) -> None:
         """Close the connection without a word."""
         self.transport.abort()
@@ -109,6 +118,8 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._stage is Stage.REFUSED or self.transport.is_closing():
                 return
             self._parse(data[start : start + PIECE])
+        if self.has_request:
+            self._hold_back()
 
     def resume_writing(self) -> None:
         self._stalled = 0.0
@@ -198,6 +209,16 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._stage is Stage.BODY and self.has_request and self._is_slow(seconds):
             self._refuse(door.slow())
 
+    def _hold_back(self) -> None:
+        """Read no more of a body until it is asked for; refuse it if too much is held for others already."""
+        if self._stage is Stage.BODY and self._running is self.cycle:
+            self.flow.pause_reading()
+        held = self.held
+        if held > FREELY_HELD and self._stage is not Stage.REFUSED and not self.door.has_room_for(held):
+            for cycle, _ in self.pipeline:
+                cycle.body.clear()
+            self._refuse(door.no_memory())
+
     def _parse(self, piece: bytes) -> None:
         if self._stage is Stage.BODY:
             self._framing += len(piece)
@@ -259,6 +280,7 @@ class GuardedProtocol(HttpToolsProtocol):
         elif cycle.response_started:
             self.abort()  # half an answer is out
         else:
+            cycle.body.clear()  # whoever waits with it does not know yet
             _disconnect(cycle)
             self._answer(problem)
 

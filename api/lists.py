@@ -1,7 +1,6 @@
 """Lists as answers: in one piece where they are small, else bit by bit, so that none fills the memory."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -9,10 +8,11 @@ from typing import Any, Final, TypeVar
 import orjson
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from api.admission import Gate
 from api.budget import Budget, Hold
+from api.responses import PieceStream
 from shared import sizes
 from shared.db import Sessions, unit_of_work
 from shared.keys.principal import Principal
@@ -79,10 +79,11 @@ class _Pieces:
     show: Show
 
     async def between(self, before: bytes, ids: Sequence[Any], after: bytes) -> AsyncGenerator[bytes]:
-        with self.lists.budget.holding(self.principal.organization_id) as hold:
+        with self.lists.budget.holding(self.principal.tenant) as hold:
             yield before
             async for piece in self._pieces(ids, hold):
                 yield piece
+                del piece
             yield after
 
     async def _pieces(self, ids: Sequence[Any], hold: Hold) -> AsyncGenerator[bytes]:
@@ -90,14 +91,16 @@ class _Pieces:
         for start in range(0, len(ids), LOOK_AHEAD):
             part = ids[start : start + LOOK_AHEAD]
             for batch in await self._in_turn(self._measure, part):
-                await hold.take(BATCH_BYTES)
-                piece = await self._in_turn(self._read, batch)
+                piece = await hold.read(BATCH_BYTES, self.lists.readers, self._read, batch)
+                hold.grow(len(piece))
                 if piece:
-                    yield separator + piece
+                    piece = separator + piece
+                    yield piece
                     separator = b","
+                del piece
 
     async def _in_turn(self, work: Callable[..., Done], ids: Sequence[Any]) -> Done:
-        return await self.lists.readers.run(self.principal.organization_id, work, ids)
+        return await self.lists.readers.run(self.principal.tenant, work, ids)
 
     def _measure(self, ids: Sequence[Any]) -> list[list[Any]]:
         with unit_of_work(self.lists.sessions) as session:
@@ -108,14 +111,10 @@ class _Pieces:
             return _joined(self.show(session, sizes.load(session, self.model, ids)))
 
 
-class _ListStream(StreamingResponse):
-    """A JSON body that comes bit by bit; whoever leaves early gives its share of memory back."""
+class _ListStream(PieceStream):
+    """A JSON body that comes bit by bit."""
 
     media_type = "application/json"
-
-    async def stream_response(self, send: Any) -> None:
-        async with aclosing(self.body_iterator):  # type: ignore[type-var]  # it is a generator
-            await super().stream_response(send)
 
 
 def shown_as(view: type[BaseModel]) -> Show:

@@ -1,6 +1,6 @@
 """Answers: JSON, rendered by orjson, and streams."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -9,6 +9,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 PIECE: Final = 65_536  # bytes
+
+SMALL: Final = 8192
+"""Bytes of a piece that may be in a buffer while the next one is made."""
 
 UNBUFFERED: Final = {
     "Cache-Control": "no-cache",
@@ -41,19 +44,41 @@ class InPieces(Response):
             )
 
 
-class LiveStream(StreamingResponse):
-    """A body that comes bit by bit; whoever leaves early, leaves no subscription behind.
+class PieceStream(StreamingResponse):
+    """A body that comes bit by bit; whoever leaves early, leaves nothing behind.
+
+    The next piece is asked for when the reader has taken the last one, but for what is small: so what a
+    piece takes of a budget is given back when it is out of the process, not when it is in a buffer.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[bytes], *, headers: Mapping[str, str] | None = None) -> None:
+        self._pieces = pieces
+        super().__init__(pieces, headers=headers)
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._pieces):
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            async for piece in self._pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if len(piece) > SMALL:  # the server waits for the reader before it writes, not after
+                    await send({"type": "http.response.body", "body": b"", "more_body": True})
+                del piece  # the next one may be long in coming, and its share of memory is another's
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class LiveStream(PieceStream):
+    """A body that goes on while its run does.
 
     What is to be done after the answer is done before its body: that may well wait for it.
     """
 
     def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
-        self._chunks = chunks
         super().__init__(chunks, headers=UNBUFFERED)
 
     async def stream_response(self, send: Send) -> None:
         after_answer, self.background = self.background, None
         if after_answer is not None:
             await after_answer()
-        async with aclosing(self._chunks):
-            await super().stream_response(send)
+        await super().stream_response(send)

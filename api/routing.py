@@ -69,7 +69,7 @@ class KeyedRoute(APIRoute):
                 self.tell(request, unread_body(request.headers))
                 return await _at_most_twice(answer, request)
             lanes: Lanes = request.app.state.resources.lanes
-            async with lanes.bodies.admit(principal.organization_id, lanes.weight_of(request.headers)):
+            async with lanes.bodies.admit(principal.tenant, lanes.weight_of(request.headers)):
                 return await _at_most_twice(answer, await self.read(request, lanes))
 
         return keyed

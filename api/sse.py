@@ -42,4 +42,7 @@ class EventStream(LiveStream):
 async def _frames(batches: AsyncGenerator[Batch], encode: Encode) -> AsyncGenerator[bytes]:
     async with aclosing(batches):
         async for batch in batches:
-            yield b"".join(frame(event.seq, encode(event)) for event in batch) or HEARTBEAT
+            frames = b"".join(frame(event.seq, encode(event)) for event in batch) or HEARTBEAT
+            del batch  # kept while the reader takes what is made of it, it would be twice there
+            yield frames
+            del frames

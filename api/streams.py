@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -22,6 +23,9 @@ from shared.keys.principal import Principal
 from shared.settings import Settings
 
 PAGE: Final = 100  # events of one replay step; a slow reader holds no more of them
+AS_SENT: Final = 2
+"""Times its size that an event takes while it is sent: as it is read, and as it is written."""
+
 PAGE_BYTES: Final = 262_144  # likewise, unless a single event is larger
 AWAY: Final = Page(events=[], total=0, is_closed=False)
 """What is read while PostgreSQL cannot be reached, or has too much to do: nothing yet."""
@@ -92,10 +96,10 @@ class StreamHub:
         with (
             self._subscriber.listen(run_id) as mailbox,
             self._keys.until_bad(principal, mailbox.close),
-            self._budget.holding(principal.organization_id) as hold,
+            self._budget.holding(principal.tenant) as hold,
         ):
             while not (is_end or mailbox.is_closed):
-                turn = asyncio.create_task(self._next(mailbox, hold, principal, run_id, after))
+                turn = asyncio.create_task(self._next(mailbox, hold, run_id, after))
                 try:
                     while not turn.done():
                         await asyncio.wait({turn}, timeout=beat_at - clock())
@@ -109,18 +113,17 @@ class StreamHub:
                     yield batch
                     hold.give_back()
                     after = batch[-1].seq + 1
+                    del batch, turn  # which would be there until the next
                     beat_at = clock() + self.heartbeat
 
-    async def _next(
-        self, mailbox: Mailbox, hold: Hold, principal: Principal, run_id: uuid.UUID, after: int
-    ) -> tuple[Batch, bool]:
+    async def _next(self, mailbox: Mailbox, hold: Hold, run_id: uuid.UUID, after: int) -> tuple[Batch, bool]:
         """The next events, if any yet, and whether the stream ends with them."""
         if mailbox.take_gap():
-            await hold.take(PAGE_BYTES)
-            page = await self._read(principal.organization_id, run_id, after)
+            page = await self._read(hold, run_id, after)
             if not page.events:
                 hold.give_back()
                 return [], page.is_closed
+            hold.grow(AS_SENT * sum(event.size or 0 for event in page.events))
             last = page.events[-1]
             if last.seq + 1 < page.total:
                 mailbox.mark_gap()
@@ -135,19 +138,21 @@ class StreamHub:
             return [], False
         return fresh, batch[-1].is_last
 
-    async def in_reader_thread(
-        self, organization_id: uuid.UUID, read: Callable[..., Result], *args: object
-    ) -> Result:
-        """Read for a stream, in one of the threads that all streams share; organizations take turns.
+    def holding(self, principal: Principal) -> AbstractContextManager[Hold]:
+        """What a reader of stored events holds of the bytes that there are for readers."""
+        return self._budget.holding(principal.tenant)
+
+    async def read_page(self, hold: Hold, read: Callable[..., Result], *args: object) -> Result:
+        """Read a page for a stream, in one of the threads that all streams share; tenants take turns.
 
         Raises:
             OverloadedError: there was no turn in time.
         """
-        return await self._readers.run(organization_id, read, *args)
+        return await hold.read(PAGE_BYTES, self._readers, read, *args)
 
-    async def _read(self, organization_id: uuid.UUID, run_id: uuid.UUID, after: int) -> Page:
+    async def _read(self, hold: Hold, run_id: uuid.UUID, after: int) -> Page:
         try:
-            return await self.in_reader_thread(organization_id, self._page, run_id, after)
+            return await self.read_page(hold, self._page, run_id, after)
         except OverloadedError:
             return AWAY
         except sql.NoResultFound:

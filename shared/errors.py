@@ -22,6 +22,7 @@ RunyardError
 ├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
 ├── ShareUsedUpError            its organization has enough under way; nothing was written
 ├── LeaseLostError              the run is no longer this attempt's; nothing was written
+├── QueueFullError              an organization has as many QUEUED runs as it may; ask again
 ├── TooManyRefusalsError        an address tries too many keys
 └── ServiceUnavailableError     PostgreSQL cannot be used; ask again
     ├── ContendedError          others were in the way; ask again
@@ -155,6 +156,10 @@ class ContendedError(ServiceUnavailableError):
 
 class OverloadedError(ServiceUnavailableError):
     """The server has more to do than it can at the moment; ask again."""
+
+
+class QueueFullError(RunyardError):
+    """As many runs of the organization wait for a worker as may; ask again when some have begun."""
 
 
 class TooManyRefusalsError(RunyardError):

@@ -2,16 +2,42 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from threading import Lock
 from typing import Any, Final, Self
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from shared.errors import LimitReachedError
-from shared.models import ApiKey, Organization, Run
-from shared.runs.lifecycle import ACTIVE
+from shared.errors import LimitReachedError, QueueFullError
+from shared.models import (
+    ApiKey,
+    Assistant,
+    Deployment,
+    Message,
+    Organization,
+    Rule,
+    Ruleset,
+    Run,
+    Structure,
+    Thread,
+)
+from shared.runs.lifecycle import ACTIVE, RunStatus
 from shared.settings import Settings
+
+
+class Resource(StrEnum):
+    """What an organization keeps, and has a limit of each; the words are for people."""
+
+    ASSISTANT = "assistants"
+    THREAD = "threads"
+    MESSAGE = "messages"
+    RULE = "rules"
+    RULESET = "rulesets"
+    STRUCTURE = "structures"
+    DEPLOYMENT = "deployments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +47,9 @@ class Quotas:
     keys: int  # of one user in one organization
     organizations: int  # that one user has made
     external_runs: int  # of one organization, that have not ended
-    stored_bytes: int  # of events and spans of one organization
+    stored_bytes: int  # of runs, events and spans of one organization
+    queued_runs: int  # of one organization
+    resources: int  # of one kind, of one organization
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -30,6 +58,8 @@ class Quotas:
             settings.max_organizations,
             settings.max_external_runs,
             settings.max_stored_bytes,
+            settings.max_queued_runs,
+            settings.max_resources,
         )
 
     def require_room_for_key(
@@ -67,6 +97,30 @@ class Quotas:
         )
         _require(session, query, self.external_runs, "external runs of an organization that have not ended")
 
+    def require_room_for_run(self, session: Session, organization_id: uuid.UUID) -> None:
+        """Refuse another run of an organization that has enough in the queue, or stores what it may.
+
+        Raises:
+            QueueFullError: there are as many QUEUED runs as there may be.
+            LimitReachedError: there are as many bytes as there may be.
+        """
+        queued = select(Run.id).where(Run.organization_id == organization_id, Run.status == RunStatus.QUEUED)
+        if not _counts.has_room(session, queued, "queued", organization_id, limit=self.queued_runs):
+            raise QueueFullError(f"There may be {self.queued_runs} QUEUED runs of an organization.")
+        self.require_room_for_bytes(session, organization_id)
+
+    def require_room_for(
+        self, session: Session, resource: Resource, organization_id: uuid.UUID, *, more: int = 1
+    ) -> None:
+        """Refuse another assistant, thread or the like, or several, of an organization that has enough.
+
+        Raises:
+            LimitReachedError: there are as many as there may be.
+        """
+        query = _rows_of(resource, organization_id)
+        if not _counts.has_room(session, query, resource, organization_id, limit=self.resources, more=more):
+            raise LimitReachedError(_full(self.resources, f"{resource} of an organization"))
+
     def require_room_for_bytes(
         self, session: Session, organization_id: uuid.UUID, *, is_report: bool = False
     ) -> None:
@@ -102,7 +156,77 @@ _sums: dict[uuid.UUID, tuple[float, int]] = {}
 """When the bytes of an organization were last summed, and to what: seconds of the monotonic clock, bytes."""
 
 
+class _Counts:
+    """How many rows organizations have, counted now and then, and by this process's creates in between.
+
+    So a create costs no count, and several processes at once may go beyond a limit by what the others
+    create within `COUNT_TTL`. Where there is no room, it is counted each `RECOUNT`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._known: dict[tuple[str, uuid.UUID], tuple[float, int]] = {}
+
+    def has_room(
+        self,
+        session: Session,
+        query: Select[Any],
+        what: str,
+        organization_id: uuid.UUID,
+        *,
+        limit: int,
+        more: int = 1,
+    ) -> bool:
+        """Whether there is room for so many more; if there is, it is taken."""
+        key = what, organization_id
+        with self._lock:
+            counted_at, count = self._known.get(key, (float("-inf"), 0))
+            if time.monotonic() - counted_at <= (COUNT_TTL if count + more <= limit else RECOUNT):
+                return self._take(key, counted_at, count, limit, more)
+        fresh = _count(session, query, limit)
+        with self._lock:
+            return self._take(key, time.monotonic(), fresh, limit, more)
+
+    def _take(self, key: tuple[str, uuid.UUID], counted_at: float, count: int, limit: int, more: int) -> bool:
+        if len(self._known) >= MOST_SUMS:
+            self._known.clear()
+        has_room = count + more <= limit
+        self._known[key] = counted_at, count + more * has_room
+        return has_room
+
+
+COUNT_TTL: Final = 5.0  # seconds
+RECOUNT: Final = 1.0  # seconds
+
+_counts = _Counts()
+
+_MODELS: Final[Mapping[Resource, Any]] = {
+    Resource.ASSISTANT: Assistant,
+    Resource.THREAD: Thread,
+    Resource.RULE: Rule,
+    Resource.RULESET: Ruleset,
+    Resource.STRUCTURE: Structure,
+    Resource.DEPLOYMENT: Deployment,
+}
+
+
+def _rows_of(resource: Resource, organization_id: uuid.UUID) -> Select[Any]:
+    """All rows of a kind; those that are marked as deleted are there, too."""
+    if resource is Resource.MESSAGE:
+        return select(Message.id).join(Thread).where(Thread.organization_id == organization_id)
+    model = _MODELS[resource]
+    return select(model.id).where(model.organization_id == organization_id)
+
+
+def _count(session: Session, query: Select[Any], limit: int) -> int:
+    """How many rows there are, up to a limit."""
+    return session.scalar(select(func.count()).select_from(query.limit(limit).subquery())) or 0
+
+
 def _require(session: Session, query: Select[Any], limit: int, what: str) -> None:
-    count = session.scalar(select(func.count()).select_from(query.limit(limit).subquery())) or 0
-    if count >= limit:
-        raise LimitReachedError(f"There may be {limit} {what}; end or delete some, or ask the operator.")
+    if _count(session, query, limit) >= limit:
+        raise LimitReachedError(_full(limit, what))
+
+
+def _full(limit: int, what: str) -> str:
+    return f"There may be {limit} {what}; end or delete some, or ask the operator."

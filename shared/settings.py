@@ -248,7 +248,18 @@ class Settings(BaseSettings):
     max_stored_bytes: int = Field(
         default=107_374_182_400,
         gt=0,
-        description="Bytes of events and spans one organization may keep; more are a 409.",
+        description="Bytes of runs, their events and spans one organization may keep; more are a 409.",
+    )
+    max_queued_runs: int = Field(
+        default=50_000,
+        gt=0,
+        description="Runs of one organization that may be QUEUED at once; more are a 429, with Retry-After.",
+    )
+    max_resources: int = Field(
+        default=1_000_000,
+        gt=0,
+        description="Assistants one organization may keep, and as many each of threads, messages, rules, "
+        "rulesets, structures and deployments; more are a 409.",
     )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5),

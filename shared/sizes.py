@@ -1,13 +1,13 @@
 """How large rows are before they are loaded, so that no list holds more of them than it may."""
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import reduce
 from typing import Any, Final
 
 from sqlalchemy import ARRAY, ColumnElement, String, case, func, select
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import InstrumentedAttribute, Session, defer
+from sqlalchemy.orm import InstrumentedAttribute, Session, defer, object_session
 from sqlalchemy.orm.interfaces import ORMOption
 
 from shared.models import Base
@@ -28,6 +28,17 @@ def large_columns(model: type[Base]) -> list[InstrumentedAttribute[Any]]:
 def without_large(model: type[Base], *, when: bool) -> list[ORMOption]:
     """Options of a query that leave large values where they are until somebody asks; none unless `when`."""
     return [defer(column) for column in large_columns(model)] if when else []
+
+
+def unload(row: Base, *, but: Collection[str] = ()) -> None:
+    """Let go of a row's large values, for those who keep it while somebody reads slowly.
+
+    Args:
+        but: columns that are still needed.
+    """
+    session = object_session(row)
+    if session is not None:
+        session.expire(row, [column.key for column in large_columns(type(row)) if column.key not in but])
 
 
 def are_small(session: Session, model: type[Base], ids: Sequence[Any], *, most: int) -> bool:

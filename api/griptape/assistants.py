@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep
+from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep, TermsDep
 from api.errors import TOO_LARGE
 from api.griptape.assistant_schemas import AssistantCreate, AssistantList, AssistantUpdate, AssistantView
 from api.griptape.errors import documented
@@ -15,6 +15,7 @@ from api.path_ids import AssistantId
 from api.routing import KeyedRoute
 from shared.assistants import queries, service
 from shared.models import Assistant
+from shared.quotas import Resource
 
 router = APIRouter(prefix="/assistants", tags=["Assistants"], route_class=KeyedRoute)
 
@@ -38,11 +39,22 @@ def list_assistants(session: SessionDep, principal: PrincipalDep, lists: ListsDe
     responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
 )
 def create_assistant(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, terms: TermsDep, body: AssistantCreate
+    session: SessionDep,
+    principal: PrincipalDep,
+    once: OnceDep,
+    *,
+    quotas: QuotasDep,
+    terms: TermsDep,
+    body: AssistantCreate,
 ) -> Assistant:
     """Create an assistant."""
+
+    def make() -> Assistant:
+        quotas.require_room_for(session, Resource.ASSISTANT, principal.organization_id)
+        return service.create(session, principal, body.given(), terms=terms)
+
     return once(
-        lambda: service.create(session, principal, body.given(), terms=terms),
+        make,
         lambda made: queries.get_assistant(session, made, organization_id=principal.organization_id),
     )
 

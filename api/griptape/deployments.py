@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 
-from api.dependencies import PrincipalDep, SessionDep
+from api.dependencies import PrincipalDep, QuotasDep, SessionDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PartDep
@@ -16,6 +16,7 @@ from api.path_ids import DeploymentId, StructureId
 from api.routing import KeyedRoute
 from api.run_filters import split
 from shared.models import Deployment, DeploymentStatus
+from shared.quotas import Resource
 from shared.structures import queries, service
 
 router = APIRouter(tags=["Deployments"], route_class=KeyedRoute)
@@ -35,13 +36,20 @@ def create_structure_deployment(
     session: SessionDep,
     principal: PrincipalDep,
     once: OnceDep,
+    *,
+    quotas: QuotasDep,
     structure_id: StructureId,
     body: DeploymentCreate | None = None,
 ) -> Deployment:
     """Deploy a structure: done when it is answered, since its code is here already or never will be."""
     del body
+
+    def make() -> Deployment:
+        quotas.require_room_for(session, Resource.DEPLOYMENT, principal.organization_id)
+        return service.deploy(session, principal, structure_id)
+
     return once(
-        lambda: service.deploy(session, principal, structure_id),
+        make,
         lambda made: queries.get_deployment(session, made, organization_id=principal.organization_id),
     )
 

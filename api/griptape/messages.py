@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.pagination import Pagination, WholePageDep
 from api.griptape.thread_schemas import MessageCreate, MessageList, MessageUpdate, MessageView
@@ -13,6 +13,7 @@ from api.lists import shown_as
 from api.path_ids import MessageId, ThreadId
 from api.routing import KeyedRoute
 from shared.models import Message
+from shared.quotas import Resource
 from shared.threads import queries, service
 
 router = APIRouter(tags=["Messages"], route_class=KeyedRoute)
@@ -44,12 +45,19 @@ def create_message(
     session: SessionDep,
     principal: PrincipalDep,
     once: OnceDep,
+    *,
+    quotas: QuotasDep,
     thread_id: ThreadId,
     body: MessageCreate,
 ) -> Message:
     """Add a message after the last one of a thread."""
+
+    def make() -> Message:
+        quotas.require_room_for(session, Resource.MESSAGE, principal.organization_id)
+        return service.post_message(session, principal, thread_id, body.new())
+
     return once(
-        lambda: service.post_message(session, principal, thread_id, body.new()),
+        make,
         lambda made: queries.get_message(session, made, organization_id=principal.organization_id),
     )
 

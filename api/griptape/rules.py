@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.pagination import Pagination, WholePageDep
 from api.griptape.ruleset_schemas import RuleCreate, RuleList, RuleUpdate, RuleView
@@ -15,6 +15,7 @@ from api.lists import shown_as
 from api.path_ids import RuleId
 from api.routing import KeyedRoute
 from shared.models import Rule
+from shared.quotas import Resource
 from shared.rulesets import queries, service
 
 router = APIRouter(prefix="/rules", tags=["Rules"], route_class=KeyedRoute)
@@ -49,10 +50,17 @@ def list_rules(
     response_model=RuleView,
     responses=documented(_BAD, HTTPStatus.CONFLICT, _LARGE),
 )
-def create_rule(session: SessionDep, principal: PrincipalDep, once: OnceDep, body: RuleCreate) -> Rule:
+def create_rule(
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, quotas: QuotasDep, body: RuleCreate
+) -> Rule:
     """Create a rule."""
+
+    def make() -> Rule:
+        quotas.require_room_for(session, Resource.RULE, principal.organization_id)
+        return service.create_rule(session, principal, body.given())
+
     return once(
-        lambda: service.create_rule(session, principal, body.given()),
+        make,
         lambda made: queries.get_rule(session, made, organization_id=principal.organization_id),
     )
 

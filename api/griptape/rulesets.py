@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.fields import Search
 from api.griptape.pagination import PartDep
@@ -16,6 +16,7 @@ from api.idempotency import OnceDep
 from api.path_ids import RulesetId
 from api.routing import KeyedRoute
 from shared.models import Ruleset
+from shared.quotas import Resource
 from shared.rulesets import queries, service
 
 router = APIRouter(prefix="/rulesets", tags=["Rulesets"], route_class=KeyedRoute)
@@ -55,11 +56,16 @@ def _shown(session: Session, rulesets: Sequence[Ruleset]) -> list[RulesetView]:
     responses=documented(_BAD, _TAKEN, _LARGE),
 )
 def create_ruleset(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: RulesetCreate
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, quotas: QuotasDep, body: RulesetCreate
 ) -> RulesetView:
     """Create a ruleset of rules that exist; an alias is one ruleset's in an organization."""
+
+    def make() -> Ruleset:
+        quotas.require_room_for(session, Resource.RULESET, principal.organization_id)
+        return service.create_ruleset(session, principal, body.given(), body.rule_ids or ())
+
     ruleset = once(
-        lambda: service.create_ruleset(session, principal, body.given(), body.rule_ids or ()),
+        make,
         lambda made: queries.get_ruleset(session, made, organization_id=principal.organization_id),
     )
     return _view(session, ruleset)

@@ -51,7 +51,7 @@ _BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
     "/assistants/{assistant_id}/runs",
     status_code=HTTPStatus.CREATED,
     response_model=RunView,
-    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS),
 )
 @open_to_runs(RunAccess.RUNS)
 def create_assistant_run(
@@ -69,7 +69,7 @@ def create_assistant_run(
     request = (body or RunCreate()).request()
 
     def make() -> Run:
-        quotas.require_room_for_bytes(session, principal.organization_id)
+        quotas.require_room_for_run(session, principal.organization_id)
         return service.submit(session, dispatcher, principal, assistant_id, request, terms=terms)
 
     return once(

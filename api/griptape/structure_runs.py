@@ -63,7 +63,7 @@ RulesDep = Annotated[Rules, Depends()]
     "/structures/{structure_id}/runs",
     status_code=HTTPStatus.CREATED,
     response_model=StructureRunView,
-    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
+    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS),
 )
 @open_to_runs(RunAccess.RUNS)
 def create_structure_run(
@@ -81,7 +81,7 @@ def create_structure_run(
     check_given(rules.variables, request.env_vars)
 
     def submit() -> Run:
-        rules.quotas.require_room_for_bytes(session, principal.organization_id)
+        rules.quotas.require_room_for_run(session, principal.organization_id)
         if request.is_external:
             rules.quotas.require_room_for_external_run(session, principal.organization_id)
         structure = get_structure(session, structure_id, organization_id=principal.organization_id)

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep, TermsDep, VariableRuleDep
+from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep, TermsDep, VariableRuleDep
 from api.errors import TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PartDep
@@ -15,6 +15,7 @@ from api.lists import shown_as
 from api.path_ids import StructureId
 from api.routing import KeyedRoute
 from shared.models import Structure
+from shared.quotas import Resource
 from shared.structures import queries, service
 
 router = APIRouter(prefix="/structures", tags=["Structures"], route_class=KeyedRoute)
@@ -43,6 +44,7 @@ def create_structure(
     principal: PrincipalDep,
     once: OnceDep,
     *,
+    quotas: QuotasDep,
     terms: TermsDep,
     variable_rule: VariableRuleDep,
     body: StructureCreate,
@@ -50,8 +52,14 @@ def create_structure(
     """Create a structure; it is deployed at once."""
     fields = body.given()
     check_given(variable_rule, fields.get("env_vars", ()))
+
+    def make() -> Structure:
+        quotas.require_room_for(session, Resource.STRUCTURE, principal.organization_id)
+        quotas.require_room_for(session, Resource.DEPLOYMENT, principal.organization_id)
+        return service.create(session, principal, fields, terms=terms)
+
     return once(
-        lambda: service.create(session, principal, fields, terms=terms),
+        make,
         lambda made: queries.get_structure(session, made, organization_id=principal.organization_id),
     )
 
@@ -69,6 +77,7 @@ def update_structure(
     session: SessionDep,
     principal: PrincipalDep,
     *,
+    quotas: QuotasDep,
     terms: TermsDep,
     variable_rule: VariableRuleDep,
     structure_id: StructureId,
@@ -77,6 +86,8 @@ def update_structure(
     """Change a structure; a field that is absent stays as it is, and new code is deployed."""
     fields = body.given() if body else {}
     check_given(variable_rule, fields.get("env_vars", ()))
+    if "code" in fields:
+        quotas.require_room_for(session, Resource.DEPLOYMENT, principal.organization_id)
     return service.change(session, principal, structure_id, fields, terms=terms)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.griptape.errors import documented
 from api.griptape.fields import Search
 from api.griptape.pagination import PartDep
@@ -17,6 +17,7 @@ from api.idempotency import OnceDep
 from api.path_ids import ThreadId
 from api.routing import KeyedRoute
 from shared.models import Thread
+from shared.quotas import Resource
 from shared.threads import queries, service
 from shared.threads.queries import ThreadFilter
 
@@ -65,11 +66,18 @@ def _shown(session: Session, threads: Sequence[Thread]) -> list[ThreadView]:
     responses=documented(_BAD, _TAKEN, _LARGE),
 )
 def create_thread(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, body: ThreadCreate
+    session: SessionDep, principal: PrincipalDep, once: OnceDep, quotas: QuotasDep, body: ThreadCreate
 ) -> ThreadView:
     """Create a thread; an alias is one thread's in an organization."""
+    messages = body.new_messages() or ()
+
+    def make() -> Thread:
+        quotas.require_room_for(session, Resource.THREAD, principal.organization_id)
+        quotas.require_room_for(session, Resource.MESSAGE, principal.organization_id, more=len(messages))
+        return service.create(session, principal, body.given(), messages)
+
     thread = once(
-        lambda: service.create(session, principal, body.given(), body.new_messages() or ()),
+        make,
         lambda made: queries.get_thread(session, made, organization_id=principal.organization_id),
     )
     return _view(session, thread)
@@ -83,11 +91,17 @@ def get_thread(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId
 
 @router.patch("/{thread_id}", responses=documented(_BAD, _UNKNOWN, _TAKEN, _LARGE))
 def update_thread(
-    session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, body: ThreadUpdate | None = None
+    session: SessionDep,
+    principal: PrincipalDep,
+    quotas: QuotasDep,
+    thread_id: ThreadId,
+    body: ThreadUpdate | None = None,
 ) -> ThreadView:
     """Change a thread; `messages`, if present, replace all of its messages."""
     body = body or ThreadUpdate()
-    thread = service.change(session, principal, thread_id, body.given(), body.new_messages())
+    messages = body.new_messages()
+    quotas.require_room_for(session, Resource.MESSAGE, principal.organization_id, more=len(messages or ()))
+    thread = service.change(session, principal, thread_id, body.given(), messages)
     return _view(session, thread)
 
 

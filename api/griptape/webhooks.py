@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from api.auth import query_key
-from api.dependencies import DispatcherDep, PrincipalDep, SessionDep, TermsDep, VariableRuleDep
+from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
 from api.griptape.errors import documented
+from api.griptape.structure_runs import RulesDep
 from api.griptape.structure_schemas import StructureView
 from api.griptape.variables import check_stored
 from api.idempotency import OnceDep
@@ -49,10 +50,9 @@ def invoke_structure_webhook(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
-    once: OnceDep,
     *,
-    terms: TermsDep,
-    variable_rule: VariableRuleDep,
+    once: OnceDep,
+    rules: RulesDep,
     structure_id: StructureId,
     args: Annotated[list[str], Depends(_args)],
 ) -> Structure:
@@ -62,9 +62,10 @@ def invoke_structure_webhook(
         return get_run(session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE)
 
     def submit() -> Run:
+        rules.quotas.require_room_for_run(session, principal.organization_id)
         structure = get_structure(session, structure_id, organization_id=principal.organization_id)
-        check_stored(variable_rule, structure.env_vars)
-        return runs.submit_by_webhook(session, dispatcher, principal, structure_id, args, terms=terms)
+        check_stored(rules.variables, structure.env_vars)
+        return runs.submit_by_webhook(session, dispatcher, principal, structure_id, args, terms=rules.terms)
 
     once(submit, find)
     return get_structure(session, structure_id, organization_id=principal.organization_id)

@@ -7,12 +7,16 @@ from typing import Final
 
 from api.mailbox import Batch
 from api.responses import LiveStream
-from api.streams import PAGE, PAGE_BYTES, StreamHub
+from api.streams import AS_SENT, PAGE, PAGE_BYTES, StreamHub
 from api.watsonx.events import Translator
 from shared.db import Sessions, unit_of_work
 from shared.events import log
 from shared.keys.principal import Principal
 from shared.models import Run
+from shared.sizes import unload
+
+NEEDED: Final = frozenset({"structure_ids", "model"})
+"""Columns of a run without which its events cannot be told."""
 
 STILL_HERE: Final = b" "
 """What JSON may begin with: clients, who parse every line, do not see it. An empty line would fail them."""
@@ -29,6 +33,7 @@ class EventLines(LiveStream):
 
     def __init__(self, batches: AsyncGenerator[Batch], run: Run, *, heartbeat: float) -> None:
         """Make the answer; `heartbeat` is how many seconds it is silent at the most, or twice as many."""
+        unload(run, but=NEEDED)
         super().__init__(_lines(batches, Translator(run), heartbeat))
 
 
@@ -39,6 +44,7 @@ class EventArray(LiveStream):
 
     def __init__(self, batches: AsyncGenerator[Batch], run: Run, *, heartbeat: float) -> None:
         """Make the answer, as `EventLines`."""
+        unload(run, but=NEEDED)
         super().__init__(_array(batches, Translator(run), heartbeat))
 
 
@@ -48,8 +54,11 @@ async def _lines(
     is_line_begun = False
     async with aclosing(_said(batches, translator, heartbeat)) as said:
         async for events in said:
-            yield b"".join(event + b"\n" for event in events) or STILL_HERE
             is_line_begun = not events
+            said_now = b"".join(event + b"\n" for event in events) or STILL_HERE
+            del events
+            yield said_now
+            del said_now
     if is_line_begun:
         yield translator.broken_off() + b"\n"
 
@@ -60,8 +69,11 @@ async def _array(
     before = b"["
     async with aclosing(_said(batches, translator, heartbeat)) as said:
         async for events in said:
-            yield before + b",".join(events) if events else STILL_HERE
+            said_now = before + b",".join(events) if events else STILL_HERE
             before = b"," if events else before
+            del events
+            yield said_now
+            del said_now
     yield b"[]" if before == b"[" else b"]"
 
 
@@ -74,9 +86,11 @@ async def _said(
     async with aclosing(batches):
         async for batch in batches:
             events = [event for one in batch for event in translator.encoded(one)]
+            del batch
             if events or clock() - said_at >= heartbeat:
                 yield events
                 said_at = clock()
+            del events
 
 
 async def within(batches: AsyncGenerator[Batch], seconds: float | None) -> AsyncGenerator[Batch]:
@@ -91,6 +105,7 @@ async def within(batches: AsyncGenerator[Batch], seconds: float | None) -> Async
             except (StopAsyncIteration, TimeoutError):
                 return
             yield batch
+            del batch
 
 
 async def stored_then_live(
@@ -103,16 +118,20 @@ async def stored_then_live(
             return log.read(session, run.id, after=after, limit=PAGE, most=PAGE_BYTES)
 
     after = 0
-    while True:
-        page = await hub.in_reader_thread(run.organization_id, read, after)
-        if not page.events:
-            break
-        yield page.events
-        after = page.events[-1].seq + 1
-        if page.events[-1].is_last:
-            return
-        if after >= page.total:
-            break
+    with hub.holding(principal) as hold:
+        while True:
+            page = await hub.read_page(hold, read, after)
+            if not page.events:
+                break
+            hold.grow(AS_SENT * sum(event.size or 0 for event in page.events))
+            yield page.events
+            last, total = page.events[-1], page.total
+            after, is_last = last.seq + 1, last.is_last
+            del page, last
+            if is_last:
+                return
+            if after >= total:
+                break
     events = hub.follow(run.id, after=after, principal=principal)
     async with aclosing(within(events, seconds)) as live:
         async for batch in live:

@@ -84,7 +84,7 @@ class Creation:
         request = body.request()
 
         def make() -> Run:
-            self._quotas.require_room_for_bytes(self._session, self.principal.organization_id)
+            self._quotas.require_room_for_run(self._session, self.principal.organization_id)
             chosen = assistant_id or default_assistant(self._session, self.principal).id
             return service.submit(
                 self._session, self._dispatcher, self.principal, chosen, request, terms=self._terms

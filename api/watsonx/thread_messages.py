@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, BeforeValidator
 from sqlalchemy.orm import Session
 
-from api.dependencies import ListsDep, PrincipalDep, SessionDep
+from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.idempotency import OnceDep
 from api.path_ids import MAX_ECHO, ThreadId
 from api.routing import KeyedRoute
@@ -20,6 +20,7 @@ from shared.db import Lock
 from shared.errors import MessageNotFoundError
 from shared.keys.principal import Principal
 from shared.models import JsonObject, Message, Thread
+from shared.quotas import Resource
 from shared.threads import queries, sides
 from shared.threads.sides import Side
 
@@ -58,11 +59,22 @@ def list_messages(
 
 @router.post("/threads/{thread_id}/messages", status_code=201)
 def create_message(
-    session: SessionDep, principal: PrincipalDep, once: OnceDep, thread_id: ThreadId, body: MessageCreate
+    session: SessionDep,
+    principal: PrincipalDep,
+    once: OnceDep,
+    *,
+    quotas: QuotasDep,
+    thread_id: ThreadId,
+    body: MessageCreate,
 ) -> dict[str, Any]:
     """Add a message after the last one of a thread."""
+
+    def make() -> Message:
+        quotas.require_room_for(session, Resource.MESSAGE, principal.organization_id)
+        return sides.post(session, principal, thread_id, body.role, text_in(body.content))
+
     exchange = once(
-        lambda: sides.post(session, principal, thread_id, body.role, text_in(body.content)),
+        make,
         lambda made: queries.get_message(session, made, organization_id=principal.organization_id),
     )
     thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)

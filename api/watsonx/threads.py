@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StringConstraints
 from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, SessionDep
+from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.idempotency import OnceDep
 from api.path_ids import ThreadId
 from api.routing import KeyedRoute
@@ -18,6 +18,7 @@ from api.watsonx.run_schemas import OptionalId
 from shared.assistants.queries import get_assistant
 from shared.instants import rfc3339
 from shared.models import JsonObject, Thread
+from shared.quotas import Resource
 from shared.threads import queries, service
 
 router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
@@ -51,7 +52,9 @@ class NewThread(BaseModel):
 def create_thread(
     session: SessionDep,
     principal: PrincipalDep,
+    *,
     once: OnceDep,
+    quotas: QuotasDep,
     response: Response,
     body: ThreadCreate | None = None,
 ) -> NewThread:
@@ -62,8 +65,13 @@ def create_thread(
     if agent is not None:
         get_assistant(session, agent, organization_id=principal.organization_id)
         fields["meta"] = {AGENT: str(agent)}
+
+    def make() -> Thread:
+        quotas.require_room_for(session, Resource.THREAD, principal.organization_id)
+        return service.create(session, principal, fields)
+
     thread = once(
-        lambda: service.create(session, principal, fields),
+        make,
         lambda made: queries.get_thread(session, made, organization_id=principal.organization_id),
     )
     response.headers["Location"] = f"/threads/{thread.id}"

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from shared.cli.console import failure
 from shared.errors import RunyardError
 from shared.failures import EXIT_CODE, EXPECTED, sentence_of
+from shared.processes.hidden import hide_memory
 
 COMMANDS: Final = MappingProxyType(
     {
@@ -92,7 +93,11 @@ def about() -> None:
 
 
 def main() -> None:
-    """Run the command line; what we know can go wrong ends in one line, not in a traceback."""
+    """Run the command line; what we know can go wrong ends in one line, not in a traceback.
+
+    It is hidden as the servers are: its environment may hold a key of the API, or those of providers.
+    """
+    hide_memory()
     try:
         app()
     except EXPECTED as error:

@@ -9,10 +9,12 @@ from typing import Any, Final
 import orjson
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from shared.drill.checks import Verdict
 from shared.drill.drill import Result
 from shared.drill.record import Facts, RunRecord
+from shared.terminal import visible
 
 SHOWN: Final = 8  # violations of one check that the table shows; the JSON file has all
 
@@ -89,8 +91,13 @@ def tables(result: Result, settings: Mapping[str, Any]) -> list[Table]:
 def _pairs(title: str, pairs: Mapping[str, Any]) -> Table:
     table = Table("", "", title=title, box=box.SIMPLE, show_header=False, title_justify="left")
     for name, value in pairs.items():
-        table.add_row(name, str(value))
+        _row(table, name, str(value))
     return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    """Add a row of words that may be a server's; none of them steers a terminal."""
+    table.add_row(*(Text(visible(cell)) for cell in cells))
 
 
 def _shown(value: Any) -> str:
@@ -104,7 +111,8 @@ def _fault_table(facts: Facts) -> Table:
     for fault in facts.faults:
         what = fault.name if fault.consists_of == (fault.name,) else " + ".join(fault.consists_of)
         whole = "never" if fault.whole_at is None else f"{fault.whole_at - fault.healed_at:.1f} s"
-        table.add_row(
+        _row(
+            table,
             f"{fault.injected_at:.1f} s",
             what,
             f"{fault.healed_at - fault.injected_at:.1f} s",
@@ -121,5 +129,5 @@ def _check_table(verdicts: Sequence[Verdict]) -> Table:
         lines += [f"- {violation}" for violation in verdict.violations[:SHOWN]]
         if len(verdict.violations) > SHOWN:
             lines.append(f"- and {len(verdict.violations) - SHOWN} more")
-        table.add_row(word, verdict.name, "\n".join(lines), str(verdict.examined))
+        _row(table, word, verdict.name, "\n".join(lines), str(verdict.examined))
     return table

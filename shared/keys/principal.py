@@ -24,3 +24,9 @@ class Principal:
     name: str  # the user's e-mail address: what records say of who did it
     run: RunAttempt | None = None
     run_scope: RunScope = RunScope.OWN  # what the key of a run may do beyond its own run
+    tenant_id: uuid.UUID | None = None  # of the organization, where that was made by the key of another
+
+    @property
+    def tenant(self) -> uuid.UUID:
+        """Whose share of the API this takes: organizations made by the keys of one are one tenant with it."""
+        return self.tenant_id or self.organization_id

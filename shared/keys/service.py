@@ -17,7 +17,7 @@ from shared.db import Lock
 from shared.errors import ApiKeyNotFoundError, ForbiddenError, UserNotFoundError
 from shared.keys.principal import Principal, RunAttempt
 from shared.keys.queries import get_key
-from shared.models import ApiKey, Membership, Role, Run, RunScope, Structure, User
+from shared.models import ApiKey, Membership, Organization, Role, Run, RunScope, Structure, User
 from shared.organizations.queries import role_of
 from shared.runs.lifecycle import HELD
 
@@ -125,8 +125,9 @@ def delete_run_keys(session: Session, run_id: uuid.UUID) -> None:
 def find_principal(session: Session, secret: str) -> Principal | None:
     """Return who bears this secret, or None if nobody does."""
     row = session.execute(
-        select(ApiKey, User.email, Structure.run_scope)
+        select(ApiKey, User.email, Structure.run_scope, Organization.tenant_id)
         .join(User, User.id == ApiKey.user_id)
+        .join(Organization, Organization.id == ApiKey.organization_id)
         .outerjoin(Run, Run.id == ApiKey.run_id)
         .outerjoin(Structure, Structure.id == Run.structure_id)
         .where(ApiKey.secret_sha256 == hash_secret(secret))
@@ -134,9 +135,9 @@ def find_principal(session: Session, secret: str) -> Principal | None:
     ).one_or_none()
     if row is None:
         return None
-    key, email, scope = row
+    key, email, scope, tenant = row
     run = None if key.run_id is None else RunAttempt(key.run_id, key.run_attempt or 0)
-    return Principal(key.organization_id, key.user_id, key.id, email, run, scope or RunScope.OWN)
+    return Principal(key.organization_id, key.user_id, key.id, email, run, scope or RunScope.OWN, tenant)
 
 
 def good_among(session: Session, key_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:

@@ -21,5 +21,8 @@ class Organization(Identified, Timestamped, Base):
     default_models: Mapped[JsonObject | None]
     created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     created_by_key: Mapped[uuid.UUID | None]  # which may act on it until it has a key of its own
+    tenant_id: Mapped[uuid.UUID | None]
+    """The organization by whose key it was made, or which that one belongs to: they are one tenant."""
+
     is_operators: Mapped[bool] = mapped_column(server_default="false")
     """Whether it was made at the command line: only such a one is known there by its name alone."""

@@ -116,6 +116,8 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
         # What the reconciler polls. No column that a heartbeat writes is indexed, so that
         # renewing a lease stays a heap-only update.
         Index("ix_runs_queued", "created_at", postgresql_where=text("status = 'QUEUED'")),
+        # How many an organization has in the queue.
+        Index("ix_runs_queued_of", "organization_id", postgresql_where=text("status = 'QUEUED'")),
         Index("ix_runs_held", "id", postgresql_where=text(_IS_HELD)),
         Index(
             "ix_runs_stopping",
@@ -175,7 +177,9 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     attempt: Mapped[int] = mapped_column(server_default="0")
     losses: Mapped[int] = mapped_column(server_default="0")
     event_count: Mapped[int] = mapped_column(server_default="0")
-    stored_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of its events and spans
+    stored_bytes: Mapped[int] = mapped_column(
+        BigInteger, server_default="0"
+    )  # of itself, its events and spans
     log_count: Mapped[int] = mapped_column(server_default="0")
     worker: Mapped[str | None] = mapped_column(Text)
     lease_expires_at: Mapped[datetime | None]

@@ -18,7 +18,11 @@ from shared.runs.lifecycle import TERMINAL
 def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Organization:
     """Create an organization from `name` and `description`; the principal's user owns it."""
     organization = Organization(
-        id=uuid.uuid4(), created_by=principal.user_id, created_by_key=principal.key_id, **fields
+        id=uuid.uuid4(),
+        created_by=principal.user_id,
+        created_by_key=principal.key_id,
+        tenant_id=principal.tenant,
+        **fields,
     )
     session.add(organization)
     session.flush()

@@ -6,13 +6,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from shared.settings import Settings
+from shared.structures.groups import find_base
 
 PATIENCE: Final = 10.0  # seconds of one probe
 SEARCHABLE: Final = stat.S_IXOTH
@@ -44,6 +45,9 @@ DESCRIPTIONS: Final = {
 }
 
 
+GROUPED: Final = "memory and processes by a control group"
+
+
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """A way to hold programs that works here."""
@@ -52,6 +56,7 @@ class Sandbox:
     bubblewrap: tuple[str, ...] = ()  # the command and its namespaces
     has_accounts: bool = False  # programs get users of their own: this is root
     can_mount: bool = False  # with root's right to have other file systems than the rest
+    groups: Path | None = None  # where each program can have a control group
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,9 @@ class Choice:
 
     @property
     def description(self) -> str:
-        return self.why_not if self.sandbox is None else DESCRIPTIONS[self.sandbox.mode]
+        if self.sandbox is None:
+            return self.why_not
+        return f"{DESCRIPTIONS[self.sandbox.mode]}{'; ' + GROUPED if self.sandbox.groups else ''}"
 
 
 def choose(settings: Settings) -> Choice:
@@ -78,13 +85,13 @@ def choose(settings: Settings) -> Choice:
 @lru_cache(maxsize=8)
 def _choose(wanted: str, uid: int) -> Choice:
     if wanted == Mode.NONE:
-        return Choice(Sandbox(Mode.NONE))
+        return Choice(Sandbox(Mode.NONE, groups=find_base()))
     modes = (Mode.BUBBLEWRAP, Mode.USER) if wanted == "auto" else (Mode(wanted),)
     why_not = []
     for mode in modes:
         found = _bubblewrap(uid) if mode is Mode.BUBBLEWRAP else _user(uid)
         if isinstance(found, Sandbox):
-            return Choice(found)
+            return Choice(replace(found, groups=find_base()))
         why_not.append(found)
     return Choice(None, f"Programs have no sandbox here: {'; '.join(why_not)}. To execute them, {INSTALL}.")
 

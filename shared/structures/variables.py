@@ -49,6 +49,9 @@ _KINDS: Final = (
     "*_HOOK",
     "*_HOOKS",
     "*_LIBRARY",
+    "*_LIBRARIES",
+    "*_PYTHON",
+    "*_INTERPRETER",
     "*_COMMAND",
     "*_CMD",
     "*_EXECUTABLE",
@@ -92,11 +95,26 @@ _FAMILIES: Final = (
     *("XAUTHORITY",),
     # What programs start for people, and with them.
     *("BROWSER", "EDITOR", "VISUAL", "PAGER", "LESS", "LESSOPEN", "LESSCLOSE", "LESSKEY*", "MANPAGER"),
+    *("*VIMINIT", "EXINIT", "EMACS*", "SCREENRC", "TMUX*", "MAILRC", "MANOPT", "GROFF_*", "TEXMF*"),
+    *("ZIP", "ZIPOPT", "UNZIP*", "GZIP", "BZIP*", "XZ_*", "ZSTD_*"),  # options of those programs
     *("GREP_*", "TAR_*", "MAKE", "MAKEFLAGS", "MAKEFILES", "MFLAGS", "GIT", "GIT_*", "SSH_*", "RSYNC_*"),
     *("CVS_*", "SVN_*", "HGRCPATH", "GPG_*", "GNUPG*", "CC", "CXX", "CPP", "AR", "AS", "CFLAGS", "CXXFLAGS"),
+    *("GCC_*", "COLLECT_*", "CCACHE_*", "DISTCC_*"),
     *("CPPFLAGS", "LDFLAGS", "DISTUTILS*", "SETUPTOOLS*", "CMAKE_*"),
     # Whom libraries trust, and through whom they talk.
-    *("SSL*", "REQUESTS_*", "CURL_*", "OPENSSL_*", "GNUTLS_*", "KRB5*", "SASL_*", "LDAPCONF", "LDAPRC"),
+    *(
+        "PROXY",
+        "SOCKS*",
+        "SSL*",
+        "REQUESTS_*",
+        "CURL_*",
+        "OPENSSL_*",
+        "GNUTLS_*",
+        "KRB5*",
+        "SASL_*",
+        "LDAPCONF",
+        "LDAPRC",
+    ),
     *("LDAPTLS*", "WGETRC", "NETRC", "GRPC_*", "CERTIFI*", "AWS_PROFILE", "AWS_SHARED_*", "BOTO*"),
     *("GOOGLE_APPLICATION_*", "GOOGLE_EXTERNAL_*", "CLOUDSDK_*", "KUBE*", "DOCKER_*"),
     # Databases, queues, servers.
@@ -108,7 +126,8 @@ _FAMILIES: Final = (
     # Libraries that load what a variable names.
     *("GTK*", "GIO_*", "GI_*", "GDK_*", "GST_*", "G_DEBUG", "G_SLICE", "QT_*", "QML*", "MAGICK_*"),
     *("MATPLOTLIB*", "MPL*", "LIBGL_*", "MESA_*", "VK_*", "OCL_*", "OPENCL_*", "SDL_*", "ALSA_*"),
-    *("LADSPA_*", "FONTCONFIG_*"),
+    *("LADSPA_*", "FONTCONFIG_*", "INTEL_LIBITTNOTIFY*", "OMP_TOOL*", "OMPI_*", "PMIX_*", "UCX_*"),
+    *("GDAL_*", "PROJ_*", "SPARK_*", "PYSPARK_*", "HADOOP_*", "DASK_*", "RAY_*", "VIRTUALENVWRAPPER_*"),
 )
 """Names that interpreters, loaders, shells and libraries read, mostly by families."""
 

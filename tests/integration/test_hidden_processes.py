@@ -35,6 +35,9 @@ SPY = (
     "    except OSError: pass\n"
 )
 OPEN = "import sys; print('ready', flush=True); sys.stdin.read()"
+COMMAND_LINE = (
+    "import sys; from shared.cli import main; main.app = lambda: sys.stdin.read(); main.main()"  # it waits
+)
 WORKER = ["--processes=1", "--concurrency=2"]
 
 
@@ -95,10 +98,21 @@ def test_a_process_that_does_not_hide_is_read(env):
         ([sys.executable, "-P", "-m", "worker.reconciler"], 1),
         (list(flower.COMMAND), 1),
         ([sys.executable, "-P", "-m", "celery", "-A", "worker.app", "flower"], 1),
+        ([sys.executable, "-P", "-c", COMMAND_LINE], 1),
         ([*hidden_module("worker"), *WORKER], 2),
         ([*hidden_module("worker"), *WORKER, "--pool=prefork"], 4),
     ],
-    ids=["api", "bare-api", "reconciler", "bare-reconciler", "flower", "bare-flower", "threads", "prefork"],
+    ids=[
+        "api",
+        "bare-api",
+        "reconciler",
+        "bare-reconciler",
+        "flower",
+        "bare-flower",
+        "cli",
+        "threads",
+        "prefork",
+    ],
 )
 def test_no_process_of_ours_is_read(env, command, count):
     with running(command, env) as process:

@@ -90,14 +90,24 @@ def detect(text: str) -> list[Finding]:
     Raises:
         TooExpensiveError: the text is made to be looked at for long.
     """
-    end = time.thread_time() + MAX_SECONDS
+    check = _clock()
     found = []
-    for finding in chain(_of_kinds(text), _ibans(text), _telephones(text)):
+    for finding in chain(_of_kinds(text), _ibans(text), _telephones(text, check)):
         if isinstance(finding, Finding):
             found.append(finding)
+        check()
+    return found
+
+
+def _clock() -> Callable[[], None]:
+    """What raises `TooExpensiveError` once a text has been looked at for too long."""
+    end = time.thread_time() + MAX_SECONDS
+
+    def check() -> None:
         if time.thread_time() > end:
             raise TooExpensiveError
-    return found
+
+    return check
 
 
 def _of_kinds(text: str) -> Iterator[Finding | None]:
@@ -118,7 +128,19 @@ def _ibans(text: str) -> Iterator[Finding | None]:
         yield None
 
 
-def _telephones(text: str) -> Iterator[Finding]:
-    for match in phonenumbers.PhoneNumberMatcher(text, HOME_REGION, max_tries=sys.maxsize):
+class _Matcher(phonenumbers.PhoneNumberMatcher):
+    """Looks at the clock at every candidate, as it goes through a whole text for the next number."""
+
+    def __init__(self, text: str, check: Callable[[], None]) -> None:
+        super().__init__(text, HOME_REGION, max_tries=sys.maxsize)
+        self._check = check
+
+    def _extract_match(self, candidate: str, offset: int) -> phonenumbers.PhoneNumberMatch | None:
+        self._check()
+        return super()._extract_match(candidate, offset)
+
+
+def _telephones(text: str, check: Callable[[], None]) -> Iterator[Finding]:
+    for match in _Matcher(text, check):
         score = 0.9 if match.raw_string.startswith("+") else 0.6
         yield Finding(match.start, match.end, "PHONE_NUMBER", score)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 
 from shared.runs.lifecycle import StoppedHow
+from shared.structures.groups import Group, lent_group
 from worker.cancellation import CancelToken, RunStopped
 from worker.executors.base import (
     Exited,
@@ -35,6 +36,8 @@ from worker.structures.remains import MARK, adopt_orphans, end_remains
 WARDEN: Final = Path(__file__).with_name("warden.py")
 CHUNK: Final = 256 * 1024  # bytes of one read
 KILLED: Final = 128 + signal.SIGKILL
+GROUP_MEMORY: Final = 1 << 26  # bytes beyond a program's, for the kernel's and what holds it
+GROUP_PROCESSES: Final = 10  # threads for each process that there may be
 LAST_WAIT: Final = 15.0  # seconds; a warden that has lost its worker is through long before
 
 log = structlog.get_logger(__name__)
@@ -91,10 +94,13 @@ def run_program(
     (place / "tmp").mkdir(exist_ok=True)
     with (
         holder.hold(place) as hold,
-        _warden(job, hold, mark=mark, place=place, limits=limits) as warden,
+        _group(holder, mark, limits) as group,
+        _warden(job, hold, group, mark=mark, place=place, limits=limits) as warden,
         token.on_cancel(warden.ask_to_stop),
     ):
         report = warden.attend(output)
+        if group is not None and report["why"] is None and group.ran_out_of_memory():
+            report = {**report, "why": "memory"}
     if token.is_cancelled:
         raise RunStopped(StoppedHow.KILLED if report["killed"] else StoppedHow.COOPERATIVE)
     return _exited(report, limits)
@@ -197,8 +203,24 @@ def _take(descriptor: int, stream: LogStream, output: Output, *, until_empty: bo
     return bool(chunk)
 
 
+def _group(holder: Holder, mark: str, limits: Limits) -> AbstractContextManager[Group | None]:
+    """The program's control group, if it gets one.
+
+    It stands behind the warden, who looks at the very limits and can say more of them: it stops what grows
+    faster than anybody looks. Threads are processes to it.
+    """
+    return lent_group(
+        holder.sandbox.groups,
+        mark,
+        memory=limits.memory + GROUP_MEMORY,
+        processes=limits.processes * GROUP_PROCESSES,
+    )
+
+
 @contextmanager
-def _warden(job: Job, hold: Hold, *, mark: str, place: Path, limits: Limits) -> Generator[Warden]:
+def _warden(
+    job: Job, hold: Hold, group: Group | None, *, mark: str, place: Path, limits: Limits
+) -> Generator[Warden]:
     """Start a program's warden: both are told what to do by files that have no name."""
     adopt_orphans()
     line, far_end = socket.socketpair()
@@ -209,6 +231,7 @@ def _warden(job: Job, hold: Hold, *, mark: str, place: Path, limits: Limits) -> 
             _told(
                 {
                     **hold.options(),
+                    "group": None if group is None else str(group.path),
                     "command": hold.command(of_program, job.directory),
                     "env": {**job.environment, MARK: mark},
                     "cwd": str(job.directory),

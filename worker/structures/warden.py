@@ -161,6 +161,9 @@ class Warden:
 
     def become(self, warden: int, tell: int) -> None:
         """Turn this fork into the program, which dies with its warden."""
+        if self.options["group"] is not None:
+            with open(f"{self.options['group']}/cgroup.procs", "w") as group:  # noqa: PTH123
+                group.write("0")
         _prctl(PR_SET_DUMPABLE, 1)  # what is below belongs to it
         os.setsid()
         for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGPIPE"):
@@ -204,6 +207,8 @@ class Warden:
         By process groups first: the kernel signals all of one at once, which is the only way to outrun what
         forks without end. Only what the kernel itself does not let go is given up.
         """
+        if self.options["group"] is not None:  # all at once, and nothing can outrun it
+            _write(f"{self.options['group']}/cgroup.kill", "1")
         if self.status is None:  # its number is still its own
             _signal_group(self.main_pid)
         known: set[int] = set()

@@ -11,8 +11,10 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api import run_keys
+from api.admission import Gate
 from api.app import create_app
 from api.auth import KeyCache
+from api.budget import Budget
 from api.watsonx.app import create_watsonx
 from shared import quotas
 from shared.db import unit_of_work
@@ -354,7 +356,7 @@ def test_nobody_makes_more_than_there_may_be(client, me, factories):
     assert client.post(f"/api/structures/{structure.id}/runs", json={}).status_code == 201
 
 
-@pytest.mark.parametrize("setting_overrides", [{"max_stored_bytes": 5_000}])
+@pytest.mark.parametrize("setting_overrides", [{"max_stored_bytes": 10_000}])
 def test_an_organization_stores_no_more_than_it_may(client, factories, make_assistant, monkeypatch):
     """What is under way can be told to its end for a while."""
     monkeypatch.setattr(quotas, "SUM_TTL", -1.0)
@@ -379,9 +381,38 @@ def test_an_organization_stores_no_more_than_it_may(client, factories, make_assi
             )
         ]
 
-    assert report(5_100).status_code == 202
+    assert report(9_800).status_code == 202
     assert others() == [409, 409, 409]
     assert report(1_000).status_code == 202
     refused = report(1)
     assert (refused.status_code, refused.json()["errors"][0]["type"]) == (409, "LimitReached")
     monkeypatch.setattr(quotas, "_sums", {})
+
+
+def test_the_organizations_that_a_tenant_makes_share_what_the_tenant_has(anonymous, client, me, monkeypatch):
+    """A hundred organizations of one's own are no hundred shares of the API."""
+
+    def made_with(secret):
+        anonymous.headers["Authorization"] = f"Bearer {secret}"
+        made = anonymous.post("/api/organizations", json={"name": "x"}).json()["organization_id"]
+        key = anonymous.post(f"/api/organizations/{made}/api-keys", json={"name": "x"}).json()["value"]
+        return uuid.UUID(made), key
+
+    first, key_of_first = made_with(client.headers["Authorization"].removeprefix("Bearer "))
+    second, key_of_second = made_with(key_of_first)
+    groups = []
+    for gate, name in ((Gate, "admit"), (Gate, "run"), (Budget, "holding")):
+        method = getattr(gate, name)
+
+        def noted(self, group, *args, method=method):
+            groups.append(group)
+            return method(self, group, *args)
+
+        monkeypatch.setattr(gate, name, noted)
+    for key, organization in ((key_of_first, first), (key_of_second, second)):
+        groups.clear()
+        anonymous.headers["Authorization"] = f"Bearer {key}"
+        assert anonymous.post("/api/assistants", json={"name": "x"}).status_code == 201
+        assert len(anonymous.get("/api/assistants").json()["assistants"]) == 1
+        assert {me.organization_id} <= set(groups)
+        assert organization not in groups

@@ -1,5 +1,6 @@
 """Lists and logs whose rows are large: whole in what they say, bounded in what they hold."""
 
+import socket
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +9,16 @@ from contextlib import ExitStack
 import httpx2
 import psutil
 import pytest
+from sqlalchemy import inspect
 
+from api.watsonx.lines import EventArray, EventLines
 from shared import sizes
 from shared.db import unit_of_work
 from shared.events import log
 from shared.events.log import NewEvent
 from shared.models import Assistant, Message, Origin, Run
 from shared.runs.lifecycle import RunStatus
+from tests.support.waiting import wait_until
 
 LARGE = "x" * 300_000
 INCOMPRESSIBLE = "".join(uuid.uuid4().hex for _ in range(10_000))
@@ -188,3 +192,46 @@ def test_readers_of_large_logs_hold_little_however_slow_they_are(
     done.set()
     watcher.join()
     assert max(most) - before < 150_000_000
+
+
+def test_what_many_readers_hold_who_take_next_to_nothing_does_not_grow_with_their_number(
+    served, make_run, committed_sessions, log_of
+):
+    run = make_run(status=RunStatus.RUNNING)
+    for _ in range(4):
+        log_of(run, 1_000_000, sessions=committed_sessions)
+    url = served.client.base_url.join(f"/api/assistant-runs/{run.id}/events/stream")
+    key = served.client.headers["Authorization"]
+    request = f"GET {url.path} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\n\r\n".encode()
+    before = resident()
+    with ExitStack() as readers:
+        sockets = []
+        for _ in range(80):
+            reader = readers.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect((url.host, url.port))
+            reader.sendall(request)
+            sockets.append(reader)
+        wait_until(
+            lambda: all(len(reader.recv(2000, socket.MSG_PEEK)) > 1000 for reader in sockets),
+            timeout=60,
+            what="all readers to have been sent something",
+        )
+        most = resident()
+    assert most - before < 120_000_000
+
+
+async def nothing():
+    return
+    yield
+
+
+@pytest.mark.parametrize("answer", [EventArray, EventLines])
+def test_a_reader_of_events_keeps_nothing_large_of_their_run(sessions, make_run, answer):
+    run_id = make_run(input=LARGE).id
+    with unit_of_work(sessions) as session:
+        run = session.get_one(Run, run_id)
+        answer(nothing(), run)
+        loaded = inspect(run).dict
+        assert "input" not in loaded
+        assert {"id", "thread_id", "structure_ids", "model"} <= set(loaded)

@@ -174,3 +174,31 @@ async def test_nothing_is_left_over_when_everybody_has_gone():
         for group in "abc":
             await stack.enter_async_context(gate.admit(group))
     assert (gate._free, gate._used, gate._waiting) == (3, {}, {})
+
+
+@pytest.mark.parametrize("gives_up", [1, 3], ids=["the next", "the one after"])
+async def test_a_turn_that_comes_while_its_waiter_gives_up_is_given_back(line, gives_up):
+    """Whoever is cancelled hears of it a moment later; the turn may be given in between."""
+    gate = line(1)
+    await gate.come("inside", "a")
+    for number in range(4):
+        await gate.come(f"waiting {number}", "a")
+    leaving = gate.tasks[1 : 1 + gives_up]
+    gate.exits["inside"].set()  # it leaves in the same turn of the loop, before they hear of theirs
+    for task in leaving:
+        task.cancel()
+    await settled()
+    assert gate.inside == ["inside", f"waiting {gives_up}"]
+    assert all(task.cancelled() for task in leaving)
+    assert gate.gate.waiting == 3 - gives_up
+
+
+async def test_nothing_is_lost_when_many_run_out_of_patience_at_once(line):
+    gate = line(2, patience=0.05)
+    await gate.come("inside", "a", 2)
+    for number in range(200):
+        await gate.come(number, number % 3)
+    outcomes = await asyncio.gather(*gate.tasks[1:], return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {OverloadedError}
+    await gate.go("inside")
+    assert (gate.gate.waiting, gate.gate._free, gate.gate._used, gate.gate._queued) == (0, 2, {}, {})

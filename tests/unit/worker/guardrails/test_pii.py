@@ -92,3 +92,12 @@ def test_a_text_that_is_made_to_be_looked_at_for_long_is_refused(piece, monkeypa
     with pytest.raises(pii.TooExpensiveError):
         detect(piece * (200_000 // len(piece)))
     assert time.process_time() - begun < 5
+
+
+def test_numbers_that_are_none_do_not_take_longer_than_a_text_may(monkeypatch):
+    """Between two telephone numbers there may be a megabyte of what looks like one."""
+    monkeypatch.setattr(pii, "MAX_SECONDS", 0.3)
+    started = time.thread_time()
+    with pytest.raises(pii.TooExpensiveError):
+        pii.detect("1/2/" * 250_000)
+    assert time.thread_time() - started < 3
