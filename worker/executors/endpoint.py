@@ -21,7 +21,15 @@ def accepted(response: Any) -> Any:
         body = b"".join(_bounded(response.iter_bytes()))
     finally:
         response.close()
-    raise RefusalError(response.status_code, body.decode(errors="replace"), dict(response.headers))
+    text = _decoded(body, response.charset_encoding or "utf-8")
+    raise RefusalError(response.status_code, text, dict(response.headers))
+
+
+def _decoded(body: bytes, charset: str) -> str:
+    try:
+        return body.decode(charset, "replace")
+    except LookupError:  # of a charset that does not exist
+        return body.decode("utf-8", "replace")
 
 
 def _bounded(parts: Iterator[bytes]) -> Iterator[bytes]:

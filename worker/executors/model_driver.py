@@ -21,23 +21,58 @@ from worker.cancellation import CancelToken
 from worker.executors.model_errors import (
     MAX_WORDS,
     AnswerIncompleteError,
+    Cause,
+    EmptyAnswerError,
     ModelError,
     NoAnswerError,
+    ToldError,
+    has_words,
     model_error,
 )
 from worker.executors.pacing import Pace, pace_of
-from worker.executors.providers.answer import Answer, Call, CallIds, CallPart, Part, TextPart, ThoughtPart
+from worker.executors.providers.answer import (
+    Answer,
+    Call,
+    CallIds,
+    CallPart,
+    Part,
+    TextPart,
+    ThoughtPart,
+    mended,
+)
 from worker.executors.providers.conversation import Conversation, conversation
 from worker.executors.providers.endings import How
+from worker.executors.providers.frames import DONE, Json
 from worker.executors.providers.setup import STREAM, Provider
-from worker.executors.refused_parameters import Model, is_unsupported, named, refused_by, remember
+from worker.executors.refused_parameters import (
+    CALLS_WITHOUT_TOOLS,
+    SYSTEM,
+    THOUGHTS,
+    WORDS_AFTER_RESULTS,
+    Model,
+    is_unsupported,
+    named,
+    refused_by,
+    remember,
+)
 from worker.redaction import redact
 
 FIRST_PAUSE: Final = 0.5  # seconds before the second attempt of a model call; then twice as long each
 LONGEST_PAUSE: Final = 8.0  # seconds
+_LEAST_SHARE: Final = 0.125  # of the pause that would be made, where a provider asks for less and less
 _THOUGHT_LENGTH: Final = 500  # characters of thoughts that are told at once: models think at length
 _MOST_FAILURES: Final = 4  # of one call, where the model is not busy: it failed, or is not there
 _MOST_LEFT_OUT: Final = 12  # parameters of one call that are left out one after the other
+
+_SLIP_NOTE: Final = (
+    "Your call of a tool could not be read."
+    " Call it again, by its name, with its arguments as one JSON object."
+)
+
+_UNNAMED: Final = "unnamed"
+
+_ALWAYS_ASKED_OF: Final = frozenset({STREAM, CALLS_WITHOUT_TOOLS, WORDS_AFTER_RESULTS, THOUGHTS})
+"""What is no part of a request by its own name."""
 
 SLIP: Final = "slip"
 """The name in an artifact's `meta` under which it says what is wrong with a call."""
@@ -68,6 +103,7 @@ class ModelDriver(BasePromptDriver):
     _echoes: dict[str, Any] = field(factory=dict, init=False)
     _thought: str = field(default="", init=False)
     _sent: dict[str, Any] = field(factory=dict, init=False)
+    _has_system: bool = field(default=False, init=False)  # the last request, apart from what the user says
     _pace: Pace = field(init=False)
     _model_key: Model = field(init=False)
     model: str = field(init=False)
@@ -99,7 +135,7 @@ class ModelDriver(BasePromptDriver):
             try:
                 message = self._ask(stack, answer)
             except ModelError as error:
-                self._note(error, sent_at)
+                self._note(error, sent_at, stack)
                 if self._leave_out(error, left_out, has_begun=answer.has_begun):
                     continue
                 if error.cause.is_too_long and not answer.has_begun and self._shorten(stack):
@@ -136,7 +172,7 @@ class ModelDriver(BasePromptDriver):
             raise
         self.provider.finish(answer)
         if answer.calls and answer.echo:
-            self._echoes[answer.calls[0].id] = answer.echo
+            self._echoes[answer.calls[0].id] = mended(answer.echo)
         return message
 
     def _reading(self, asked: Conversation, answer: Answer) -> Iterator[None]:
@@ -146,16 +182,23 @@ class ModelDriver(BasePromptDriver):
             ModelError: that failed. What the caller does between two steps is the caller's.
         """
         without = refused_by(self._model_key)
+        self._has_system = bool(asked.system) and SYSTEM not in without
+        if SYSTEM in without:
+            asked = asked.with_system_said_by_user()
+        unread: Json | None = None  # the first frame that is of no answer
         try:
             request = self._sent = self.provider.request(asked, without)
             with self.provider.send(request, stream=STREAM not in without) as frames:
                 for frame in frames:
                     self.token.raise_if_cancelled()
                     self.provider.read(frame, answer)
+                    if unread is None and frame is not DONE and not answer.has_come:
+                        unread = frame
                     yield
                     if answer.is_over:
                         break
             self.token.raise_if_cancelled()  # a connection that was shut may look like a proper end
+            _raise_if_none(answer, unread)
         except Exception as error:
             self.token.raise_if_cancelled()
             if answer.ending is None and not answer.is_over:
@@ -176,7 +219,7 @@ class ModelDriver(BasePromptDriver):
                     if len(self._thought) >= _THOUGHT_LENGTH:
                         self._tell_thoughts()
                 case CallPart(call, True, arguments):
-                    name, path = ToolAction.from_native_tool_name(call.name)
+                    name, path = ToolAction.from_native_tool_name(call.tool_name or _UNNAMED)
                     EventBus.publish_event(
                         ActionChunkEvent(
                             partial_input=arguments or None,
@@ -206,17 +249,19 @@ class ModelDriver(BasePromptDriver):
         how = answer.ending.how if answer.ending else None
         word = answer.ending.word if answer.ending else ""
         if answer.ending is None and not answer.is_over:
-            failure: Exception = AnswerIncompleteError() if answer.has_come else NoAnswerError()
+            failure = AnswerIncompleteError()
             raise model_error(
                 self.full_model, failure, silence=self.silence, has_begun=answer.has_begun
             ) from failure
-        if how is How.REFUSED or (answer.refusal and not has_something):
+        is_refusal = bool(answer.refusal) and not has_something and how not in {How.BROKEN, How.CUT}
+        if how is How.REFUSED or is_refusal:
             said = _cut(answer.refusal.strip() or answer.text_so_far.strip() or word)
             raise ModelError(f"{self.full_model} refused to answer: {said}", is_refusal=True)
         if how is How.BROKEN:
             raise ModelError(
                 f"{self.full_model} gave up its answer: {_cut(answer.refusal.strip() or word)}",
                 is_transient=not answer.has_begun,
+                cause=Cause(is_slip=answer.ending is not None and answer.ending.is_slip),
             )
         if how is How.CUT:
             self.detail["answer"] = "cut"
@@ -246,7 +291,7 @@ class ModelDriver(BasePromptDriver):
 
     @staticmethod
     def _action(call: Call, answer: Answer) -> ActionArtifact:
-        name, path = ToolAction.from_native_tool_name(call.name or "unnamed")
+        name, path = ToolAction.from_native_tool_name(call.tool_name or _UNNAMED)
         arguments = call.read()
         meta = {}
         if arguments is None:
@@ -260,9 +305,12 @@ class ModelDriver(BasePromptDriver):
         self._pause(min(self._pace.turn(), patience.left))
         return time.monotonic()
 
-    def _note(self, error: ModelError, sent_at: float) -> None:
+    def _note(self, error: ModelError, sent_at: float, stack: PromptStack) -> None:
+        """Note what a failure says of the provider, or of the model, which is told of it."""
         if error.cause.is_busy:
             self._pace.refused(sent_at)
+        if error.cause.is_slip and not (stack.messages and stack.messages[-1].to_text() == _SLIP_NOTE):
+            stack.add_user_message(_SLIP_NOTE)
 
     def _leave_out(self, error: ModelError, left_out: set[str], *, has_begun: bool) -> bool:
         """Whether the model is to be asked again, without what it has just refused."""
@@ -293,12 +341,12 @@ class ModelDriver(BasePromptDriver):
         """
         words, body = error.cause.words, error.cause.body
         ours = {name for name in self.provider.OPTIONAL if self._was_sent(name)}
+        ours |= {SYSTEM} if self._has_system else set()
         theirs = self.provider.parameters.keys() if is_unsupported(words) else set()
         return named(ours | theirs, words, body) - refused_by(self._model_key)
 
     def _was_sent(self, name: str) -> bool:
-        messages = self._sent.get("messages", ())
-        return name == STREAM or name in self._sent or any(name in message for message in messages)
+        return name in _ALWAYS_ASKED_OF or name in self._sent or _holds(self._sent.get("messages"), name)
 
     def _shorten(self, stack: PromptStack) -> bool:
         """Leave out earlier exchanges, once, if there are any; say so."""
@@ -311,6 +359,29 @@ class ModelDriver(BasePromptDriver):
         if seconds > 0:
             self.token.wait(seconds)
         self.token.raise_if_cancelled()
+
+
+def _raise_if_none(answer: Answer, unread: Json | None) -> None:
+    """Raise what it is that came instead of an answer, if none did."""
+    if answer.has_begun or answer.thoughts or answer.refusal or answer.ending is not None:
+        return
+    if unread is not None and has_words(unread):
+        raise ToldError(unread)
+    if unread is not None and not answer.has_come:
+        raise NoAnswerError
+    if not (answer.has_come or answer.is_over):
+        raise EmptyAnswerError
+
+
+def _holds(value: Any, name: str) -> bool:
+    """Whether an object within JSON has a key."""
+    match value:
+        case dict():
+            return name in value or any(_holds(each, name) for each in value.values())
+        case list():
+            return any(_holds(each, name) for each in value)
+        case _:
+            return False
 
 
 def _cut(words: str) -> str:
@@ -339,8 +410,8 @@ class _Patience:
         """
         if self._attempts_left is not None:
             self._attempts_left -= 1
-        self._failures_left -= not error.cause.is_busy
-        wait = error.retry_after or self._pause
+        self._failures_left -= not (error.cause.is_busy or error.cause.is_down)
+        wait = max(error.retry_after, self._pause * _LEAST_SHARE) if error.retry_after else self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         if not error.is_transient or self._attempts_left == 0 or not self._failures_left:
             raise error

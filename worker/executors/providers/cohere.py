@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import ClassVar, Final
 
 import cohere
@@ -79,9 +80,9 @@ class Cohere(Provider):
         match frame.get("type"):
             case "content-start" | "content-delta":
                 answer.has_come = True
-                content = inner(message, "content")
-                answer.thought(content.get("thinking"))
-                answer.text(content.get("text"))
+                for content in objects(message.get("content")):
+                    answer.thought(content.get("thinking"))
+                    answer.text(content.get("text"))
             case "tool-plan-delta":
                 answer.has_come = True
                 answer.text(message.get("tool_plan"))
@@ -94,7 +95,7 @@ class Cohere(Provider):
             case "message-end":
                 delta = inner(frame, "delta")
                 if delta.get("error"):
-                    raise ToldError({"error": delta["error"]})
+                    raise ToldError({"error": delta["error"]}, HTTPStatus.INTERNAL_SERVER_ERROR)
                 self._end(delta, answer)
             case None if isinstance(frame.get("message"), dict):  # whole, since no stream was asked for
                 self._read_whole(frame, answer)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import ClassVar
 
 import ollama
@@ -70,8 +71,8 @@ class Ollama(Provider):
             answer.is_over = True
             return
         if frame.get("error"):
-            raise ToldError(frame)
-        answer.has_come = True
+            raise ToldError(frame, HTTPStatus.INTERNAL_SERVER_ERROR)
+        answer.has_come = answer.has_come or bool(inner(frame, "message") or frame.get("done"))
         message = inner(frame, "message")
         answer.thought(message.get("thinking"))
         answer.text(message.get("content"))
