@@ -1,11 +1,10 @@
 """Amazon Bedrock, by way of boto3, whose requests go over the run's own connections."""
 
-import base64
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain, groupby
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import boto3
 import httpx2
@@ -19,8 +18,11 @@ from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import Json
-from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
 from worker.executors.refused_parameters import THOUGHTS
+
+_REDACTED: Final = "redactedContent"
+"""Where the bytes are that stand for what was thought in secret."""
 
 
 class _Body:
@@ -89,21 +91,23 @@ class AmazonBedrock(Provider):
 
     def read(self, frame: Json, answer: Answer) -> None:
         answer.has_come = True
-        for name, event in frame.items():
+        for name in frame:
+            event = inner(frame, name)
+            index = place(event.get("contentBlockIndex"))
             match name:
                 case "contentBlockStart":
-                    self._open(event.get("contentBlockIndex"), inner(event, "start"), answer)
+                    self._open(index, inner(event, "start"), answer)
                 case "contentBlockDelta":
-                    self._add(event.get("contentBlockIndex"), inner(event, "delta"), answer)
+                    self._add(index, inner(event, "delta"), answer)
                 case "messageStop":
                     answer.end(ending(event.get("stopReason")))
                 case "metadata":
                     self._count(inner(event, "usage"), answer)
                     answer.is_over = answer.ending is not None
                 case "output":  # whole, since no stream was asked for
-                    for index, block in enumerate(objects(inner(event, "message").get("content"))):
-                        self._open(index, block, answer)
-                        self._add(index, block, answer)
+                    for number, block in enumerate(objects(inner(event, "message").get("content"))):
+                        self._open(number, block, answer)
+                        self._add(number, block, answer)
                     answer.end(ending(frame.get("stopReason")))
                     self._count(inner(frame, "usage"), answer)
                     answer.is_over = True
@@ -142,7 +146,7 @@ class AmazonBedrock(Provider):
             answer.thought(thought.get("text"))
             known = blocks.setdefault(index, {}).setdefault("reasoningContent", {})
             for name, value in thought.items():
-                if isinstance(value, str | bytes):
+                if isinstance(value, bytes if name == _REDACTED else str):
                     known.setdefault(name, []).append(value)
 
     @staticmethod
@@ -166,11 +170,9 @@ def _told_of(events: Iterable[Json]) -> Iterator[Json]:
 def _joined(block: Json) -> Json:
     """A block as it is sent: what was thought, with its signature, or what was thought in secret."""
     if thought := block.get("reasoningContent"):
-        whole = {name: type(pieces[0])().join(pieces) for name, pieces in thought.items()}
-        if "redactedContent" in whole:
-            secret = whole["redactedContent"]
-            secret = secret if isinstance(secret, bytes) else base64.b64decode(secret)
-            return {"reasoningContent": {"redactedContent": secret}}
+        if secret := thought.get(_REDACTED):
+            return {"reasoningContent": {_REDACTED: b"".join(secret)}}
+        whole = {name: "".join(pieces) for name, pieces in thought.items()}
         return {"reasoningContent": {"reasoningText": {"text": "", **whole}}}
     return {"text": "".join(block["text"])} if "text" in block else block
 

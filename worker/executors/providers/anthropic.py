@@ -13,7 +13,7 @@ from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import DONE, Json, frames
-from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
 from worker.executors.refused_parameters import THOUGHTS
 
 _MOST_TOKENS: Final = re.compile(r"max_tokens\D{0,20}\d+\s*>\s*(\d+)")
@@ -104,10 +104,10 @@ class Anthropic(Provider):
                 answer.is_over = True
             case "content_block_start":
                 answer.has_come = True
-                self._open(frame.get("index"), inner(frame, "content_block"), answer)
+                self._open(place(frame.get("index")), inner(frame, "content_block"), answer)
             case "content_block_delta":
                 answer.has_come = True
-                self._add(frame.get("index"), inner(frame, "delta"), answer)
+                self._add(place(frame.get("index")), inner(frame, "delta"), answer)
             case "message_delta":
                 self._count(inner(frame, "usage"), answer)
                 self._end(inner(frame, "delta"), answer)
@@ -172,6 +172,7 @@ class Anthropic(Provider):
     def _add(self, index: Any, delta: Json, answer: Answer) -> None:
         blocks: dict[Any, Json] = answer.echo if isinstance(answer.echo, dict) else {}
         answer.echo = blocks
+        index = next(reversed(blocks), None) if index is None else index
         block = blocks.get(index)
         match delta.get("type"):
             case "text_delta":
@@ -209,7 +210,9 @@ def _lengthen(block: Json | None, name: str, text: object) -> None:
 
 
 def _joined(block: Json) -> Json:
-    return {name: "".join(value) if isinstance(value, list) else value for name, value in block.items()}
+    if block["type"] not in {"text", "thinking"}:
+        return block
+    return {name: value if name == "type" else "".join(value) for name, value in block.items()}
 
 
 def _content(turn: Turn, without: frozenset[str]) -> str | list[Json]:

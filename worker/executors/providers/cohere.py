@@ -15,7 +15,7 @@ from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import DONE, Json, frames
-from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
 
 _NO_RETRIES: Final = 0  # ModelDriver's business
 
@@ -89,7 +89,7 @@ class Cohere(Provider):
             case "tool-call-start" | "tool-call-delta":
                 answer.has_come = True
                 for call in objects(message.get("tool_calls")):
-                    self._read_call(frame.get("index"), call, answer)
+                    self._read_call(place(frame.get("index")), call, answer)
             case "message-start":
                 answer.has_come = True
             case "message-end":

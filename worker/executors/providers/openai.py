@@ -14,7 +14,7 @@ from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import DONE, Json, frames
-from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
 from worker.executors.refused_parameters import CALLS_WITHOUT_TOOLS, WORDS_AFTER_RESULTS
 
 NO_KEY: Final = "none"
@@ -164,9 +164,8 @@ class OpenAi(Provider):
     @staticmethod
     def _read_call(given: Json, answer: Answer) -> None:
         function = inner(given, "function")
-        index = given.get("index")
         call = answer.call(
-            index if isinstance(index, int | str) else None,
+            place(given.get("index")),
             call_id=given.get("id"),
             name=function.get("name", given.get("name")),
             arguments=function.get("arguments", given.get("arguments")),

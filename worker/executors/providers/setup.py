@@ -122,3 +122,8 @@ def inner(value: object, *names: str) -> Json:
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def place(value: object) -> int | str | None:
+    """What tells a block or a call from others, as a provider numbers them; None if that is no number."""
+    return value if isinstance(value, int | str) else None
