@@ -1,8 +1,9 @@
 """The one prompt driver that runs use, whatever the provider: it asks, stops, waits and counts."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from attrs import define, field
 from griptape.artifacts import ActionArtifact, BaseArtifact, TextArtifact
@@ -59,6 +60,7 @@ from worker.redaction import redact
 
 FIRST_PAUSE: Final = 0.5  # seconds before the second attempt of a model call; then twice as long each
 LONGEST_PAUSE: Final = 8.0  # seconds
+AFTER_END: Final = 10.0  # seconds for which a connection is kept once the answer has ended
 _LEAST_SHARE: Final = 0.125  # of the pause that would be made, where a provider asks for less and less
 _THOUGHT_LENGTH: Final = 500  # characters of thoughts that are told at once: models think at length
 _MOST_FAILURES: Final = 4  # of one call, where the model is not busy: it failed, or is not there
@@ -96,6 +98,7 @@ class ModelDriver(BasePromptDriver):
     ignored_params: list[str] = field(factory=list)  # of the run's `llm_params`: no setting for them
     sampled_params: dict[str, str] = field(factory=dict)  # of `llm_params`, by what the provider calls them
     shorten: Callable[[PromptStack], bool] = field(default=lambda _stack: False)
+    hang_up: Callable[[], None] = field(default=lambda: None)  # shuts the connections that are open
     on_thought: Callable[[str], None] | None = None
     may_call_tools: bool = True
     detail: dict[str, Any] = field(factory=dict, init=False)  # of the last answer, for `status_detail`
@@ -188,7 +191,10 @@ class ModelDriver(BasePromptDriver):
         unread: Json | None = None  # the first frame that is of no answer
         try:
             request = self._sent = self.provider.request(asked, without)
-            with self.provider.send(request, stream=STREAM not in without) as frames:
+            with (
+                _Farewell(self.hang_up) as farewell,
+                self.provider.send(request, stream=STREAM not in without) as frames,
+            ):
                 for frame in frames:
                     self.token.raise_if_cancelled()
                     self.provider.read(frame, answer)
@@ -197,6 +203,8 @@ class ModelDriver(BasePromptDriver):
                     yield
                     if answer.is_over:
                         break
+                    if answer.ending is not None:
+                        farewell.begin()
             self.token.raise_if_cancelled()  # a connection that was shut may look like a proper end
             _raise_if_none(answer, unread)
         except Exception as error:
@@ -359,6 +367,28 @@ class ModelDriver(BasePromptDriver):
         if seconds > 0:
             self.token.wait(seconds)
         self.token.raise_if_cancelled()
+
+
+class _Farewell:
+    """Hangs up on a server that has told how its answer ended, and does not close the connection."""
+
+    def __init__(self, hang_up: Callable[[], None]) -> None:
+        self._hang_up = hang_up
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def begin(self) -> None:
+        """Wait for a while from now on: token counts may follow, and some tell of an end in every frame."""
+        self.__exit__()
+        self._timer = threading.Timer(AFTER_END, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _raise_if_none(answer: Answer, unread: Json | None) -> None:

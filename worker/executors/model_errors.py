@@ -260,6 +260,8 @@ def model_error(model: str, error: Exception, *, silence: float, has_begun: bool
         silence: seconds without a byte after which the provider was to be given up.
         has_begun: the answer had begun, so that a second call would repeat what callers have seen.
     """
+    refusal = next((link for link in _chain(error) if isinstance(link, RefusalError)), None)
+    error = refusal or error  # whatever a library makes of it
     status = _status(error)
     told = status or getattr(error, "told_status", None)
     everything = _everything(error)

@@ -108,4 +108,5 @@ def build_driver(context: RunContext, connections: ModelConnections) -> ModelDri
         silence=silence_limit(context),
         ignored_params=ignored,
         sampled_params=honoured,
+        hang_up=connections.drop,
     )

@@ -1,7 +1,10 @@
 """Servers that speak a provider's protocol in a way of their own."""
 
+import gzip
 import json
 import re
+import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -20,8 +23,9 @@ from tests.integration.executors.test_chunks import (
     piece,
 )
 from tests.support.llm_script import DONE, Reply, call, called, chunk, events, named_events, refusal, said
-from worker.executors import refused_parameters
+from worker.executors import model_driver, refused_parameters
 from worker.executors.base import REASONING_CHUNK, Failed, Rule, Ruleset, Succeeded
+from worker.executors.providers import answer as answer_so_far
 
 HI = said("Hi ", "there")
 JSON = {"Content-Type": "application/json"}
@@ -245,6 +249,64 @@ def test_a_filters_words_are_a_refusal_wherever_they_are(script, execution, prov
     assert outcome.reason is Reason.MODEL_REFUSED
     assert "It " in outcome.message
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("encoding", [None, "gzip"])
+def test_a_refusal_without_end_is_read_as_far_as_it_may_tell_anything(
+    script, execution, provider, encoding
+) -> None:
+    body = b"It is so. " * 3_000_000
+    headers = {"Content-Encoding": encoding} if encoding else {}
+    script.replies = [Reply([gzip.compress(body, 1) if encoding else body], 400, headers)]
+
+    outcome = execution(f"{provider}/m").run().outcome
+
+    assert isinstance(outcome, Failed), outcome
+    assert "(status 400): It is so." in outcome.message
+    assert len(outcome.message) < 600
+
+
+def test_an_answer_without_end_is_given_up(script, execution, monkeypatch) -> None:
+    monkeypatch.setattr(answer_so_far, "MAX_LENGTH", 10_000)
+    script.replies = [said(*["x" * 1_000] * 50)]
+
+    outcome = execution("openai/m", options=PATIENT).run().outcome
+
+    assert isinstance(outcome, Failed), outcome
+    assert outcome.message == "openai/m sent more than a run may hold, and was given up."
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "frames"),
+    [
+        ("openai", HI.frames[:-1]),
+        ("google", events(candidate({"text": "Hi there"})).frames),
+        ("amazon-bedrock", bedrock({"text": "Hi there"}).frames),
+    ],
+)
+@pytest.mark.parametrize("after", ["", ": ping\n\n"])
+def test_a_server_that_does_not_close_after_its_answer_is_hung_up_on(
+    script, execution, monkeypatch, provider, frames, after
+) -> None:
+    monkeypatch.setattr(model_driver, "AFTER_END", 0.3)
+    left = threading.Event()
+
+    def forever():
+        yield from frames
+        while not left.wait(0.05):
+            yield "" if provider == "amazon-bedrock" else after
+
+    script.replies = [Reply(forever())]
+    begun = time.monotonic()
+    try:
+        executed = execution(f"{provider}/m").run()
+    finally:
+        left.set()
+
+    assert answered(executed), executed.outcome
+    assert time.monotonic() - begun < 10
 
 
 # --- Thoughts in the text of an answer

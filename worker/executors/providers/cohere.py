@@ -9,7 +9,6 @@ from typing import ClassVar, Final
 import cohere
 import httpx
 
-from worker.executors.endpoint import accepted
 from worker.executors.model_errors import ToldError
 from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
@@ -38,7 +37,7 @@ class CohereClient(cohere.ClientV2):
             request_options={"max_retries": _NO_RETRIES},
             omit=None,
         ) as response:
-            yield accepted(response).iter_bytes()
+            yield response.iter_bytes()
 
 
 class Cohere(Provider):

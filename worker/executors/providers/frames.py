@@ -29,6 +29,9 @@ MAX_FRAME: Final = 32 * 1024 * 1024
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Bytes of an answer, with all that frames it."""
 
+MAX_SILENT: Final = 8 * 1024 * 1024
+"""Characters of comments and empty lines: what keeps a connection open is far less."""
+
 _LAST_WORD: Final = "[DONE]"
 _LONGEST_QUOTE: Final = 4_000  # characters of what is no answer
 _PAGE_LINES: Final = 100  # of a web page, among which its title is looked for
@@ -48,7 +51,7 @@ def frames(parts: Iterable[bytes]) -> Iterator[Json]:
         NoAnswerError: it is neither JSON nor a stream of it, or one frame is beyond all bounds.
         AnswerTooLongError: all of it is.
     """
-    lines = _lines(parts)
+    lines = _telling(_lines(parts))
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         return
@@ -80,6 +83,21 @@ def _lines(parts: Iterable[bytes]) -> Iterator[str]:
     *whole, rest = _split("".join(pending) + decoder.decode(b"", final=True))
     yield from whole
     yield rest.removesuffix("\r")
+
+
+def _telling(lines: Iterable[str]) -> Iterator[str]:
+    """The same lines, unless there is no end of those that say nothing.
+
+    Raises:
+        AnswerTooLongError: there is none.
+    """
+    silent = 0
+    for line in lines:
+        if not line or line.isspace() or line.startswith(":"):
+            silent += len(line) + 1
+            if silent > MAX_SILENT:
+                raise AnswerTooLongError
+        yield line
 
 
 def _split(text: str) -> list[str]:

@@ -10,7 +10,6 @@ from google import genai
 from google.genai.types import HttpOptions
 
 from worker.executors.connections import ssl_context
-from worker.executors.endpoint import accepted
 from worker.executors.model_errors import ToldError
 from worker.executors.providers.answer import Answer, is_made_up
 from worker.executors.providers.conversation import Conversation, Result, Role, Turn
@@ -70,7 +69,7 @@ class Google(Provider):
         outgoing = self._http_client.build_request("POST", made.url, headers=made.headers, json=made.data)
         response = self._http_client.send(outgoing, stream=True)
         try:
-            yield frames(accepted(response).iter_bytes())
+            yield frames(response.iter_bytes())
         finally:
             response.close()
 

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import ollama
 
-from worker.executors.endpoint import accepted
 from worker.executors.model_errors import ToldError
 from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
@@ -27,7 +26,7 @@ class OllamaClient(ollama.Client):
     def ask(self, request: Json) -> Iterator[Iterable[bytes]]:
         """Send a request; gives the bytes of the answer."""
         with self._client.stream("POST", "/api/chat", json=request) as response:
-            yield accepted(response).iter_bytes()
+            yield response.iter_bytes()
 
 
 class Ollama(Provider):
