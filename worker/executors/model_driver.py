@@ -50,6 +50,7 @@ from worker.executors.refused_parameters import (
     SYSTEM,
     THOUGHTS,
     WORDS_AFTER_RESULTS,
+    WORDS_BESIDE_CALLS,
     Model,
     is_unsupported,
     named,
@@ -73,7 +74,9 @@ _SLIP_NOTE: Final = (
 
 _UNNAMED: Final = "unnamed"
 
-_ALWAYS_ASKED_OF: Final = frozenset({STREAM, CALLS_WITHOUT_TOOLS, WORDS_AFTER_RESULTS, THOUGHTS})
+_ALWAYS_ASKED_OF: Final = frozenset(
+    {STREAM, CALLS_WITHOUT_TOOLS, WORDS_AFTER_RESULTS, WORDS_BESIDE_CALLS, THOUGHTS}
+)
 """What is no part of a request by its own name."""
 
 SLIP: Final = "slip"

@@ -27,6 +27,7 @@ _FORMS: Final = (
 SYSTEM: Final = "system's words"
 CALLS_WITHOUT_TOOLS: Final = "calls without tools"
 WORDS_AFTER_RESULTS: Final = "words after results"
+WORDS_BESIDE_CALLS: Final = "words beside calls"
 THOUGHTS: Final = "thoughts"
 
 _TAKEN: Final = r"(?:support|allow|accept|enable|permit)\w*"
@@ -48,6 +49,7 @@ _FORMS_OF_OTHERS: Final = {
         r"tools (?:must be|are|is) (?:required|defined|specified|provided)",
     ),
     WORDS_AFTER_RESULTS: (r"role .?user.? (?:right |directly )?after (?:a )?(?:role )?.?tool",),
+    WORDS_BESIDE_CALLS: (r"conversation blocks and tool use blocks cannot",),
     THOUGHTS: (
         rf"(?:not|n't) {_TAKEN} .{{0,20}}(?:reasoningContent|thinking)",
         rf"(?:reasoningContent|thinking).{{0,40}}(?:not |un|in)(?:{_TAKEN}|valid)",

@@ -695,6 +695,31 @@ def test_a_model_that_does_not_want_its_thoughts_back_does_not_get_them(
     assert tool.calls == [["x"]]
 
 
+@pytest.mark.parametrize("before", [(), ({"reasoningContent": {"text": "Hm"}},)], ids=["", "thoughts"])
+def test_where_words_may_not_stand_beside_calls_they_do_not(script, execution, tool, before) -> None:
+    words = "Conversation blocks and tool use blocks cannot be provided in the same turn."
+    headers = {**JSON, "x-amzn-errortype": "ValidationException"}
+
+    def refuse(asked):
+        said_by_it = [
+            set().union(*each["content"]) for each in asked["messages"] if each["role"] == "assistant"
+        ]
+        is_mixed = any({"text", "toolUse"} <= kinds for kinds in said_by_it)
+        return Reply([json.dumps({"message": words})], 400, headers) if is_mixed else None
+
+    use = ({"toolUse": {"toolUseId": "t1", "name": NAME}}, {"toolUse": {"input": '{"args": ["x"]}'}})
+    script.answering = refuse
+    script.replies = [
+        bedrock(*before, {"text": "Let me see."}, *use, stop="tool_use"),
+        bedrock({"text": "Hi there"}),
+    ]
+
+    executed = execution("amazon-bedrock/m", structures=(tool.as_structure,)).run()
+
+    assert answered(executed), executed.outcome
+    assert tool.calls == [["x"]]
+
+
 # --- What goes back
 
 

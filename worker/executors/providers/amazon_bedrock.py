@@ -19,7 +19,7 @@ from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import Json
 from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
-from worker.executors.refused_parameters import THOUGHTS
+from worker.executors.refused_parameters import THOUGHTS, WORDS_BESIDE_CALLS
 
 _REDACTED: Final = "redactedContent"
 """Where the bytes are that stand for what was thought in secret."""
@@ -41,7 +41,7 @@ class _Body:
 class AmazonBedrock(Provider):
     """Converse."""
 
-    OPTIONAL: ClassVar = frozenset({STREAM, THOUGHTS})
+    OPTIONAL: ClassVar = frozenset({STREAM, THOUGHTS, WORDS_BESIDE_CALLS})
 
     def __init__(self, setup: Setup, client: Any) -> None:
         super().__init__(setup)
@@ -196,9 +196,12 @@ def _content(turn: Turn, without: frozenset[str]) -> list[Json]:
         return [
             block
             for block in as_it_came
-            if block.get("text", "-").strip() and not (THOUGHTS in without and "reasoningContent" in block)
+            if block.get("text", "-").strip()
+            and not (THOUGHTS in without and "reasoningContent" in block)
+            and not (WORDS_BESIDE_CALLS in without and "text" in block)
         ]
-    text = [{"text": turn.text}] if turn.text else []
+    is_said = turn.text and not (turn.calls and WORDS_BESIDE_CALLS in without)
+    text = [{"text": turn.text}] if is_said else []
     return [*results, *text, *calls]
 
 

@@ -46,7 +46,8 @@ class Setup:
     @property
     def limits(self) -> ModelLimits:
         """What is known of the model, and what the operator says of it."""
-        return limits_of(self.provider, self.model, self.context.options)
+        context = self.context
+        return limits_of(self.provider, self.model, context.options, assistant_id=context.assistant_id)
 
 
 class Provider(ABC):
