@@ -62,6 +62,7 @@ from worker.redaction import redact
 FIRST_PAUSE: Final = 0.5  # seconds before the second attempt of a model call; then twice as long each
 LONGEST_PAUSE: Final = 8.0  # seconds
 AFTER_END: Final = 10.0  # seconds for which a connection is kept once the answer has ended
+_SHARE_OF_FAILURES: Final = 0.1  # of patience, where a server fails and does not say that this will pass
 _LEAST_SHARE: Final = 0.125  # of the pause that would be made, where a provider asks for less and less
 _THOUGHT_LENGTH: Final = 500  # characters of thoughts that are told at once: models think at length
 _MOST_FAILURES: Final = 4  # of one call, where the model is not busy: it failed, or is not there
@@ -427,6 +428,7 @@ class _Patience:
 
     def __init__(self, seconds: float, attempts: int | None) -> None:
         self._deadline = time.monotonic() + seconds
+        self._deadline_of_failures = time.monotonic() + seconds * _SHARE_OF_FAILURES
         self._attempts_left = attempts
         self._failures_left = _MOST_FAILURES
         self._pause = FIRST_PAUSE
@@ -448,6 +450,7 @@ class _Patience:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         if not error.is_transient or self._attempts_left == 0 or not self._failures_left:
             raise error
-        if wait > self.left:
+        is_failure = error.cause.is_down and not error.cause.is_busy
+        if time.monotonic() + wait > (self._deadline_of_failures if is_failure else self._deadline):
             raise error
         return wait

@@ -192,6 +192,20 @@ def test_a_server_that_is_down_is_waited_for_as_long_as_patience_lasts(script, e
 
 
 @pytest.mark.usefixtures("_brisk")
+def test_a_server_that_fails_without_a_word_of_its_end_is_waited_for_a_tenth_of_that(
+    script, execution
+) -> None:
+    script.replies = [refusal(500, {"error": {"message": "broken"}})]
+    begun = time.monotonic()
+
+    outcome = execution("openai/m", options={**PATIENT, "model_patience_seconds": 10}).run().outcome
+
+    assert isinstance(outcome, Failed)
+    assert time.monotonic() - begun < 5
+    assert 5 <= len(script.requests) <= 8
+
+
+@pytest.mark.usefixtures("_brisk")
 def test_a_model_that_breaks_its_answer_again_and_again_is_given_up(script, execution) -> None:
     script.replies = [said(finish="error")]
 
