@@ -316,7 +316,7 @@ class Settings(BaseSettings):
         description="For how long a model that is busy or fails is asked again.",
     )
     model_silence: Seconds = Field(
-        default=timedelta(minutes=5),
+        default=timedelta(minutes=10),
         description="For how long a model may send nothing before it is given up.",
     )
     model_max_steps: int = Field(
