@@ -210,7 +210,6 @@ class ModelDriver(BasePromptDriver):
                     if answer.ending is not None:
                         farewell.begin()
             self.token.raise_if_cancelled()  # a connection that was shut may look like a proper end
-            _raise_if_none(answer, unread)
         except Exception as error:
             self.token.raise_if_cancelled()
             if answer.ending is None and not answer.is_over:
@@ -218,6 +217,8 @@ class ModelDriver(BasePromptDriver):
                     self.full_model, error, silence=self.silence, has_begun=answer.has_begun
                 ) from error
             # All of the answer was there: what the connection does after it does not matter.
+        if (failure := _failure_of(answer, unread)) is not None:
+            raise model_error(self.full_model, failure, silence=self.silence, has_begun=False) from failure
 
     def _tell(self, parts: Iterator[Part]) -> None:
         for part in parts:
@@ -395,16 +396,20 @@ class _Farewell:
             self._timer.cancel()
 
 
-def _raise_if_none(answer: Answer, unread: Json | None) -> None:
-    """Raise what it is that came instead of an answer, if none did."""
-    if answer.has_begun or answer.thoughts or answer.refusal or answer.ending is not None:
-        return
+def _failure_of(answer: Answer, unread: Json | None) -> Exception | None:
+    """What came instead of an answer, if none did.
+
+    Args:
+        answer: what was read.
+        unread: the first frame before it, if that was of no answer.
+    """
+    if not answer.is_nothing:
+        return None
     if unread is not None and has_words(unread):
-        raise ToldError(unread)
+        return ToldError(unread)
     if unread is not None and not answer.has_come:
-        raise NoAnswerError
-    if not (answer.has_come or answer.is_over):
-        raise EmptyAnswerError
+        return NoAnswerError()
+    return None if answer.has_come or answer.is_over else EmptyAnswerError()
 
 
 def _holds(value: Any, name: str) -> bool:

@@ -180,6 +180,8 @@ def test_counts_that_are_none_do_not_break_an_answer(script, execution, counts) 
         ),
         ("openai", Reply(['{"code": 1210, "msg": "bad parameter", "success": false}']), "bad parameter"),
         ("anthropic", Reply(['{"detail": "Not authenticated"}']), "Not authenticated"),
+        ("anthropic", events({"detail": "Not authenticated"}, DONE), "Not authenticated"),
+        ("openai", events({"msg": "Not authenticated"}, DONE), "Not authenticated"),
         ("anthropic", Reply(['{"code": 500, "msg": "404 NOT_FOUND", "success": false}']), "404 NOT_FOUND"),
         ("google", Reply(['{"message": "no route"}']), "no route"),
         ("ollama", Reply(['{"detail": "not here"}']), "not here"),
@@ -194,7 +196,7 @@ def test_counts_that_are_none_do_not_break_an_answer(script, execution, counts) 
         ("google", Reply([]), "sent an empty answer"),
         ("ollama", Reply(["\n\n"]), "sent an empty answer"),
     ],
-    ids=range(22),
+    ids=range(24),
 )
 def test_what_comes_instead_of_an_answer_is_told_in_a_sentence(
     script, execution, provider, reply, words

@@ -174,6 +174,12 @@ class Answer:
         return bool(self.texts) or any(call.is_announced for call in self.calls)
 
     @property
+    def is_nothing(self) -> bool:
+        """Whether nothing at all has come that an answer may consist of, not even its end."""
+        has_any = self.texts or self.thoughts or self.calls or self.refusal or self._inline.is_waiting
+        return not has_any and self.ending is None
+
+    @property
     def places(self) -> dict[int, int]:
         """The place of each call among those that are made, from 1 on, by its index."""
         return {call.index: place for place, call in enumerate(self.calls, 1)}

@@ -31,6 +31,11 @@ class InlineThoughts:
         self._is_text = False  # thoughts would have begun by now
         self._has_thought = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something of the text is kept back."""
+        return bool(self._pending)
+
     def feed(self, text: str) -> Iterator[Piece]:
         """Take more of the text; gives what is certain of it."""
         if self._is_text:
