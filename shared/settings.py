@@ -353,10 +353,10 @@ class Settings(BaseSettings):
     )
     model_patience: Seconds = Field(
         default=timedelta(minutes=5),
-        description="For how long a model that is busy or out of reach is asked again.",
+        description="For how long a model that is busy or fails is asked again.",
     )
     model_silence: Seconds = Field(
-        default=timedelta(minutes=5),
+        default=timedelta(minutes=10),
         description="For how long a model may send nothing before it is given up.",
     )
     model_max_steps: int = Field(
@@ -380,7 +380,8 @@ class Settings(BaseSettings):
     )
     model_limits: Path | None = Field(
         default=None,
-        description="A JSON file of models' limits, which go before those of `worker/executors/models.json`.",
+        description="A JSON file of limits by model, or by `assistant/<id>`, which go before those of"
+        " `worker/executors/models.json`.",
     )
 
     api_url: Annotated[str, AfterValidator(_web_address)] = Field(

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -14,7 +14,7 @@ from tests.support.llm_dialects import Json
 class Reply:
     """One answer of the provider."""
 
-    frames: Sequence[str | bytes] = ()
+    frames: Iterable[str | bytes] = ()
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     ends: bool = True  # properly; else the connection is cut after the frames

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import httpx2
 
 from worker.cancellation import CancelToken
+from worker.executors.endpoint import refuse_failure
 
 CONNECT_TIMEOUT: Final = 4.0
 """Seconds. A connection being made cannot be shut, so this is less than the grace of a cancelled run."""
@@ -72,7 +73,7 @@ class ModelConnections:
         """The arguments for a client of httpx or httpx2."""
         return {
             "verify": ssl_context(),
-            "event_hooks": {"request": [self._watch], "response": [refuse_redirect]},
+            "event_hooks": {"request": [self._watch], "response": [refuse_redirect, refuse_failure]},
             "follow_redirects": True,  # within one address
             "trust_env": True,  # proxies
         }
@@ -85,6 +86,13 @@ class ModelConnections:
 
     def close_at_end(self, close: Callable[[], object]) -> None:
         self._closing.callback(close)
+
+    def drop(self) -> None:
+        """Shut the connections that are open; others may be made after them."""
+        with self._lock:
+            streams, self._streams = self._streams, []
+        for stream in streams:
+            _shut(stream)
 
     def shut(self) -> None:
         """Shut every connection, so that a thread that reads from one of them returns at once."""

@@ -1,6 +1,7 @@
 """What is known of models: how much they take in, and how much they say. The table is data."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,6 +13,7 @@ from worker.executors.base import InvalidConfigurationError
 
 WINDOW: Final = "window"
 OUTPUT: Final = "output"
+_OF_ASSISTANT: Final = "assistant/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +24,17 @@ class ModelLimits:
     output: int
 
 
-def limits_of(provider: str, model: str, options: Mapping[str, Any]) -> ModelLimits:
+def limits_of(
+    provider: str, model: str, options: Mapping[str, Any], *, assistant_id: uuid.UUID | None = None
+) -> ModelLimits:
     """The limits of a model.
 
     Args:
         provider: its provider.
         model: its name there; what a name holds is enough, so that those of gateways are known.
-        options: of an operator or an assistant: `model_limits` is a file like the table, whose entries go
-            first; `model_window` and `model_max_tokens` are limits of every model.
+        options: of an operator: `model_limits` is a file like the table, whose entries go first;
+            `model_window` and `model_max_tokens` are limits of every model.
+        assistant_id: whose run it is for: an entry `assistant/<id>` of that file goes before all the rest.
 
     Raises:
         InvalidConfigurationError: the operator's file cannot be read.
@@ -41,6 +46,8 @@ def limits_of(provider: str, model: str, options: Mapping[str, Any]) -> ModelLim
         found = replace(found, window=int(window))
     if output := options.get("model_max_tokens"):
         found = replace(found, output=int(output))
+    if path and assistant_id is not None:
+        found = replace(found, **_table(str(path)).get(f"{_OF_ASSISTANT}{assistant_id}", {}))
     return found
 
 
@@ -49,7 +56,8 @@ def _find(
 ) -> ModelLimits:
     """The limits of the longest name that the model's holds; the rest is as known, or the default."""
     full = f"{provider}/{model}".lower()
-    names = sorted((name for name in table if name.lower() in full), key=len, reverse=True)
+    known_names = (name for name in table if not name.startswith(_OF_ASSISTANT) and name.lower() in full)
+    names = sorted(known_names, key=len, reverse=True)
     said = [table[name] for name in names]
     fallback = known or ModelLimits(**table["default"])
     return ModelLimits(
@@ -63,6 +71,9 @@ def _table(path: str | None) -> Mapping[str, Mapping[str, int]]:
     source = Path(path) if path else files("worker.executors") / "models.json"
     try:
         table = json.loads(source.read_text(encoding="utf-8"))
-        return {str(name): {key: int(entry[key]) for key in entry} for name, entry in table.items()}
+        return {
+            str(name): {key: int(entry[key]) for key in (WINDOW, OUTPUT) if key in entry}
+            for name, entry in table.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InvalidConfigurationError(f"The table of models' limits cannot be read: {error}.") from error

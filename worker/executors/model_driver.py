@@ -1,8 +1,9 @@
 """The one prompt driver that runs use, whatever the provider: it asks, stops, waits and counts."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from attrs import define, field
 from griptape.artifacts import ActionArtifact, BaseArtifact, TextArtifact
@@ -21,23 +22,63 @@ from worker.cancellation import CancelToken
 from worker.executors.model_errors import (
     MAX_WORDS,
     AnswerIncompleteError,
+    Cause,
+    EmptyAnswerError,
     ModelError,
     NoAnswerError,
+    ToldError,
+    has_words,
     model_error,
 )
 from worker.executors.pacing import Pace, pace_of
-from worker.executors.providers.answer import Answer, Call, CallIds, CallPart, Part, TextPart, ThoughtPart
+from worker.executors.providers.answer import (
+    Answer,
+    Call,
+    CallIds,
+    CallPart,
+    Part,
+    TextPart,
+    ThoughtPart,
+    mended,
+)
 from worker.executors.providers.conversation import Conversation, conversation
 from worker.executors.providers.endings import How
+from worker.executors.providers.frames import DONE, Json
 from worker.executors.providers.setup import STREAM, Provider
-from worker.executors.refused_parameters import Model, is_unsupported, named, refused_by, remember
+from worker.executors.refused_parameters import (
+    CALLS_WITHOUT_TOOLS,
+    SYSTEM,
+    THOUGHTS,
+    WORDS_AFTER_RESULTS,
+    WORDS_BESIDE_CALLS,
+    Model,
+    is_unsupported,
+    named,
+    refused_by,
+    remember,
+)
 from worker.redaction import redact
 
 FIRST_PAUSE: Final = 0.5  # seconds before the second attempt of a model call; then twice as long each
 LONGEST_PAUSE: Final = 8.0  # seconds
+AFTER_END: Final = 10.0  # seconds for which a connection is kept once the answer has ended
+_SHARE_OF_FAILURES: Final = 0.1  # of patience, where a server fails and does not say that this will pass
+_LEAST_SHARE: Final = 0.125  # of the pause that would be made, where a provider asks for less and less
 _THOUGHT_LENGTH: Final = 500  # characters of thoughts that are told at once: models think at length
 _MOST_FAILURES: Final = 4  # of one call, where the model is not busy: it failed, or is not there
 _MOST_LEFT_OUT: Final = 12  # parameters of one call that are left out one after the other
+
+_SLIP_NOTE: Final = (
+    "Your call of a tool could not be read."
+    " Call it again, by its name, with its arguments as one JSON object."
+)
+
+_UNNAMED: Final = "unnamed"
+
+_ALWAYS_ASKED_OF: Final = frozenset(
+    {STREAM, CALLS_WITHOUT_TOOLS, WORDS_AFTER_RESULTS, WORDS_BESIDE_CALLS, THOUGHTS}
+)
+"""What is no part of a request by its own name."""
 
 SLIP: Final = "slip"
 """The name in an artifact's `meta` under which it says what is wrong with a call."""
@@ -61,6 +102,7 @@ class ModelDriver(BasePromptDriver):
     ignored_params: list[str] = field(factory=list)  # of the run's `llm_params`: no setting for them
     sampled_params: dict[str, str] = field(factory=dict)  # of `llm_params`, by what the provider calls them
     shorten: Callable[[PromptStack], bool] = field(default=lambda _stack: False)
+    hang_up: Callable[[], None] = field(default=lambda: None)  # shuts the connections that are open
     on_thought: Callable[[str], None] | None = None
     may_call_tools: bool = True
     detail: dict[str, Any] = field(factory=dict, init=False)  # of the last answer, for `status_detail`
@@ -68,6 +110,7 @@ class ModelDriver(BasePromptDriver):
     _echoes: dict[str, Any] = field(factory=dict, init=False)
     _thought: str = field(default="", init=False)
     _sent: dict[str, Any] = field(factory=dict, init=False)
+    _has_system: bool = field(default=False, init=False)  # the last request, apart from what the user says
     _pace: Pace = field(init=False)
     _model_key: Model = field(init=False)
     model: str = field(init=False)
@@ -99,7 +142,7 @@ class ModelDriver(BasePromptDriver):
             try:
                 message = self._ask(stack, answer)
             except ModelError as error:
-                self._note(error, sent_at)
+                self._note(error, sent_at, stack)
                 if self._leave_out(error, left_out, has_begun=answer.has_begun):
                     continue
                 if error.cause.is_too_long and not answer.has_begun and self._shorten(stack):
@@ -136,7 +179,7 @@ class ModelDriver(BasePromptDriver):
             raise
         self.provider.finish(answer)
         if answer.calls and answer.echo:
-            self._echoes[answer.calls[0].id] = answer.echo
+            self._echoes[answer.calls[0].id] = mended(answer.echo)
         return message
 
     def _reading(self, asked: Conversation, answer: Answer) -> Iterator[None]:
@@ -146,15 +189,26 @@ class ModelDriver(BasePromptDriver):
             ModelError: that failed. What the caller does between two steps is the caller's.
         """
         without = refused_by(self._model_key)
+        self._has_system = bool(asked.system) and SYSTEM not in without
+        if SYSTEM in without:
+            asked = asked.with_system_said_by_user()
+        unread: Json | None = None  # the first frame that is of no answer
         try:
             request = self._sent = self.provider.request(asked, without)
-            with self.provider.send(request, stream=STREAM not in without) as frames:
+            with (
+                _Farewell(self.hang_up) as farewell,
+                self.provider.send(request, stream=STREAM not in without) as frames,
+            ):
                 for frame in frames:
                     self.token.raise_if_cancelled()
                     self.provider.read(frame, answer)
+                    if unread is None and frame is not DONE and not answer.has_come:
+                        unread = frame
                     yield
                     if answer.is_over:
                         break
+                    if answer.ending is not None:
+                        farewell.begin()
             self.token.raise_if_cancelled()  # a connection that was shut may look like a proper end
         except Exception as error:
             self.token.raise_if_cancelled()
@@ -163,6 +217,8 @@ class ModelDriver(BasePromptDriver):
                     self.full_model, error, silence=self.silence, has_begun=answer.has_begun
                 ) from error
             # All of the answer was there: what the connection does after it does not matter.
+        if (failure := _failure_of(answer, unread)) is not None:
+            raise model_error(self.full_model, failure, silence=self.silence, has_begun=False) from failure
 
     def _tell(self, parts: Iterator[Part]) -> None:
         for part in parts:
@@ -176,7 +232,7 @@ class ModelDriver(BasePromptDriver):
                     if len(self._thought) >= _THOUGHT_LENGTH:
                         self._tell_thoughts()
                 case CallPart(call, True, arguments):
-                    name, path = ToolAction.from_native_tool_name(call.name)
+                    name, path = ToolAction.from_native_tool_name(call.tool_name or _UNNAMED)
                     EventBus.publish_event(
                         ActionChunkEvent(
                             partial_input=arguments or None,
@@ -206,17 +262,19 @@ class ModelDriver(BasePromptDriver):
         how = answer.ending.how if answer.ending else None
         word = answer.ending.word if answer.ending else ""
         if answer.ending is None and not answer.is_over:
-            failure: Exception = AnswerIncompleteError() if answer.has_come else NoAnswerError()
+            failure = AnswerIncompleteError()
             raise model_error(
                 self.full_model, failure, silence=self.silence, has_begun=answer.has_begun
             ) from failure
-        if how is How.REFUSED or (answer.refusal and not has_something):
+        is_refusal = bool(answer.refusal) and not has_something and how not in {How.BROKEN, How.CUT}
+        if how is How.REFUSED or is_refusal:
             said = _cut(answer.refusal.strip() or answer.text_so_far.strip() or word)
             raise ModelError(f"{self.full_model} refused to answer: {said}", is_refusal=True)
         if how is How.BROKEN:
             raise ModelError(
                 f"{self.full_model} gave up its answer: {_cut(answer.refusal.strip() or word)}",
                 is_transient=not answer.has_begun,
+                cause=Cause(is_slip=answer.ending is not None and answer.ending.is_slip),
             )
         if how is How.CUT:
             self.detail["answer"] = "cut"
@@ -246,7 +304,7 @@ class ModelDriver(BasePromptDriver):
 
     @staticmethod
     def _action(call: Call, answer: Answer) -> ActionArtifact:
-        name, path = ToolAction.from_native_tool_name(call.name or "unnamed")
+        name, path = ToolAction.from_native_tool_name(call.tool_name or _UNNAMED)
         arguments = call.read()
         meta = {}
         if arguments is None:
@@ -260,9 +318,12 @@ class ModelDriver(BasePromptDriver):
         self._pause(min(self._pace.turn(), patience.left))
         return time.monotonic()
 
-    def _note(self, error: ModelError, sent_at: float) -> None:
+    def _note(self, error: ModelError, sent_at: float, stack: PromptStack) -> None:
+        """Note what a failure says of the provider, or of the model, which is told of it."""
         if error.cause.is_busy:
             self._pace.refused(sent_at)
+        if error.cause.is_slip and not (stack.messages and stack.messages[-1].to_text() == _SLIP_NOTE):
+            stack.add_user_message(_SLIP_NOTE)
 
     def _leave_out(self, error: ModelError, left_out: set[str], *, has_begun: bool) -> bool:
         """Whether the model is to be asked again, without what it has just refused."""
@@ -293,12 +354,12 @@ class ModelDriver(BasePromptDriver):
         """
         words, body = error.cause.words, error.cause.body
         ours = {name for name in self.provider.OPTIONAL if self._was_sent(name)}
+        ours |= {SYSTEM} if self._has_system else set()
         theirs = self.provider.parameters.keys() if is_unsupported(words) else set()
         return named(ours | theirs, words, body) - refused_by(self._model_key)
 
     def _was_sent(self, name: str) -> bool:
-        messages = self._sent.get("messages", ())
-        return name == STREAM or name in self._sent or any(name in message for message in messages)
+        return name in _ALWAYS_ASKED_OF or name in self._sent or _holds(self._sent.get("messages"), name)
 
     def _shorten(self, stack: PromptStack) -> bool:
         """Leave out earlier exchanges, once, if there are any; say so."""
@@ -313,6 +374,55 @@ class ModelDriver(BasePromptDriver):
         self.token.raise_if_cancelled()
 
 
+class _Farewell:
+    """Hangs up on a server that has told how its answer ended, and does not close the connection."""
+
+    def __init__(self, hang_up: Callable[[], None]) -> None:
+        self._hang_up = hang_up
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def begin(self) -> None:
+        """Wait for a while from now on: token counts may follow, and some tell of an end in every frame."""
+        self.__exit__()
+        self._timer = threading.Timer(AFTER_END, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _failure_of(answer: Answer, unread: Json | None) -> Exception | None:
+    """What came instead of an answer, if none did.
+
+    Args:
+        answer: what was read.
+        unread: the first frame before it, if that was of no answer.
+    """
+    if not answer.is_nothing:
+        return None
+    if unread is not None and has_words(unread):
+        return ToldError(unread)
+    if unread is not None and not answer.has_come:
+        return NoAnswerError()
+    return None if answer.has_come or answer.is_over else EmptyAnswerError()
+
+
+def _holds(value: Any, name: str) -> bool:
+    """Whether an object within JSON has a key."""
+    match value:
+        case dict():
+            return name in value or any(_holds(each, name) for each in value.values())
+        case list():
+            return any(_holds(each, name) for each in value)
+        case _:
+            return False
+
+
 def _cut(words: str) -> str:
     words = redact(" ".join(words.split()))
     return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
@@ -323,6 +433,7 @@ class _Patience:
 
     def __init__(self, seconds: float, attempts: int | None) -> None:
         self._deadline = time.monotonic() + seconds
+        self._deadline_of_failures = time.monotonic() + seconds * _SHARE_OF_FAILURES
         self._attempts_left = attempts
         self._failures_left = _MOST_FAILURES
         self._pause = FIRST_PAUSE
@@ -339,11 +450,12 @@ class _Patience:
         """
         if self._attempts_left is not None:
             self._attempts_left -= 1
-        self._failures_left -= not error.cause.is_busy
-        wait = error.retry_after or self._pause
+        self._failures_left -= not (error.cause.is_busy or error.cause.is_down)
+        wait = max(error.retry_after, self._pause * _LEAST_SHARE) if error.retry_after else self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         if not error.is_transient or self._attempts_left == 0 or not self._failures_left:
             raise error
-        if wait > self.left:
+        is_failure = error.cause.is_down and not error.cause.is_busy
+        if time.monotonic() + wait > (self._deadline_of_failures if is_failure else self._deadline):
             raise error
         return wait

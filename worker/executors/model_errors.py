@@ -1,5 +1,6 @@
 """What went wrong at a model provider, in words for people and in what follows from it."""
 
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ _INVALID_TOKEN: Final = 498  # of several gateways: a token that has expired mea
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 424, 425, 429, _INVALID_TOKEN})  # and all from 500 on
 _FILTERED_STATUSES: Final = frozenset({400, 403, 422, 451})
 _REFUSED_PARAMETER_STATUSES: Final = frozenset({400, 404, 405, 415, 422, 501})
+_STATUSES_OF_OURS: Final = frozenset({401, 402, 403, 404, 413, 429})  # not of what a model does
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ _KINDS: Final = (
         is_transient=True,
     ),
     _Kind("sends the request elsewhere", frozenset({"RedirectRefusedError"}), quotes=True),
+    _Kind("answered with something that is no answer", frozenset({"UnexpectedTextError"}), quotes=True),
+    _Kind("sent more than a run may hold, and was given up.", frozenset({"AnswerTooLongError"})),
+    _Kind("sent an empty answer.", frozenset({"EmptyAnswerError"}), is_transient=True),
     _Kind(
         "broke off its answer.",
         frozenset({"NetworkError", "RemoteProtocolError", "AnswerIncompleteError", "SSLError"}),
@@ -90,6 +95,8 @@ _MEANINGS: Final[Mapping[str, int]] = {
     "internal_server_error": 500,
     "internalservererror": 500,
     "internalserverexception": 500,
+    "generation": 500,
+    "incomplete_generation": 500,
     "invalid_argument": 400,
     "invalid_request_error": 400,
     "model_overloaded": 503,
@@ -116,25 +123,44 @@ _MEANINGS: Final[Mapping[str, int]] = {
     "tokens": 429,
     "too_many_requests": 429,
     "unavailable": 503,
+    "validation": 400,
     "validationexception": 400,
 }
 """What the names of errors say, in the place of a status: an error within an answer has none."""
 
 _SOUNDS_BUSY: Final = re.compile(
-    r"overload|rate.?limit|too many requests|at capacity|no capacity|temporarily|try again|unavailable|busy",
+    r"overload|rate.?limit|too many requests|at capacity|over capacity|no capacity|temporarily|try again"
+    r"|unavailable|busy",
     re.IGNORECASE,
 )
+_IS_LIMITED: Final = re.compile(r"overloaded|rate.?limit|too many requests", re.IGNORECASE)
+"""Words that leave no doubt, whatever status an error within an answer claims."""
+
 _WONT_PASS: Final = re.compile(
-    r"insufficient_quota|billing_|exceeded your current quota|credit balance|payment", re.IGNORECASE
+    r"insufficient_quota|billing_|credit balance|payment|insufficient.{0,20}balance|per.?day", re.IGNORECASE
 )
 """Refusals for want of money have the status of a pause that would end."""
 
+_MAY_NOT_PASS: Final = re.compile(r"exceeded your current quota", re.IGNORECASE)
+"""The same, unless it says when to ask again: the words are those of a limit by the minute, too."""
+
 _FILTERED: Final = re.compile(
-    r"content_filter|content_policy|responsible_?ai|moderation|was flagged|been flagged|content exists risk"
-    r"|data_?inspection_?failed|safety system|blocked by (?:our |the )?(?:content|safety)",
+    r"content.?filter|content.?policy|content management policy|responsible_?ai|moderation|was flagged"
+    r"|been flagged|content exists risk|data_?inspection_?failed|inappropriate content|safety system"
+    r"|considered high risk|blocked by (?:our |the )?(?:content|safety)"
+    r"|violat\w+ (?:of )?(?:\w+ ){0,3}(?:usage|safety|acceptable use) (?:polic|guideline)",
     re.IGNORECASE,
 )
 """A prompt that is filtered is refused with the status of one that is malformed."""
+
+_SLIP: Final = re.compile(
+    r"tool_use_failed|failed_generation|failed to call a function|tool call validation failed"
+    r"|(?:error|failed to|failed|could not|cannot) (?:parse|parsing) (?:the )?(?:tool|function)"
+    r"|invalid sequence as part of tool ?use"
+    r"|(?:malformed|invalid|unexpected).(?:function|tool).(?:call|use)\b",
+    re.IGNORECASE,
+)
+"""What servers say that could not read the call of a tool that their model made."""
 
 _TOO_LONG: Final = re.compile(
     r"context.?(length|window|size|limit)|prompt.{0,20}too long|input.{0,20}too long|too many (input )?tokens"
@@ -148,8 +174,20 @@ class AnswerIncompleteError(Exception):
     """The provider ended its answer without saying that it was complete."""
 
 
+class EmptyAnswerError(Exception):
+    """The provider sent nothing, and called it a success."""
+
+
 class NoAnswerError(Exception):
-    """What the provider sent is no answer, such as a web page."""
+    """What the provider sent is no answer."""
+
+
+class UnexpectedTextError(NoAnswerError):
+    """What the provider sent is some text, such as a web page, or the words of a proxy."""
+
+
+class AnswerTooLongError(Exception):
+    """The provider sent more than a worker may hold of one answer."""
 
 
 class RefusalError(Exception):
@@ -165,10 +203,16 @@ class RefusalError(Exception):
 class ToldError(Exception):
     """The provider told of an error within an answer that had begun well."""
 
-    def __init__(self, body: Any, status: int | None = None) -> None:
+    def __init__(self, body: Any, fallback: int | None = None) -> None:
+        """Make it.
+
+        Args:
+            body: what was told.
+            fallback: the status it has if it says none.
+        """
         super().__init__("")
         self.body = body
-        self.told_status = status or _told_status(body)
+        self.told_status = _told_status(body) or fallback
 
 
 class ModelError(Exception):
@@ -202,6 +246,8 @@ class Cause:
     body: Any = None  # the same, as JSON
     names_parameters: bool = False  # it may be about one part of the request
     is_busy: bool = False  # it has too much to do, which passes with time
+    is_down: bool = False  # it failed as servers do that are restarted or repaired, which passes with time
+    is_slip: bool = False  # its model made a call of a tool that it could not read
     is_too_long: bool = False  # the conversation does not fit into the model
 
 
@@ -214,32 +260,48 @@ def model_error(model: str, error: Exception, *, silence: float, has_begun: bool
         silence: seconds without a byte after which the provider was to be given up.
         has_begun: the answer had begun, so that a second call would repeat what callers have seen.
     """
+    refusal = next((link for link in _chain(error) if isinstance(link, RefusalError)), None)
+    error = refusal or error  # whatever a library makes of it
     status = _status(error)
     told = status or getattr(error, "told_status", None)
     everything = _everything(error)
     kind, culprit = _kind_by_name(error) if told is None else (_kind_by_status(told, status), error)
-    if isinstance(error, ToldError) and told is None:
+    is_told = isinstance(error, ToldError)
+    if is_told and told is None:
         kind = _Kind("failed", quotes=True, is_transient=_SOUNDS_BUSY.search(everything) is not None)
-    is_refusal = told in _FILTERED_STATUSES and _FILTERED.search(everything) is not None
+    is_refusal = (told in _FILTERED_STATUSES or (is_told and told is None)) and (
+        _FILTERED.search(everything) is not None
+    )
     if is_refusal:
         kind = _Kind("refused to answer", quotes=True)
     words = _words(culprit) if kind.quotes else ""
-    will_pass = kind.is_transient and not _WONT_PASS.search(everything)
+    pause = asked_pause(_headers(error), getattr(error, "body", None), everything)
+    is_slip = _SLIP.search(everything) is not None and told not in _STATUSES_OF_OURS
+    is_limited = is_told and status is None and _IS_LIMITED.search(everything) is not None
+    is_hopeless = _WONT_PASS.search(everything) or (not pause and _MAY_NOT_PASS.search(everything))
+    will_pass = (kind.is_transient or is_slip or is_limited) and not (is_hopeless or is_refusal)
     return ModelError(
         f"{model} {kind.verdict.format(silence=silence)}{words}",
         is_configuration=kind.is_configuration,
         is_transient=will_pass and not has_begun,
         is_refusal=is_refusal,
-        retry_after=asked_pause(_headers(error), getattr(error, "body", None), everything),
+        retry_after=pause,
         cause=Cause(
             words=everything,
             body=getattr(error, "body", None),
             names_parameters=told in _REFUSED_PARAMETER_STATUSES,
-            is_busy=will_pass and _is_busy(told, everything),
+            is_busy=will_pass and not is_slip and (is_limited or _is_busy(told, everything)),
+            is_down=will_pass and not is_slip and (status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR,
+            is_slip=will_pass and is_slip,
             is_too_long=(told in {400, 413, 422, 500} and _TOO_LONG.search(everything) is not None)
             or told == HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         ),
     )
+
+
+def has_words(frame: Mapping[str, Any]) -> bool:
+    """Whether something that is no part of an answer says anything to people."""
+    return bool(_message_in(frame))
 
 
 def _is_busy(told: int | None, words: str) -> bool:
@@ -294,7 +356,7 @@ def _status(error: BaseException) -> int | None:
 def _told_status(body: Any) -> int | None:
     """The status that an error within an answer has: its code, or what its name says."""
     for place in _places(body):
-        for key in ("code", "status", "status_code", "type", "__type"):
+        for key in ("code", "status", "status_code", "type", "__type", "error_type"):
             value = place.get(key)
             if isinstance(value, str) and value.isdecimal():
                 value = int(value)
@@ -311,7 +373,7 @@ def _places(body: Any) -> Iterator[dict[str, Any]]:
         for each in body:
             yield from _places(each)
     if isinstance(body, dict):
-        for key in ("error", "Error"):
+        for key in ("error", "Error", "base_resp"):
             yield from _places(body.get(key))
         yield body
 
@@ -341,7 +403,7 @@ def _words(error: BaseException) -> str:
     for source in _sources(error):
         if text := " ".join(_message_in(source).split()):
             return f": {shortened(text, MAX_WORDS)}"
-    return f": {type(error).__name__}"
+    return f": {_phrase(status) if status else type(error).__name__}"
 
 
 def _everything(error: Exception) -> str:
@@ -354,7 +416,8 @@ def _everything(error: Exception) -> str:
 
 _MESSAGES: Final = (
     "error", "Error", "errors", "message", "Message", "detail", "details", "msg", "error_description",
-    "error_message", "errorMessage", "faultstring", "fault", "reason", "title",
+    "error_message", "errorMessage", "error_msg", "errorMsg", "status_msg", "base_resp", "faultstring",
+    "fault", "failure", "reason", "description", "title",
 )  # fmt: skip
 """Where messages are, the most telling first."""
 
@@ -373,10 +436,22 @@ def _message_in(source: Any) -> str:
             return "; ".join(filter(None, map(_message_in, source[:_MOST_MESSAGES])))
         case str() if source.lstrip().startswith(("{", "[")) and (inner := _parsed(source)) is not source:
             return _message_in(inner) or source
-        case str() if not source.lstrip().startswith("<"):  # a web page says nothing
+        case str() if source.lstrip().startswith("<"):
+            return page_title(source)
+        case str() if not _SAYS_NOTHING.fullmatch(source):
             return source
         case _:
             return ""
+
+
+_SAYS_NOTHING: Final = re.compile(r"\s*|Error code: \d+|success|ok", re.IGNORECASE)
+_TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>([^<]+)</\1", re.IGNORECASE)
+
+
+def page_title(page: str) -> str:
+    """What a web page says of itself: that of a proxy has its error there."""
+    found = _TITLE.search(page)
+    return html.unescape(found[2]).strip() if found else ""
 
 
 def _with_raw(found: str, metadata: Any) -> str:
@@ -412,7 +487,7 @@ def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return f"status {status}"
+        return "no words"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ from worker.executors.providers.setup import Provider, Setup
 from worker.executors.tokenizer import estimating_tokenizer
 
 DEFAULT_PATIENCE: Final = 300.0  # seconds for which a model that is busy is asked again
-DEFAULT_SILENCE: Final = 300.0
+DEFAULT_SILENCE: Final = 600.0
 """Seconds without a byte until a provider is given up: models that think first, and local ones that are
 loaded first, are silent for minutes."""
 
@@ -108,4 +108,5 @@ def build_driver(context: RunContext, connections: ModelConnections) -> ModelDri
         silence=silence_limit(context),
         ignored_params=ignored,
         sampled_params=honoured,
+        hang_up=connections.drop,
     )

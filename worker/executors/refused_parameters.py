@@ -24,11 +24,48 @@ _FORMS: Final = (
 )
 """How refusals name a parameter."""
 
+SYSTEM: Final = "system's words"
+CALLS_WITHOUT_TOOLS: Final = "calls without tools"
+WORDS_AFTER_RESULTS: Final = "words after results"
+WORDS_BESIDE_CALLS: Final = "words beside calls"
+THOUGHTS: Final = "thoughts"
+
+_TAKEN: Final = r"(?:support|allow|accept|enable|permit)\w*"
+_SYSTEM: Final = _QUOTE + r"?(?:system|developer)" + _QUOTE + "?"
+_SAID: Final = r"(?:roles?|messages?|instructions?|prompts?)"
+
+_FORMS_OF_OTHERS: Final = {
+    SYSTEM: (
+        rf"(?:not|n't) {_TAKEN} (?:a |the )?{_SYSTEM} (?:{_SAID}|with\b)",
+        rf"{_SYSTEM} {_SAID} (?:is |are )?(?:not |un){_TAKEN}",
+        rf"roles?:? {_SYSTEM} (?:is|are) (?:not |un){_TAKEN}",
+        rf"(?:unsupported|invalid|unknown|unexpected|\u4e0d\u652f\u6301\u7684) (?:message )?role:? {_SYSTEM}",
+        r"roles must alternate",  # those of the other turns do
+        r"only user and assistant roles",
+    ),
+    CALLS_WITHOUT_TOOLS: (
+        r"expects the .?tools=?.? param",
+        r"without .?tools=?.? param",
+        r"tools (?:must be|are|is) (?:required|defined|specified|provided)",
+    ),
+    WORDS_AFTER_RESULTS: (r"role .?user.? (?:right |directly )?after (?:a )?(?:role )?.?tool",),
+    WORDS_BESIDE_CALLS: (r"conversation blocks and tool use blocks cannot",),
+    THOUGHTS: (
+        rf"(?:not|n't) {_TAKEN} .{{0,20}}(?:reasoningContent|thinking)",
+        rf"(?:reasoningContent|thinking).{{0,40}}(?:not |un|in)(?:{_TAKEN}|valid)",
+        r"invalid .?signature",
+    ),
+}
+"""How refusals name what is no parameter but a part of the conversation."""
+
 _UNSUPPORTED: Final = re.compile(
     r"support|unrecogni[sz]ed|unknown|unexpected|extra|deprecated"
     r"|not (?:permitted|allowed|available|accepted)",
     re.IGNORECASE,
 )
+
+_MISSING: Final = re.compile(r"\b(?:is|are) missing\b|\bmissing (?:the )?(?:required )?\W?\w", re.IGNORECASE)
+"""What is asked for is not to be left out."""
 
 Model = tuple[str, str, str]
 """The provider, the address, the name."""
@@ -90,6 +127,8 @@ def _places(body: Any) -> set[str]:
 
 
 def _names(name: str, words: str) -> bool:
-    return any(
+    if forms := _FORMS_OF_OTHERS.get(name):
+        return any(re.search(form, words, re.IGNORECASE) for form in forms)
+    return not _MISSING.search(words) and any(
         re.search(form.format(name=re.escape(name), link=_LINK), words, re.IGNORECASE) for form in _FORMS
     )

@@ -603,3 +603,121 @@ def test_thoughts_are_events_of_their_own_for_those_who_stream(script, execution
     thoughts = [event.payload["token"] for event in executed.events if event.type == REASONING_CHUNK]
     assert thoughts == (["Hm"] if stream else [])
     assert answered(executed)
+
+
+# --- The same of every provider
+
+
+CALL_DOCUMENTS = {
+    "anthropic": {
+        "type": "message",
+        "content": [{"type": "text", "text": "Let me see."}, {**USE[0], "input": {"args": ["x"]}}],
+        "stop_reason": "tool_use",
+    },
+    "google": candidate({"text": "Let me see."}, ASKED),
+    "cohere": {
+        "message": {"tool_plan": "I will.", "tool_calls": [{"id": "c1", "function": FUNCTION}]},
+        "finish_reason": "TOOL_CALL",
+    },
+    "ollama": {"message": {"content": "Let me see.", "tool_calls": [OLLAMA_CALL]}, "done": True},
+}
+
+
+@pytest.mark.parametrize("provider", CALL_DOCUMENTS)
+def test_a_document_may_hold_a_call(script, execution, tool, provider) -> None:
+    good = wire.Reply([json.dumps(DOCUMENTS[provider])])
+    script.replies = [wire.Reply([json.dumps(CALL_DOCUMENTS[provider])]), good]
+
+    executed = execution(f"{provider}/m", structures=(tool.as_structure,)).run()
+
+    assert answered(executed), executed.outcome
+    assert tool.calls == [["x"]]
+
+
+def use(index, call_id, *pieces):
+    """A call of Claude's, at an index of its own or none."""
+    place = {} if index is None else {"index": index}
+    deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+    return [
+        {"type": "content_block_start", **place, "content_block": {**USE[0], "id": call_id}},
+        *({"type": "content_block_delta", **place, "delta": delta} for delta in deltas),
+    ]
+
+
+def cohere_call(index, call_id):
+    start = piece("tool-call-start", index, tool_calls={"id": call_id, "function": {"name": NAME}})
+    more = piece("tool-call-delta", index, tool_calls={"function": {"arguments": '{"args": ["x"]}'}})
+    return [{key: value for key, value in each.items() if each["index"] is not None or key != "index"}
+            for each in (start, more)]  # fmt: skip
+
+
+def claude_calls(*frames):
+    return named_events({"type": "message_start", "message": {}}, *frames, {"type": "message_stop"})
+
+
+WHOLE = '{"args": ["x"]}'
+TWICE = {
+    "claude, at one index": ("anthropic", claude_calls(*use(0, "a", WHOLE), *use(0, "b", WHOLE))),
+    "claude, without an index": ("anthropic", claude_calls(*use(None, "a", WHOLE), *use(None, "b", WHOLE))),
+    "claude, with one identifier": ("anthropic", claude_calls(*use(0, "a", WHOLE), *use(1, "a", WHOLE))),
+    "claude, without identifiers": ("anthropic", claude_calls(*use(0, "", WHOLE), *use(1, None, WHOLE))),
+    "claude, one beside the other": (
+        "anthropic",
+        claude_calls(*use(0, "a"), *use(1, "b", '{"args":'), use(0, "", WHOLE)[1], use(1, "", ' ["x"]}')[1]),
+    ),
+    "cohere, at one index": ("cohere", cohere(*cohere_call(0, "a"), *cohere_call(0, "b"))),
+    "cohere, without an index": ("cohere", cohere(*cohere_call(None, "a"), *cohere_call(None, "b"))),
+    "cohere, with one identifier": ("cohere", cohere(*cohere_call(0, "a"), *cohere_call(1, "a"))),
+    "cohere, without identifiers": ("cohere", cohere(*cohere_call(0, ""), *cohere_call(1, None))),
+    "ollama, with one identifier": (
+        "ollama",
+        ollama({"tool_calls": [{"id": "a", **OLLAMA_CALL}]}, {"tool_calls": [{"id": "a", **OLLAMA_CALL}]}),
+    ),
+    "gemini, with one identifier": (
+        "google",
+        events(candidate(*[{"functionCall": {"id": "a", **ASKED["functionCall"]}}] * 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TWICE)
+def test_two_calls_of_any_provider_are_both_made(script, execution, tool, kind) -> None:
+    provider, calling = TWICE[kind]
+    script.replies = [calling, wire.Reply([json.dumps(DOCUMENTS[provider])])]
+
+    executed = execution(f"{provider}/m", structures=(tool.as_structure,)).run()
+
+    assert answered(executed), executed.outcome
+    assert tool.calls == [["x"], ["x"]]
+
+
+@pytest.mark.parametrize("blank", ["", "\n"])
+def test_claudes_blank_words_do_not_go_back(script, execution, tool, blank) -> None:
+    words = ({"type": "text", "text": ""}, {"type": "text_delta", "text": blank})
+    script.replies = [message(THOUGHT, words, USE, stop="tool_use"), message(TEXT)]
+
+    assert answered(execution("anthropic/m", structures=(tool.as_structure,)).run())
+    assert [block["type"] for block in script.requests[1]["messages"][1]["content"]] == [
+        "thinking",
+        "tool_use",
+    ]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [
+            {"choices": [{"message": {"content": "Hi "}, "delta": {"content": "Hi "}}]},
+            {"choices": [{"message": {"content": "Hi there"}, "delta": {"content": "there"}}]},
+            {"choices": [{"message": {"content": "Hi there"}, "delta": {"content": ""}}]},
+        ],
+        [
+            {"choices": [{"message": {"content": ""}, "delta": {"content": ""}}]},
+            {"choices": [{"message": {"content": "Hi there"}, "delta": {"content": "Hi there"}}]},
+        ],
+    ],
+)
+def test_a_message_that_grows_beside_its_pieces_is_not_said_twice(script, execution, frames) -> None:
+    script.replies = [events(*frames, chunk("stop"), DONE)]
+
+    assert answered(execution("openai/sonar").run())

@@ -20,11 +20,28 @@ def _brisk(monkeypatch):
 PATIENT = {"model_attempts": None}
 HI = said("Hi there")
 BUSY = {"error": {"message": "Too much to do."}}
+MINUTE_QUOTA = {
+    "error": {
+        "code": 429,
+        "status": "RESOURCE_EXHAUSTED",
+        "message": "You exceeded your current quota, please check your plan and billing details.",
+        "details": [{"violations": [{"quotaId": "RequestsPerMinute"}]}, {"retryDelay": "0.7s"}],
+    }
+}
+DAY_QUOTA = {"error": {**MINUTE_QUOTA["error"], "details": [{"violations": [{"quotaId": "RequestsPerDay"}]}]}}
 
 
 def claude(text: str) -> Reply:
     delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
     return named_events({"type": "message_start", "message": {}}, delta, {"type": "message_stop"})
+
+
+GEMINI_HI = events({"candidates": [{"content": {"parts": [{"text": "Hi there"}]}, "finishReason": "STOP"}]})
+COHERE_HI = named_events(
+    {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "Hi there"}}}},
+    {"type": "message-end", "delta": {"finish_reason": "COMPLETE"}},
+)
+OLLAMA_HI = Reply(['{"message": {"content": "Hi there"}, "done": true}\n'])
 
 
 @pytest.mark.usefixtures("_brisk")
@@ -64,8 +81,34 @@ def test_a_status_that_passes_is_waited_out(script, execution, status) -> None:
         ("openai", events({"error": {"message": "x", "type": "server_error"}}), HI),
         ("openai", events({"error": {"message": "The server is overloaded. Try again."}}), HI),
         ("openai", Reply(['{"error": {"message": "x", "type": "rate_limit_exceeded"}}']), HI),
+        ("openai", events({"error": "Model is overloaded", "error_type": "overloaded"}), HI),
+        ("openai", events({"error": "Out of memory", "error_type": "generation"}), HI),
+        ("openai", events({"choices": [], "x_groq": {"error": "over capacity"}}, "data: [DONE]\n\n"), HI),
+        (
+            "openai",
+            Reply(['{"status": "449", "msg": "You exceeded your current rate limit", "body": null}']),
+            HI,
+        ),
+        (
+            "openai",
+            Reply(['{"choices": null, "base_resp": {"status_msg": "rate limit", "status_code": 1}}']),
+            HI,
+        ),
+        ("openai", events({"error": {"code": 502, "message": "Disconnected"}, "choices": []}), HI),
+        ("anthropic", named_events({"type": "error", "error": {"type": "api_error"}}), claude("Hi there")),
+        (
+            "anthropic",
+            named_events({"type": "error", "error": {"type": "timeout_error"}}),
+            claude("Hi there"),
+        ),
+        ("google", events({"error": {"code": 503, "status": "UNAVAILABLE"}}), GEMINI_HI),
+        ("google", events([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}}]), GEMINI_HI),
+        ("cohere", named_events({"type": "message-end", "delta": {"finish_reason": "ERROR"}}), COHERE_HI),
+        ("cohere", named_events({"type": "message-end", "delta": {"error": "out of memory"}}), COHERE_HI),
+        ("ollama", Reply(['{"error": "llama runner process has terminated: exit status 2"}\n']), OLLAMA_HI),
+        ("ollama", Reply(['{"message": {}, "done": true, "done_reason": "load"}\n']), OLLAMA_HI),
     ],
-    ids=range(8),
+    ids=range(22),
 )
 def test_a_provider_that_is_busy_may_say_so_within_an_answer(script, execution, provider, told, good) -> None:
     script.replies = [told, told, good]
@@ -91,8 +134,10 @@ def test_a_provider_that_is_busy_amid_its_words_is_not_asked_again(script, execu
         ({"Retry_After": "0.7"}, BUSY, 0.7),
         ({"retry_after_ms": "700"}, BUSY, 0.7),
         ({}, {"error": {"details": [{"retryDelay": "0.7s"}]}}, 0.7),
+        ({}, MINUTE_QUOTA, 0.7),
+        ({}, [MINUTE_QUOTA], 0.7),
     ],
-    ids=range(3),
+    ids=range(5),
 )
 def test_a_pause_that_is_asked_for_is_made(script, execution, headers, body, seconds) -> None:
     script.replies = [refusal(429, body, **headers), HI]
@@ -126,8 +171,10 @@ def test_patience_ends(script, execution) -> None:
     [
         refusal(429, BUSY, Retry_After="3600"),
         refusal(429, {"error": {"message": "x", "code": "insufficient_quota", "type": "insufficient_quota"}}),
+        refusal(429, DAY_QUOTA, Retry_After="0.01"),
+        refusal(429, {"error": {"message": "Insufficient account balance"}}),
     ],
-    ids=["beyond patience", "no money"],
+    ids=["beyond patience", "no money", "no more today", "no balance"],
 )
 def test_what_waiting_cannot_help_is_not_waited_for(script, execution, reply) -> None:
     script.replies = [reply]
@@ -136,11 +183,42 @@ def test_what_waiting_cannot_help_is_not_waited_for(script, execution, reply) ->
     assert len(script.requests) == 1
 
 
-def test_a_server_that_fails_again_and_again_is_given_up(script, execution) -> None:
-    script.replies = [refusal(500, {"error": {"message": "broken"}}, Retry_After="0.01")]
+@pytest.mark.usefixtures("_brisk")
+@pytest.mark.parametrize("status", [500, 502, 520, 524])
+def test_a_server_that_is_down_is_waited_for_as_long_as_patience_lasts(script, execution, status) -> None:
+    script.replies = [*[refusal(status, {"error": {"message": "broken"}})] * 7, HI]
+
+    assert execution("openai/m", options=PATIENT).run().output == "Hi there"
+
+
+@pytest.mark.usefixtures("_brisk")
+def test_a_server_that_fails_without_a_word_of_its_end_is_waited_for_a_tenth_of_that(
+    script, execution
+) -> None:
+    script.replies = [refusal(500, {"error": {"message": "broken"}})]
+    begun = time.monotonic()
+
+    outcome = execution("openai/m", options={**PATIENT, "model_patience_seconds": 10}).run().outcome
+
+    assert isinstance(outcome, Failed)
+    assert time.monotonic() - begun < 5
+    assert 5 <= len(script.requests) <= 8
+
+
+@pytest.mark.usefixtures("_brisk")
+def test_a_model_that_breaks_its_answer_again_and_again_is_given_up(script, execution) -> None:
+    script.replies = [said(finish="error")]
 
     assert isinstance(execution("openai/m", options=PATIENT).run().outcome, Failed)
     assert len(script.requests) == 4
+
+
+def test_a_server_that_asks_for_hardly_a_pause_is_not_asked_all_the_time(script, execution) -> None:
+    script.replies = [refusal(503, BUSY, Retry_After="0.001")]
+
+    execution("openai/m", options={**PATIENT, "model_patience_seconds": 1.5}).run()
+
+    assert len(script.requests) < 10
 
 
 def test_a_run_that_waits_for_its_model_can_be_stopped(script, execution) -> None:

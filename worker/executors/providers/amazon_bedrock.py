@@ -1,10 +1,10 @@
 """Amazon Bedrock, by way of boto3, whose requests go over the run's own connections."""
 
-import base64
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, ClassVar
+from itertools import chain, groupby
+from typing import Any, ClassVar, Final
 
 import boto3
 import httpx2
@@ -18,7 +18,11 @@ from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import Json
-from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
+from worker.executors.refused_parameters import THOUGHTS, WORDS_BESIDE_CALLS
+
+_REDACTED: Final = "redactedContent"
+"""Where the bytes are that stand for what was thought in secret."""
 
 
 class _Body:
@@ -37,7 +41,7 @@ class _Body:
 class AmazonBedrock(Provider):
     """Converse."""
 
-    OPTIONAL: ClassVar = frozenset({STREAM})
+    OPTIONAL: ClassVar = frozenset({STREAM, THOUGHTS, WORDS_BESIDE_CALLS})
 
     def __init__(self, setup: Setup, client: Any) -> None:
         super().__init__(setup)
@@ -50,7 +54,9 @@ class AmazonBedrock(Provider):
     def request(self, asked: Conversation, without: frozenset[str]) -> Json:
         request: Json = {
             "modelId": self.model,
-            "messages": [{"role": str(turn.role), "content": _content(turn)} for turn in asked.turns],
+            "messages": [
+                {"role": str(turn.role), "content": _content(turn, without)} for turn in asked.turns
+            ],
         }
         if asked.system:
             request["system"] = [{"text": asked.system}]
@@ -69,9 +75,7 @@ class AmazonBedrock(Provider):
             ]
             request["toolConfig"] = {"tools": tools}
         elif any(turn.calls or turn.results for turn in asked.turns):
-            request["messages"] = [
-                {"role": str(turn.role), "content": _told(turn)} for turn in asked.turns
-            ]  # calls without tools are refused
+            request["messages"] = list(_told(asked.turns))  # calls without tools are refused
         return request
 
     @contextmanager
@@ -87,29 +91,35 @@ class AmazonBedrock(Provider):
 
     def read(self, frame: Json, answer: Answer) -> None:
         answer.has_come = True
-        for name, event in frame.items():
+        for name in frame:
+            event = inner(frame, name)
+            index = place(event.get("contentBlockIndex"))
             match name:
                 case "contentBlockStart":
-                    self._open(event.get("contentBlockIndex"), inner(event, "start"), answer)
+                    self._open(index, inner(event, "start"), answer)
                 case "contentBlockDelta":
-                    self._add(event.get("contentBlockIndex"), inner(event, "delta"), answer)
+                    self._add(index, inner(event, "delta"), answer)
                 case "messageStop":
                     answer.end(ending(event.get("stopReason")))
                 case "metadata":
                     self._count(inner(event, "usage"), answer)
                     answer.is_over = answer.ending is not None
                 case "output":  # whole, since no stream was asked for
-                    for index, block in enumerate(objects(inner(event, "message").get("content"))):
-                        self._open(index, block, answer)
-                        self._add(index, block, answer)
+                    for number, block in enumerate(objects(inner(event, "message").get("content"))):
+                        self._open(number, block, answer)
+                        self._add(number, block, answer)
                     answer.end(ending(frame.get("stopReason")))
                     self._count(inner(frame, "usage"), answer)
                     answer.is_over = True
 
     def finish(self, answer: Answer) -> None:
-        blocks = (answer.echo or {}).values()
-        thinks = any("reasoningContent" in block for block in blocks)
-        answer.echo = [_signed(block) for block in blocks] if thinks else None
+        places = answer.places
+        blocks = [
+            {"call": places[block["call"]]} if "call" in block else _joined(block)
+            for block in (answer.echo or {}).values()
+            if "call" not in block or block["call"] in places
+        ]
+        answer.echo = blocks if any("reasoningContent" in block for block in blocks) else None
 
     @staticmethod
     def _open(index: Any, start: Json, answer: Answer) -> None:
@@ -125,22 +135,19 @@ class AmazonBedrock(Provider):
     @staticmethod
     def _add(index: Any, delta: Json, answer: Answer) -> None:
         blocks: dict[Any, Json] = answer.echo or {}
-        if "text" in delta:
-            answer.text(delta["text"])
-            known = blocks.get(index, {}).get("text", "")
-            answer.echo = {**blocks, index: {"text": known + delta["text"]}}
+        answer.echo = blocks
+        if isinstance(text := delta.get("text"), str):
+            answer.text(text)
+            blocks.setdefault(index, {}).setdefault("text", []).append(text)
         elif isinstance(piece := inner(delta, "toolUse").get("input"), str):
             answer.call(("block", index), arguments=piece)
         elif thought := inner(delta, "reasoningContent"):
             thought = inner(thought, "reasoningText") or thought
             answer.thought(thought.get("text"))
-            known = blocks.get(index, {}).get("reasoningContent", {})
-            grown = {
-                name: known.get(name, type(value)()) + value
-                for name, value in thought.items()
-                if isinstance(value, str | bytes)
-            }
-            answer.echo = {**blocks, index: {"reasoningContent": {**known, **grown}}}
+            known = blocks.setdefault(index, {}).setdefault("reasoningContent", {})
+            for name, value in thought.items():
+                if isinstance(value, bytes if name == _REDACTED else str):
+                    known.setdefault(name, []).append(value)
 
     @staticmethod
     def _count(usage: Json, answer: Answer) -> None:
@@ -160,23 +167,22 @@ def _told_of(events: Iterable[Json]) -> Iterator[Json]:
         raise ToldError({"type": told.get("Code"), "message": told.get("Message")}) from error
 
 
-def _signed(block: Json) -> Json:
+def _joined(block: Json) -> Json:
     """A block as it is sent: what was thought, with its signature, or what was thought in secret."""
     if thought := block.get("reasoningContent"):
-        if "redactedContent" in thought:
-            secret = thought["redactedContent"]
-            secret = secret if isinstance(secret, bytes) else base64.b64decode(secret)
-            return {"reasoningContent": {"redactedContent": secret}}
-        return {"reasoningContent": {"reasoningText": {"text": "", **thought}}}
-    return block
+        if secret := thought.get(_REDACTED):
+            return {"reasoningContent": {_REDACTED: b"".join(secret)}}
+        whole = {name: "".join(pieces) for name, pieces in thought.items()}
+        return {"reasoningContent": {"reasoningText": {"text": "", **whole}}}
+    return {"text": "".join(block["text"])} if "text" in block else block
 
 
-def _content(turn: Turn) -> list[Json]:
+def _content(turn: Turn, without: frozenset[str]) -> list[Json]:
     results = [
         {
             "toolResult": {
                 "toolUseId": result.id,
-                "content": [{"text": result.text or "(nothing)"}],
+                "content": [{"text": result.text}],
                 "status": "error" if result.is_error else "success",
             }
         }
@@ -187,17 +193,29 @@ def _content(turn: Turn) -> list[Json]:
     ]
     if turn.role is Role.ASSISTANT and turn.echo:
         as_it_came = (calls[block["call"] - 1] if "call" in block else block for block in turn.echo)
-        return [block for block in as_it_came if block.get("text", "-").strip()]
-    text = [{"text": turn.text}] if turn.text else []
+        return [
+            block
+            for block in as_it_came
+            if block.get("text", "-").strip()
+            and not (THOUGHTS in without and "reasoningContent" in block)
+            and not (WORDS_BESIDE_CALLS in without and "text" in block)
+        ]
+    is_said = turn.text and not (turn.calls and WORDS_BESIDE_CALLS in without)
+    text = [{"text": turn.text}] if is_said else []
     return [*results, *text, *calls]
 
 
-def _told(turn: Turn) -> list[Json]:
-    """A turn in words alone."""
-    parts = [turn.text] if turn.text else []
-    parts += [f"(I call {call.name} with {call.arguments}.)" for call in turn.calls]
-    parts += [f"({result.name} gives: {result.text})" for result in turn.results]
-    return [{"text": "\n".join(parts)}]
+def _told(turns: list[Turn]) -> Iterator[Json]:
+    """Turns in words alone, those of one side together."""
+    for role, of_one_side in groupby(turns, lambda turn: turn.role):
+        yield {"role": str(role), "content": [{"text": "\n".join(chain(*map(_words, of_one_side)))}]}
+
+
+def _words(turn: Turn) -> Iterator[str]:
+    yield from (f"({result.name} gives: {result.text})" for result in turn.results)
+    if turn.text:
+        yield turn.text
+    yield from (f"(I call {call.name} with {call.arguments}.)" for call in turn.calls)
 
 
 def build(setup: Setup) -> AmazonBedrock:

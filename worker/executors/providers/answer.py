@@ -2,13 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
 from shared.events.text import storable_text
+from worker.executors.model_errors import AnswerTooLongError
 from worker.executors.providers.endings import Ending
+from worker.executors.providers.frames import load
+from worker.executors.providers.inline_thoughts import InlineThoughts
+
+_MOST_TOKENS: Final = 10**12  # beyond it is no count
 
 _MADE_UP: Final = re.compile(r"call\d{5}")
 """An identifier that suits every provider, the strictest of which takes nine letters and digits."""
@@ -33,6 +38,15 @@ def is_made_up(call_id: str) -> bool:
     return _MADE_UP.fullmatch(call_id) is not None
 
 
+MAX_LENGTH: Final = 32 * 1024 * 1024
+"""Characters of an answer, its thoughts and the arguments of its calls included."""
+
+_DEEPEST: Final = 100  # levels of JSON in arguments
+
+_BESIDE_NAME: Final = re.compile(r"^(?:functions?|tools?|default_api)(?:::|[.:/])|<\|.*", re.DOTALL)
+"""What some models put before and after the name of a tool, as they were told of tools."""
+
+
 @dataclass
 class Call:
     """A call of a tool, as far as it has come."""
@@ -41,8 +55,18 @@ class Call:
     given_id: str = ""  # by the provider
     id: str = ""  # once it is announced
     name: str = ""
-    arguments: str = ""
     extra: dict[str, Any] = field(default_factory=dict)  # what else belongs to it and is to go back
+    _pieces: list[str] = field(default_factory=list)  # of the arguments
+
+    @property
+    def arguments(self) -> str:
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+    @property
+    def has_arguments(self) -> bool:
+        return bool(self._pieces)
 
     @property
     def is_announced(self) -> bool:
@@ -50,22 +74,47 @@ class Call:
 
     @property
     def is_whole(self) -> bool:
-        return self.read() is not None
+        """Whether there are arguments, and nothing more can come of them."""
+        may_be = bool(self._pieces) and self._pieces[-1].rstrip().endswith(("}", '"', "l"))  # null
+        return may_be and self.read() is not None
+
+    @property
+    def tool_name(self) -> str:
+        """The name, without what some models put beside it."""
+        return _BESIDE_NAME.sub("", self.name.strip()).strip()
+
+    def add(self, arguments: str) -> None:
+        if arguments:
+            self._pieces.append(arguments)
+
+    def replace(self, arguments: str) -> None:
+        self._pieces = [arguments]
 
     def read(self) -> dict[str, Any] | None:
         """The arguments; None if they are no JSON object. A call without any has none."""
         try:
-            found = json.loads(self.arguments, strict=False) if self.arguments.strip() else {}
+            found = load(self.arguments) if self.arguments.strip() else {}
+            if isinstance(found, str):  # JSON within JSON
+                found = load(found)
         except ValueError:
             return None
-        if isinstance(found, str):  # JSON within JSON
-            try:
-                found = json.loads(found, strict=False)
-            except ValueError:
-                return None
         if found is None:
             return {}
-        return mended(found) if isinstance(found, dict) else None
+        return mended(found) if isinstance(found, dict) and _is_shallow(found) else None
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether JSON is not nested so deeply that whatever reads it next would fail."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for each in level if isinstance(each, dict | list) for inner in _items(each)]
+        if not level:
+            return True
+    return False
+
+
+def _items(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +161,8 @@ class Answer:
         self._keys: dict[object, Call] = {}
         self._parts: list[Part] = []
         self._held = {"text": "", "thought": ""}  # half a character
+        self._inline = InlineThoughts()
+        self._length = 0
 
     @property
     def text_so_far(self) -> str:
@@ -122,15 +173,24 @@ class Answer:
         """Whether callers have seen something of it, so that it cannot be asked for again."""
         return bool(self.texts) or any(call.is_announced for call in self.calls)
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing at all has come that an answer may consist of, not even its end."""
+        has_any = self.texts or self.thoughts or self.calls or self.refusal or self._inline.is_waiting
+        return not has_any and self.ending is None
+
+    @property
+    def places(self) -> dict[int, int]:
+        """The place of each call among those that are made, from 1 on, by its index."""
+        return {call.index: place for place, call in enumerate(self.calls, 1)}
+
     def text(self, text: object) -> None:
-        if whole := self._whole("text", text):
-            self.texts.append(whole)
-            self._parts.append(TextPart(whole))
+        """Take a piece of the answer; what it begins with may be thoughts, in tags."""
+        self._sort(self._inline.feed(self._whole("text", text)))
 
     def thought(self, text: object) -> None:
         if whole := self._whole("thought", text):
-            self.thoughts.append(whole)
-            self._parts.append(ThoughtPart(whole))
+            self._sort([(True, whole)])
 
     def refuse(self, text: object) -> None:
         if isinstance(text, str):
@@ -138,9 +198,9 @@ class Answer:
 
     def count(self, *, asked: object = None, answered: object = None) -> None:
         """Note how many tokens there are so far."""
-        if isinstance(asked, int | float) and asked >= 0:
+        if isinstance(asked, int | float) and 0 <= asked < _MOST_TOKENS:
             self.input_tokens = int(asked)
-        if isinstance(answered, int | float) and answered >= 0:
+        if isinstance(answered, int | float) and 0 <= answered < _MOST_TOKENS:
             self.output_tokens = int(answered)
 
     def end(self, ending: Ending | None) -> None:
@@ -168,24 +228,26 @@ class Answer:
             self.calls.append(call)
         self._keys[key] = call
         call.given_id = call.given_id or given_id
-        if not call.arguments and given_name != call.name:
+        if not call.has_arguments and given_name != call.name:
             call.name += given_name
-        if given.lstrip().startswith("{") and call.arguments and call.is_whole:
-            call.arguments = given  # all of them again: nothing may follow what is complete
+        self._lengthen(len(given) + len(given_name))
+        if given.lstrip().startswith("{") and call.is_whole:
+            call.replace(given)  # all of them again: nothing may follow what is complete
         else:
-            call.arguments += given
+            call.add(given)
         if given:
             self._announce(call, given)
         return call
 
     def close(self) -> None:
         """Nothing follows: give out what was held back."""
-        for kind, part in (("text", TextPart), ("thought", ThoughtPart)):
+        for kind in ("text", "thought"):
             if held := self._held[kind]:
                 self._held[kind] = ""
-                (self.texts if kind == "text" else self.thoughts).append(storable_text(held))
-                self._parts.append(part(storable_text(held)))
-        self.calls = [call for call in self.calls if call.name or call.arguments.strip()]
+                whole = storable_text(held)
+                self._sort(self._inline.feed(whole) if kind == "text" else [(True, whole)])
+        self._sort(self._inline.rest())
+        self.calls = [call for call in self.calls if call.name.strip() or call.arguments.strip()]
         for call in self.calls:
             if not call.is_announced:
                 self._announce(call, "")
@@ -194,6 +256,18 @@ class Answer:
         """What has come since the last time."""
         parts, self._parts = self._parts, []
         yield from parts
+
+    def _sort(self, pieces: Iterable[tuple[bool, str]]) -> None:
+        """Note pieces, each of which is a thought or is none."""
+        for is_thought, piece in pieces:
+            self._lengthen(len(piece))
+            (self.thoughts if is_thought else self.texts).append(piece)
+            self._parts.append(ThoughtPart(piece) if is_thought else TextPart(piece))
+
+    def _lengthen(self, length: int) -> None:
+        self._length += length
+        if self._length > MAX_LENGTH:
+            raise AnswerTooLongError
 
     def _announce(self, call: Call, arguments: str) -> None:
         is_head = not call.is_announced
@@ -218,14 +292,14 @@ def _is_another(call: Call, key: object, given_id: str, given_name: str, given: 
     Some servers give every call the same index, some give each piece of a call an identifier of its
     own, and some give neither: a call whose arguments are complete is not continued.
     """
-    has_all = bool(call.arguments) and call.is_whole
     if given_id and given_id == call.given_id:  # said again, unless nothing else tells two calls apart
-        return key is None and has_all and bool(given) and given != call.arguments
+        return key is None and bool(given) and call.is_whole and given != call.arguments
     if given_id and call.given_id:
         if key is None:
-            return bool(given_name) or has_all
-        return bool(given_name) and (has_all or (not call.arguments and given_name != call.name))
-    return has_all and bool(given_name) and (bool(given) or given_name != call.name)
+            return bool(given_name) or call.is_whole
+        is_other_name = not call.has_arguments and given_name != call.name
+        return bool(given_name) and (is_other_name or call.is_whole)
+    return bool(given_name) and (bool(given) or given_name != call.name) and call.is_whole
 
 
 def mended_text(text: str) -> str:
@@ -245,6 +319,8 @@ def mended(value: Any) -> Any:
         case list():
             return [mended(each) for each in value]
         case dict():
-            return {mended_text(key): mended(each) for key, each in value.items()}
+            return {
+                mended_text(key) if isinstance(key, str) else key: mended(each) for key, each in value.items()
+            }
         case _:
             return value

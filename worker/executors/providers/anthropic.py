@@ -13,9 +13,12 @@ from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import DONE, Json, frames
-from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
+from worker.executors.refused_parameters import THOUGHTS
 
 _MOST_TOKENS: Final = re.compile(r"max_tokens\D{0,20}\d+\s*>\s*(\d+)")
+_BEYOND_WINDOW: Final = re.compile(r"(\d+)\s*\+\s*\d+\s*>\s*(\d+)")
+"""How a conversation is refused that fits into the window, but not together with the longest answer."""
 _FOUND_LATER: Final = (
     "opentelemetry.baggage.propagation",
     "opentelemetry.propagate",
@@ -27,11 +30,17 @@ _FOUND_LATER: Final = (
 _CALL: Final = "call"
 """The type of a block that stands for one of the answer's calls."""
 
+_PASSED_OVER: Final = "passed over"
+"""The type of a block that is the server's own, such as the call of a tool that it runs itself."""
+
+_THOUGHTS: Final = ("thinking", "redacted_thinking")
+_LEAST_LEFT: Final = 1_024  # tokens of an answer, without which less of the conversation is to be sent
+
 
 class Anthropic(Provider):
     """Messages."""
 
-    OPTIONAL: ClassVar = frozenset({STREAM})
+    OPTIONAL: ClassVar = frozenset({STREAM, THOUGHTS})
 
     def __init__(self, setup: Setup, client: anthropic.Anthropic) -> None:
         super().__init__(setup)
@@ -46,7 +55,9 @@ class Anthropic(Provider):
         request: Json = {
             "model": self.model,
             "max_tokens": self.max_tokens,
-            "messages": [{"role": str(turn.role), "content": _content(turn)} for turn in asked.turns],
+            "messages": [
+                {"role": str(turn.role), "content": _content(turn, without)} for turn in asked.turns
+            ],
         }
         if asked.system:
             request["system"] = asked.system
@@ -93,10 +104,10 @@ class Anthropic(Provider):
                 answer.is_over = True
             case "content_block_start":
                 answer.has_come = True
-                self._open(frame.get("index"), inner(frame, "content_block"), answer)
+                self._open(place(frame.get("index")), inner(frame, "content_block"), answer)
             case "content_block_delta":
                 answer.has_come = True
-                self._add(frame.get("index"), inner(frame, "delta"), answer)
+                self._add(place(frame.get("index")), inner(frame, "delta"), answer)
             case "message_delta":
                 self._count(inner(frame, "usage"), answer)
                 self._end(inner(frame, "delta"), answer)
@@ -108,19 +119,30 @@ class Anthropic(Provider):
                 raise ToldError(frame)
 
     def finish(self, answer: Answer) -> None:
-        blocks = (answer.echo or {}).values()
-        thinks = any(block["type"] in {"thinking", "redacted_thinking"} for block in blocks)
-        answer.echo = list(blocks) if thinks else None
+        places = answer.places
+        blocks = [
+            _joined(block)
+            for block in (answer.echo or {}).values()
+            if block["type"] != _PASSED_OVER and (block["type"] != _CALL or block["number"] in places)
+        ]
+        thinks = any(block["type"] in _THOUGHTS for block in blocks)
+        for block in blocks:
+            if block["type"] == _CALL:
+                block["number"] = places[block["number"]]
+        answer.echo = blocks if thinks else None
 
     def renamed(self, words: str) -> dict[str, str]:
         """The limit it may have, which it tells of one that is too high."""
-        if (found := _MOST_TOKENS.search(words)) and (
-            int(found[1]) < self.parameters.get("max_tokens", self.max_tokens)
-        ):
-            self.max_tokens = int(found[1])
-            self.parameters.pop("max_tokens", None)
-            return {"max_tokens": "max_tokens"}
-        return {}
+        limit = None
+        if found := _MOST_TOKENS.search(words):
+            limit = int(found[1])
+        elif found := _BEYOND_WINDOW.search(words):
+            limit = int(found[2]) - int(found[1])
+        if limit is None or not _LEAST_LEFT <= limit < self.parameters.get("max_tokens", self.max_tokens):
+            return {}
+        self.max_tokens = limit
+        self.parameters.pop("max_tokens", None)
+        return {"max_tokens": "max_tokens"}
 
     def _open(self, index: Any, block: Json, answer: Answer) -> None:
         blocks: dict[Any, Json] = answer.echo if isinstance(answer.echo, dict) else {}
@@ -134,26 +156,28 @@ class Anthropic(Provider):
                 )
                 blocks[key] = {"type": _CALL, "number": call.index}
             case "thinking":
-                blocks[key] = {
-                    "type": "thinking",
-                    "thinking": block.get("thinking") or "",
-                    "signature": block.get("signature") or "",
-                }
+                blocks[key] = {"type": "thinking", "thinking": [], "signature": []}
                 answer.thought(block.get("thinking"))
+                _lengthen(blocks[key], "thinking", block.get("thinking"))
+                _lengthen(blocks[key], "signature", block.get("signature"))
             case "redacted_thinking":
                 blocks[key] = dict(block)
             case "text":
-                blocks[key] = {"type": "text", "text": block.get("text") or ""}
+                blocks[key] = {"type": "text", "text": []}
                 answer.text(block.get("text"))
+                _lengthen(blocks[key], "text", block.get("text"))
+            case _:
+                blocks[key] = {"type": _PASSED_OVER}
 
     def _add(self, index: Any, delta: Json, answer: Answer) -> None:
         blocks: dict[Any, Json] = answer.echo if isinstance(answer.echo, dict) else {}
         answer.echo = blocks
+        index = next(reversed(blocks), None) if index is None else index
         block = blocks.get(index)
         match delta.get("type"):
             case "text_delta":
                 if block is None:
-                    block = blocks[index] = {"type": "text", "text": ""}
+                    block = blocks[index] = {"type": "text", "text": []}
                 answer.text(delta.get("text"))
                 _lengthen(block, "text", delta.get("text"))
             case "thinking_delta":
@@ -161,7 +185,7 @@ class Anthropic(Provider):
                 _lengthen(block, "thinking", delta.get("thinking"))
             case "signature_delta":
                 _lengthen(block, "signature", delta.get("signature"))
-            case "input_json_delta":
+            case "input_json_delta" if block is None or block["type"] == _CALL:
                 answer.call(("block", index), arguments=delta.get("partial_json"))
 
     @staticmethod
@@ -181,18 +205,24 @@ class Anthropic(Provider):
 
 
 def _lengthen(block: Json | None, name: str, text: object) -> None:
-    if block is not None and isinstance(text, str):
-        block[name] = block.get(name, "") + text
+    if block is not None and isinstance(text, str) and isinstance(block.get(name), list):
+        block[name].append(text)
 
 
-def _content(turn: Turn) -> str | list[Json]:
+def _joined(block: Json) -> Json:
+    if block["type"] not in {"text", "thinking"}:
+        return block
+    return {name: value if name == "type" else "".join(value) for name, value in block.items()}
+
+
+def _content(turn: Turn, without: frozenset[str]) -> str | list[Json]:
     if not (turn.calls or turn.results):
         return turn.text
     results = [
         {
             "type": "tool_result",
             "tool_use_id": result.id,
-            "content": result.text or "(nothing)",
+            "content": result.text,
             "is_error": result.is_error,
         }
         for result in turn.results
@@ -201,7 +231,11 @@ def _content(turn: Turn) -> str | list[Json]:
         {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments} for call in turn.calls
     ]
     if turn.role is Role.ASSISTANT and turn.echo:
-        return list(_as_it_came(turn.echo, calls))
+        return [
+            block
+            for block in _as_it_came(turn.echo, calls)
+            if THOUGHTS not in without or block["type"] not in _THOUGHTS
+        ]
     text = [{"type": "text", "text": turn.text}] if turn.text else []
     return [*results, *text, *calls]
 

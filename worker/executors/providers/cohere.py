@@ -3,18 +3,18 @@
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import ClassVar, Final
 
 import cohere
 import httpx
 
-from worker.executors.endpoint import accepted
 from worker.executors.model_errors import ToldError
 from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import DONE, Json, frames
-from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
 
 _NO_RETRIES: Final = 0  # ModelDriver's business
 
@@ -37,7 +37,7 @@ class CohereClient(cohere.ClientV2):
             request_options={"max_retries": _NO_RETRIES},
             omit=None,
         ) as response:
-            yield accepted(response).iter_bytes()
+            yield response.iter_bytes()
 
 
 class Cohere(Provider):
@@ -79,22 +79,22 @@ class Cohere(Provider):
         match frame.get("type"):
             case "content-start" | "content-delta":
                 answer.has_come = True
-                content = inner(message, "content")
-                answer.thought(content.get("thinking"))
-                answer.text(content.get("text"))
+                for content in objects(message.get("content")):
+                    answer.thought(content.get("thinking"))
+                    answer.text(content.get("text"))
             case "tool-plan-delta":
                 answer.has_come = True
                 answer.text(message.get("tool_plan"))
             case "tool-call-start" | "tool-call-delta":
                 answer.has_come = True
                 for call in objects(message.get("tool_calls")):
-                    self._read_call(frame.get("index"), call, answer)
+                    self._read_call(place(frame.get("index")), call, answer)
             case "message-start":
                 answer.has_come = True
             case "message-end":
                 delta = inner(frame, "delta")
                 if delta.get("error"):
-                    raise ToldError({"error": delta["error"]})
+                    raise ToldError({"error": delta["error"]}, HTTPStatus.INTERNAL_SERVER_ERROR)
                 self._end(delta, answer)
             case None if isinstance(frame.get("message"), dict):  # whole, since no stream was asked for
                 self._read_whole(frame, answer)

@@ -1,7 +1,8 @@
 """What a model is asked, the same for all providers: made of the framework's stack of messages."""
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -21,6 +22,9 @@ _SCHEMA_NAMES: Final = ("$schema", "$id")
 
 _BETWEEN: Final = "\n\n"
 _UNSAID: Final = "(nothing)"
+
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_NAME: Final = 64  # characters of a tool's name
 
 
 class Role(StrEnum):
@@ -78,6 +82,14 @@ class Conversation:
     tools: list[ToolSpec]  # that the model may call
     barred: list[ToolSpec]  # that it could call before, and may no longer
 
+    def with_system_said_by_user(self) -> "Conversation":
+        """The same for a model that knows two sides only."""
+        if not self.system:
+            return self
+        first, *rest = self.turns or [Turn(Role.USER)]
+        said = replace(first, text=_BETWEEN.join(filter(None, (self.system, first.text))))
+        return replace(self, system="", turns=[said, *rest])
+
 
 def conversation(stack: PromptStack, echoes: Mapping[str, Any], *, with_tools: bool) -> Conversation:
     """Make what a model is given.
@@ -126,19 +138,29 @@ def _turn(message: Message, echoes: Mapping[str, Any]) -> Turn:
         match content:
             case ActionCallMessageContent():
                 action = content.artifact.value
-                turn.calls.append(Called(action.tag, action.to_native_tool_name(), mended(action.input)))
+                name = fit_name(action.to_native_tool_name())
+                turn.calls.append(Called(action.tag, name, mended(action.input)))
             case ActionResultMessageContent():
                 turn.results.append(
                     Result(
                         content.action.tag,
-                        content.action.to_native_tool_name(),
-                        mended_text(content.artifact.to_text()),
+                        fit_name(content.action.to_native_tool_name()),
+                        _said(mended_text(content.artifact.to_text())),
                         isinstance(content.artifact, ErrorArtifact),
                     )
                 )
     if turn.calls:
         turn.echo = echoes.get(turn.calls[0].id)
     return turn
+
+
+def fit_name(name: str) -> str:
+    """The name of a tool as every provider takes it back: models make up names that none would."""
+    return _UNFIT.sub("_", name)[:_LONGEST_NAME]
+
+
+def _said(text: str) -> str:
+    return text if text.strip() else _UNSAID
 
 
 def _text(message: Message) -> str:

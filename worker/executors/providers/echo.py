@@ -40,6 +40,7 @@ class Echo(Provider):
         answer.has_come = True
         answer.text(frame.get("word"))
         answer.end(ending(frame.get("end")))
+        answer.is_over = answer.ending is not None
 
     def _words(self, text: str) -> Iterator[Json]:
         for word in _WORDS.findall(text):

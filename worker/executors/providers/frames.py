@@ -6,10 +6,17 @@ not stream. Which of them it is, the bytes say: what was asked for and what a he
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, Final
 
-from worker.executors.model_errors import NoAnswerError
+from worker.executors.model_errors import (
+    AnswerTooLongError,
+    NoAnswerError,
+    UnexpectedTextError,
+    page_title,
+)
 
 Json = dict[str, Any]
 
@@ -19,7 +26,20 @@ DONE: Final[Json] = {"[DONE]": True}
 MAX_FRAME: Final = 32 * 1024 * 1024
 """Characters of one frame, or of a document: beyond all answers, and within a worker's memory."""
 
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of an answer, with all that frames it."""
+
+MAX_SILENT: Final = 8 * 1024 * 1024
+"""Characters of comments and empty lines: what keeps a connection open is far less."""
+
 _LAST_WORD: Final = "[DONE]"
+_LONGEST_QUOTE: Final = 4_000  # characters of what is no answer
+_PAGE_LINES: Final = 100  # of a web page, among which its title is looked for
+
+_FIELDS: Final = frozenset({"event", "data", "id", "retry"})
+"""Of events; a line that begins with none of them is no part of one."""
+
+_BRACKETS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|([{\[])|([}\]])')
 
 
 def frames(parts: Iterable[bytes]) -> Iterator[Json]:
@@ -29,29 +49,55 @@ def frames(parts: Iterable[bytes]) -> Iterator[Json]:
 
     Raises:
         NoAnswerError: it is neither JSON nor a stream of it, or one frame is beyond all bounds.
+        AnswerTooLongError: all of it is.
     """
-    lines = _lines(parts)
+    lines = _telling(_lines(parts))
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         return
-    if first.lstrip().startswith("<"):  # a web page
-        raise NoAnswerError
+    if first.lstrip().startswith("<"):
+        title = page_title("\n".join(chain([first], islice(lines, _PAGE_LINES))))
+        raise UnexpectedTextError(title[:_LONGEST_QUOTE]) if title else NoAnswerError
     reader = _documents if first.lstrip()[0] in "{[" else _events
-    yield from reader(first, lines)
+    yield from reader(chain([first], lines))
 
 
 def _lines(parts: Iterable[bytes]) -> Iterator[str]:
     """Lines as the formats define them: text may hold what Python takes for the end of one."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-    pending = ""
+    pending: list[str] = []  # of a line whose end has not come
+    length = taken = 0
     for part in parts:
-        *whole, pending = _split(pending + decoder.decode(part))
-        if len(pending) > MAX_FRAME:
-            raise NoAnswerError
-        yield from whole
-    *whole, pending = _split(pending + decoder.decode(b"", final=True))
+        taken += len(part)
+        if taken > MAX_BYTES:
+            raise AnswerTooLongError
+        text = decoder.decode(part)
+        may_end = "\n" in text or "\r" in text or (pending and pending[-1].endswith("\r"))
+        pending.append(text)
+        length += len(text)
+        if may_end:
+            *whole, rest = _split("".join(pending))
+            yield from whole
+            pending, length = [rest], len(rest)
+        _bounded(length)
+    *whole, rest = _split("".join(pending) + decoder.decode(b"", final=True))
     yield from whole
-    yield pending.removesuffix("\r")
+    yield rest.removesuffix("\r")
+
+
+def _telling(lines: Iterable[str]) -> Iterator[str]:
+    """The same lines, unless there is no end of those that say nothing.
+
+    Raises:
+        AnswerTooLongError: there is none.
+    """
+    silent = 0
+    for line in lines:
+        if not line or line.isspace() or line.startswith(":"):
+            silent += len(line) + 1
+            if silent > MAX_SILENT:
+                raise AnswerTooLongError
+        yield line
 
 
 def _split(text: str) -> list[str]:
@@ -62,50 +108,78 @@ def _split(text: str) -> list[str]:
     return text.split("\n")
 
 
-def _documents(first: str, rest: Iterator[str]) -> Iterator[Json]:
-    """JSON, a document a line or one over many lines."""
-    pending = ""
-    for line in _chain(first, rest):
-        pending = f"{pending}\n{line}" if pending else line.strip()
-        if len(pending) > MAX_FRAME:
-            raise NoAnswerError
-        if pending.endswith(("}", "]")) or pending.strip() == "null":
-            try:
-                found = json.loads(pending, strict=False)
-            except ValueError:
+def _documents(lines: Iterable[str]) -> Iterator[Json]:
+    """JSON, a document a line or one over many lines; it is read once its brackets are closed."""
+    pending: list[str] = []
+    depth = length = 0
+    for line in lines:
+        given = line if pending else line.strip().removeprefix("data:").strip()
+        if not pending:
+            if given in {"", _LAST_WORD}:
+                yield from [DONE] if given else []
                 continue
-            pending = ""
-            yield from _objects(found)
-    if pending.strip():
-        raise NoAnswerError
+            if (found := _read(given)) is not None:
+                yield from _objects(found)
+                continue
+        pending.append(given)
+        length = _bounded(length + len(given))
+        depth += sum(1 if opened else -1 for opened, closed in _BRACKETS.findall(given) if opened or closed)
+        if depth <= 0:
+            yield from _objects(_loaded("\n".join(pending)))
+            pending, depth, length = [], 0, 0
+    if pending:
+        yield from _objects(_loaded("\n".join(pending)))
 
 
-def _events(first: str, rest: Iterator[str]) -> Iterator[Json]:
-    """Server-sent events, of which data and the names of errors count."""
+def _events(lines: Iterable[str]) -> Iterator[Json]:
+    """Server-sent events, of which data and the names of errors count.
+
+    Raises:
+        UnexpectedTextError: there is none, but text that is something else.
+    """
     name, data, size = "", list[str](), 0
-    for line in _chain(first, rest):
+    stray = ""  # the first line that is no part of an event
+    is_one = False
+    for line in lines:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
-        match field:
-            case "":
-                if not line and (name or data):
-                    yield from _event(name, data)
-                    name, data, size = "", [], 0
-            case "event":
-                name = value.strip()
-            case "data":
-                data.append(value)
-                size += len(value)
-                if size > MAX_FRAME:
-                    raise NoAnswerError
-            case _ if line.lstrip().startswith("{"):  # an error that is no event, amid events
-                yield from _event(name, [line])
+        if not field:
+            if not line and (name or data):
+                yield from _event(name, data)
+                is_one = is_one or bool(data)
+                name, data, size = "", [], 0
+        elif field == "event":
+            name = value.strip()
+        elif field == "data":
+            data.append(value)
+            size = _bounded(size + len(value))
+        elif field not in _FIELDS:
+            yield from _beside_events(name, line)
+            stray = stray or line.strip()
     if data and _is_whole(data):  # a last event that lacks the empty line after it
         yield from _event(name, data)
+    elif stray and not is_one:
+        raise UnexpectedTextError(stray[:_LONGEST_QUOTE])
+
+
+def _beside_events(name: str, line: str) -> Iterator[Json]:
+    """What a line says that is no part of an event: some servers tell of errors in that way."""
+    if line.startswith("error:"):
+        yield _as_error(line.removeprefix("error:").strip())
+    elif line.lstrip().startswith("{"):
+        yield from _event(name, [line])
+
+
+def _bounded(size: int) -> int:
+    if size > MAX_FRAME:
+        raise NoAnswerError
+    return size
 
 
 def _event(name: str, data: list[str]) -> Iterator[Json]:
     text = "\n".join(data).strip()
+    if text.startswith("data:"):  # framed twice
+        text = text.removeprefix("data:").strip()
     if text == _LAST_WORD:
         yield DONE
         return
@@ -115,7 +189,7 @@ def _event(name: str, data: list[str]) -> Iterator[Json]:
         yield _as_error(text)
         return
     try:
-        found = [json.loads(text, strict=False)]
+        found = [load(text)]
     except ValueError:
         found = [_alone(part) for part in data if part.strip()]  # events that lack the lines between them
         if len(found) < 2:  # noqa: PLR2004  # one that cannot be read is not several
@@ -125,17 +199,12 @@ def _event(name: str, data: list[str]) -> Iterator[Json]:
 
 
 def _alone(text: str) -> Any:
-    if text.strip() == _LAST_WORD:
-        return DONE
-    try:
-        return json.loads(text, strict=False)
-    except ValueError as error:
-        raise NoAnswerError from error
+    return DONE if text.strip() == _LAST_WORD else _loaded(text)
 
 
 def _as_error(text: str) -> Json:
     try:
-        found = json.loads(text, strict=False)
+        found = load(text)
     except ValueError:
         found = {"message": text}
     if isinstance(found, dict) and "error" in found:
@@ -155,12 +224,34 @@ def _is_whole(data: list[str]) -> bool:
     if text == _LAST_WORD:
         return True
     try:
-        json.loads(text, strict=False)
+        load(text)
     except ValueError:
         return False
     return True
 
 
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+def _read(line: str) -> Any:
+    """A document on one line; None if there is more of it."""
+    try:
+        return load(line) if line.endswith(("}", "]")) else None
+    except ValueError:
+        return None
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return load(text)
+    except ValueError as error:
+        raise NoAnswerError from error
+
+
+def load(text: str) -> Any:
+    """What a JSON text says; line ends in its strings are let pass.
+
+    Raises:
+        ValueError: it is none, or nested beyond what can be read.
+    """
+    try:
+        return json.loads(text, strict=False)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

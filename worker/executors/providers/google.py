@@ -10,7 +10,6 @@ from google import genai
 from google.genai.types import HttpOptions
 
 from worker.executors.connections import ssl_context
-from worker.executors.endpoint import accepted
 from worker.executors.model_errors import ToldError
 from worker.executors.providers.answer import Answer, is_made_up
 from worker.executors.providers.conversation import Conversation, Result, Role, Turn
@@ -20,6 +19,10 @@ from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, in
 
 _REFUSED_KEYWORDS: Final = frozenset({"additionalProperties", "title", "$schema", "$id"})
 """Of JSON schemas; Gemini refuses them."""
+
+
+_OF_ANSWERS: Final = ("candidates", "promptFeedback", "usageMetadata")
+"""What answers hold, and errors do not."""
 
 
 class Google(Provider):
@@ -66,7 +69,7 @@ class Google(Provider):
         outgoing = self._http_client.build_request("POST", made.url, headers=made.headers, json=made.data)
         response = self._http_client.send(outgoing, stream=True)
         try:
-            yield frames(accepted(response).iter_bytes())
+            yield frames(response.iter_bytes())
         finally:
             response.close()
 
@@ -76,7 +79,7 @@ class Google(Provider):
             return
         if frame.get("error"):
             raise ToldError(frame)
-        answer.has_come = True
+        answer.has_come = answer.has_come or any(name in frame for name in _OF_ANSWERS)
         usage = inner(frame, "usageMetadata")
         thought = usage.get("thoughtsTokenCount")
         answered = usage.get("candidatesTokenCount")
@@ -86,6 +89,8 @@ class Google(Provider):
         feedback = inner(frame, "promptFeedback")
         if reason := feedback.get("blockReason"):
             answer.refuse(f"the prompt is blocked: {reason}")
+            if isinstance(words := feedback.get("blockReasonMessage"), str):
+                answer.refuse(f": {words}")
             answer.end(Ending(How.REFUSED, str(reason)))
         for candidate in objects(frame.get("candidates")):
             if candidate.get("index") in (0, None):
@@ -93,6 +98,7 @@ class Google(Provider):
 
     def _read_candidate(self, candidate: Json, answer: Answer) -> None:
         kept: list[Json] = answer.echo or []
+        answer.echo = kept
         for part in objects(inner(candidate, "content").get("parts")):
             if part.get("thought"):
                 answer.thought(part.get("text"))
@@ -107,8 +113,7 @@ class Google(Provider):
                     arguments=arguments if arguments is not None else {},
                 )
             if part != {"text": ""}:
-                kept = [*kept, part]
-        answer.echo = kept
+                kept.append(part)
         end = ending(candidate.get("finishReason"))
         answer.end(end)
         if end and end.how is not How.COMPLETE:
@@ -133,7 +138,8 @@ def _as_it_came(turn: Turn) -> Iterator[Json]:
         if "functionCall" not in part:
             yield part
         elif call := next(calls, None):
-            yield {**part, "functionCall": {**part["functionCall"], "args": call.arguments}}
+            function = {**inner(part, "functionCall"), "name": call.name, "args": call.arguments}
+            yield {**part, "functionCall": function}
 
 
 def _response(result: Result) -> Json:

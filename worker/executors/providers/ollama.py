@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import ClassVar
 
 import ollama
 
-from worker.executors.endpoint import accepted
 from worker.executors.model_errors import ToldError
 from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
@@ -26,7 +26,7 @@ class OllamaClient(ollama.Client):
     def ask(self, request: Json) -> Iterator[Iterable[bytes]]:
         """Send a request; gives the bytes of the answer."""
         with self._client.stream("POST", "/api/chat", json=request) as response:
-            yield accepted(response).iter_bytes()
+            yield response.iter_bytes()
 
 
 class Ollama(Provider):
@@ -70,8 +70,8 @@ class Ollama(Provider):
             answer.is_over = True
             return
         if frame.get("error"):
-            raise ToldError(frame)
-        answer.has_come = True
+            raise ToldError(frame, HTTPStatus.INTERNAL_SERVER_ERROR)
+        answer.has_come = answer.has_come or bool(inner(frame, "message") or frame.get("done"))
         message = inner(frame, "message")
         answer.thought(message.get("thinking"))
         answer.text(message.get("content"))

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 import openai
@@ -13,7 +14,8 @@ from worker.executors.providers.answer import Answer
 from worker.executors.providers.conversation import Conversation, Role, Turn
 from worker.executors.providers.endings import ending
 from worker.executors.providers.frames import DONE, Json, frames
-from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, place
+from worker.executors.refused_parameters import CALLS_WITHOUT_TOOLS, WORDS_AFTER_RESULTS
 
 NO_KEY: Final = "none"
 """The library insists on a key; a server of one's own may not."""
@@ -25,6 +27,8 @@ _LIMITS: Final = ("max_tokens", "max_completion_tokens")
 _THOUGHTS: Final = ("reasoning_content", "reasoning")
 """Where servers put what a model thinks; it goes back under the name it came by."""
 
+_DETAILS: Final = "reasoning_details"
+_PIECES_OF_DETAILS: Final = ("text", "summary", "data", "signature")
 _KEPT_OF_CALLS: Final = ("extra_content", "provider_specific_fields", "thought_signature")
 
 
@@ -36,7 +40,12 @@ def reasons(model: str) -> bool:
 class OpenAi(Provider):
     """Chat completions."""
 
-    OPTIONAL: ClassVar = frozenset({"stream_options", STREAM, *_THOUGHTS})
+    OPTIONAL: ClassVar = frozenset(
+        {
+            *("stream_options", STREAM, CALLS_WITHOUT_TOOLS, WORDS_AFTER_RESULTS),
+            *(*_THOUGHTS, _DETAILS, *_KEPT_OF_CALLS),
+        }
+    )
 
     def __init__(self, setup: Setup, client: openai.OpenAI) -> None:
         super().__init__(setup)
@@ -48,7 +57,10 @@ class OpenAi(Provider):
 
     def request(self, asked: Conversation, without: frozenset[str]) -> Json:
         request: Json = {"model": self.model, "messages": list(self._messages(asked, without))}
-        if asked.tools:
+        kept = asked.barred if CALLS_WITHOUT_TOOLS in without else []
+        if kept:
+            request["tool_choice"] = "none"
+        if tools := asked.tools or kept:
             request["tools"] = [
                 {
                     "type": "function",
@@ -58,7 +70,7 @@ class OpenAi(Provider):
                         "parameters": tool.schema,
                     },
                 }
-                for tool in asked.tools
+                for tool in tools
             ]
         if STREAM not in without:
             request |= chosen({"stream_options": {"include_usage": True}}, without)
@@ -82,10 +94,15 @@ class OpenAi(Provider):
         for choice in objects(frame.get("choices")):
             if choice.get("index") in (0, None):
                 self._read_choice(choice, answer)
+        if isinstance(told := inner(frame, "x_groq").get("error"), str) and told:
+            raise ToldError({"error": {"message": told}}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def finish(self, answer: Answer) -> None:
-        echo: Json = answer.echo or {}
-        if extra := {call.index: call.extra for call in answer.calls if call.extra}:
+        pieces: dict[str, list[Any]] = answer.echo or {}
+        echo: Json = {
+            name: _joined(given) if name == _DETAILS else "".join(given) for name, given in pieces.items()
+        }
+        if extra := {place: call.extra for place, call in enumerate(answer.calls, 1) if call.extra}:
             echo = {**echo, "calls": extra}
         answer.echo = echo
 
@@ -102,14 +119,7 @@ class OpenAi(Provider):
         self._read_content(delta.get("content"), answer)
         answer.text(choice.get("text"))
         answer.refuse(delta.get("refusal"))
-        for name in _THOUGHTS:
-            if isinstance(thought := delta.get(name), str) and thought:
-                answer.thought(thought)
-                answer.echo = _longer(answer.echo, name, thought)
-                break  # some servers send it under both names
-        if isinstance(details := delta.get("reasoning_details"), list):
-            known = (answer.echo or {}).get("reasoning_details", [])
-            answer.echo = {**(answer.echo or {}), "reasoning_details": [*known, *details]}
+        self._read_thoughts(delta, answer)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, answer)
         function = inner(delta, "function_call")
@@ -118,9 +128,27 @@ class OpenAi(Provider):
         answer.end(_ending(choice, frame_error=inner(choice, "error")))
 
     @staticmethod
+    def _read_thoughts(delta: Json, answer: Answer) -> None:
+        """Note what a model thought, and that it thought nothing: it is asked back in either case."""
+        echo: dict[str, list[Any]] = answer.echo or {}
+        answer.echo = echo
+        given = [name for name in _THOUGHTS if isinstance(delta.get(name), str)]
+        name = next((each for each in given if delta[each]), None)  # some send it under both names
+        if name:
+            answer.thought(delta[name])
+            echo.setdefault(name, []).append(delta[name])
+        for each in given if not (name or echo) else []:
+            echo[each] = []
+        if details := list(objects(delta.get(_DETAILS))):
+            echo.setdefault(_DETAILS, []).extend(details)
+
+    @staticmethod
     def _read_content(content: object, answer: Answer) -> None:
-        if isinstance(content, str):
-            answer.text(content)
+        for part in content if isinstance(content, list) else [content]:
+            if isinstance(part, str):
+                answer.text(part)
+            elif isinstance(part, int | float) and not isinstance(part, bool):
+                answer.text(str(part))  # of a server that takes a figure for a number
         for part in objects(content):
             match part.get("type"):
                 case "thinking" | "reasoning":
@@ -131,14 +159,13 @@ class OpenAi(Provider):
                 case "refusal":
                     answer.refuse(part.get("refusal"))
                 case _:
-                    answer.text(part.get("text"))
+                    answer.text(inner(part, "text").get("value") or part.get("text"))
 
     @staticmethod
     def _read_call(given: Json, answer: Answer) -> None:
         function = inner(given, "function")
-        index = given.get("index")
         call = answer.call(
-            index if isinstance(index, int | str) else None,
+            place(given.get("index")),
             call_id=given.get("id"),
             name=function.get("name", given.get("name")),
             arguments=function.get("arguments", given.get("arguments")),
@@ -147,10 +174,16 @@ class OpenAi(Provider):
 
     def _messages(self, asked: Conversation, without: frozenset[str]) -> Iterator[Json]:
         if asked.system:
-            yield {"role": "developer" if reasons(self.model) else "system", "content": asked.system}
+            yield {"role": "system", "content": asked.system}
         for turn in asked.turns:
-            for result in turn.results:
-                yield {"role": "tool", "tool_call_id": result.id, "content": result.text}
+            results = [
+                {"role": "tool", "tool_call_id": result.id, "content": result.text} for result in turn.results
+            ]
+            if turn.text and results and WORDS_AFTER_RESULTS in without:
+                results[-1]["content"] += f"\n\n{turn.text}"
+                yield from results
+                continue
+            yield from results
             if turn.calls:
                 yield self._calling(turn, without)
             elif turn.text:
@@ -165,7 +198,7 @@ class OpenAi(Provider):
                 "id": call.id,
                 "type": "function",
                 "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
-                **extra.get(number, {}),
+                **chosen(extra.get(number, {}), without),
             }
             for number, call in enumerate(turn.calls, 1)
         ]
@@ -178,15 +211,27 @@ def _count(usage: Json, answer: Answer) -> None:
     answer.count(asked=usage.get("prompt_tokens"), answered=usage.get("completion_tokens"))
 
 
-def _longer(echo: Any, name: str, text: str) -> Json:
-    known = echo or {}
-    return {**known, name: known.get(name, "") + text}
+def _joined(details: list[Json]) -> list[Json]:
+    """Details of what was thought, those together again that came in pieces."""
+    joined: list[Json] = []
+    for detail in details:
+        last = joined[-1] if joined else {}
+        if not all(last.get(name) == detail.get(name) for name in ("type", "index")) or "type" not in detail:
+            joined.append(dict(detail))
+            continue
+        for name, value in detail.items():
+            known = last.get(name)
+            is_piece = name in _PIECES_OF_DETAILS and isinstance(known, str) and isinstance(value, str)
+            last[name] = (
+                known + value if is_piece and known is not None else value if known is None else known
+            )
+    return joined
 
 
 def _ending(choice: Json, frame_error: Json) -> Any:
     if frame_error:
         raise ToldError({"error": frame_error})
-    return ending(choice.get("finish_reason"))
+    return ending(choice.get("finish_reason") or choice.get("finishReason"))
 
 
 def _raise_told(frame: Json) -> None:

@@ -46,7 +46,8 @@ class Setup:
     @property
     def limits(self) -> ModelLimits:
         """What is known of the model, and what the operator says of it."""
-        return limits_of(self.provider, self.model, self.context.options)
+        context = self.context
+        return limits_of(self.provider, self.model, context.options, assistant_id=context.assistant_id)
 
 
 class Provider(ABC):
@@ -122,3 +123,8 @@ def inner(value: object, *names: str) -> Json:
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def place(value: object) -> int | str | None:
+    """What tells a block or a call from others, as a provider numbers them; None if that is no number."""
+    return value if isinstance(value, int | str) else None

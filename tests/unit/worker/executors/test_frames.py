@@ -1,10 +1,12 @@
 """From bytes to the JSON objects of an answer."""
 
 import json
+import time
 
 import pytest
 
-from worker.executors.model_errors import NoAnswerError
+from worker.executors.model_errors import AnswerTooLongError, NoAnswerError
+from worker.executors.providers import frames as reading
 from worker.executors.providers.frames import DONE, frames
 
 ONE = b'data: {"n": 1}\n\n'
@@ -121,3 +123,35 @@ def test_what_is_no_answer_is_refused(body) -> None:
 
 def test_nothing_is_nothing() -> None:
     assert read() == read(b"") == read(b"\n\n") == []
+
+
+@pytest.mark.parametrize("nothing", [b": ping\n\n", b"\n", b" \n", b":\n"])
+@pytest.mark.parametrize("before", [b"", ONE])
+def test_comments_and_empty_lines_without_end_are_given_up(monkeypatch, before, nothing) -> None:
+    monkeypatch.setattr(reading, "MAX_SILENT", 10_000)
+
+    with pytest.raises(AnswerTooLongError):
+        read(before, *[nothing * 100] * 1_000)
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(reading, "MAX_BYTES", 10_000)
+
+    with pytest.raises(AnswerTooLongError):
+        read(*[ONE] * 1_000)
+
+
+def test_a_long_line_in_small_parts_takes_no_time_to_speak_of() -> None:
+    line = b'data: {"n": "' + b"x" * 4_000_000 + b'"}\n\n'
+    begun = time.process_time()
+
+    assert read(*(line[at : at + 200] for at in range(0, len(line), 200))) == ["x" * 4_000_000]
+    assert time.process_time() - begun < 5
+
+
+def test_a_document_of_many_lines_takes_no_time_to_speak_of() -> None:
+    rows = [{"n": n, "a": [{"b": '}]"{'}]} for n in range(5_000)]
+    begun = time.process_time()
+
+    assert read(json.dumps(rows, indent=1).encode()) == list(range(5_000))
+    assert time.process_time() - begun < 5

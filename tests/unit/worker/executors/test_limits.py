@@ -1,6 +1,7 @@
 """What is known of models."""
 
 import json
+import uuid
 
 import pytest
 
@@ -50,6 +51,17 @@ def test_an_operator_says_it_of_all_models() -> None:
 
     assert limits_of("openai", "gpt-4o", options) == ModelLimits(11, 12)
     assert limits_of("openai", "gpt-4o", {"model_window": None, "model_max_tokens": None}).window == 128_000
+
+
+def test_an_operator_says_it_of_an_assistant(tmp_path) -> None:
+    ours, other = uuid.uuid4(), uuid.uuid4()
+    table = tmp_path / "models.json"
+    table.write_text(json.dumps({f"assistant/{ours}": {"window": 5, "output": 6, "note": "x"}}))
+    options = {"model_limits": table, "model_max_tokens": 12}
+
+    assert limits_of("openai", "gpt-4o", options, assistant_id=ours) == ModelLimits(5, 6)
+    assert limits_of("openai", "gpt-4o", options, assistant_id=other) == ModelLimits(128_000, 12)
+    assert limits_of("openai", f"assistant/{ours}", options).window != 5
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 5}', '{"a": {"window": "much"}}', None])

@@ -25,9 +25,9 @@ def message(error: Exception) -> str:
         ({"error": "Too many requests"}, "Too many requests"),
         ({"detail": "Too many requests"}, "Too many requests"),
         ("Too many requests", "Too many requests"),
-        ("<html>502</html>", "Error code: 429"),
-        ({"error": {"message": 5}}, "Error code: 429"),
-        (None, "Error code: 429"),
+        ("<html>502</html>", "Too Many Requests"),
+        ({"error": {"message": 5}}, "Too Many Requests"),
+        (None, "Too Many Requests"),
         ("x" * 1_000, "x" * (MAX_WORDS - 1) + "…"),
     ],
 )
