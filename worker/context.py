@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.artifacts import decode_text
 from shared.errors import UserNotFoundError
+from shared.events.earlier import NOTHING, Earlier, earlier_attempts
 from shared.keys.service import create_run_key
 from shared.models import Assistant, JsonObject, Run, Structure
 from shared.rulesets.queries import rules_in_force
@@ -70,6 +71,7 @@ class Claimed:
     guardrails: JsonObject
     structure: ClaimedStructure | None
     callable_structures: tuple[tuple[uuid.UUID, str, str], ...]  # id, name, description
+    earlier: Earlier = NOTHING  # of an assistant run
 
 
 def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Claimed:
@@ -103,6 +105,7 @@ def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Cla
         guardrails=run.guardrails or {},
         structure=None if structure is None else _claimed_structure(session, run, structure),
         callable_structures=_callable_structures(session, run),
+        earlier=NOTHING if run.attempt == 1 or structure else earlier_attempts(session, run),
     )
 
 
