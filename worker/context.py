@@ -71,7 +71,7 @@ class Claimed:
     guardrails: JsonObject
     structure: ClaimedStructure | None
     callable_structures: tuple[tuple[uuid.UUID, str, str], ...]  # id, name, description
-    earlier: Earlier = NOTHING  # of an assistant run
+    earlier: Earlier = NOTHING
 
 
 def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Claimed:
@@ -105,7 +105,7 @@ def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Cla
         guardrails=run.guardrails or {},
         structure=None if structure is None else _claimed_structure(session, run, structure),
         callable_structures=_callable_structures(session, run),
-        earlier=NOTHING if run.attempt == 1 or structure else earlier_attempts(session, run),
+        earlier=earlier_attempts(session, run),
     )
 
 

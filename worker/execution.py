@@ -36,6 +36,8 @@ from worker.executors.base import (
     Exited,
     Failed,
     InvalidConfigurationError,
+    LogLine,
+    LogStream,
     Outcome,
     PlatformError,
     RunContext,
@@ -152,6 +154,7 @@ class Attempt:
         self._usage = UsageMeter()
         self._redactor = EventRedactor()
         self._repeats = Repeats("")
+        self._follows_lines = False
         self._max_duration = resources.settings.max_duration
         self._ending = Ending.LOST
         self._writer = EventWriter(resources, self._run_id, self._number, self._token)
@@ -205,6 +208,7 @@ class Attempt:
         claimed = self._persistently(load)
         self._usage.add_given_up(claimed.earlier.spent)
         self._repeats = Repeats(claimed.earlier.shown)
+        self._follows_lines = claimed.earlier.has_lines
         of_attempt = (self._resources, self._run_id, self._number, self._token)
         calls = StructureCalls(*of_attempt, execute=partial(execute, self._resources))
         means = Means(LineKeeper(*of_attempt).keep, calls.call)
@@ -244,6 +248,9 @@ class Attempt:
 
     def _work(self, ladder: Ladder, context: RunContext, executor: Executor) -> Outcome | _Stopped | _Broken:
         try:
+            if context.program is not None and self._follows_lines:
+                said = f"[Begun again, as attempt {self._number}: what is above does not count.]"
+                context.program.write_lines([LogLine(LogStream.STDERR, said)])
             outcome = ladder.watch(lambda: executor(context, self._emit))
         except RunStopped as stopped:
             return _Stopped(stopped.how or ladder.how)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from shared.events.log import size_of_event
 from shared.models import FINISH_PROMPT, REPEATED_TEXT, TEXT_CHUNK, Origin, Run, RunEvent
+from shared.runs.lifecycle import RunKind
 
 SHOWN_BYTES: Final = 1_048_576
 """Bytes of text chunks that are read again; whoever has shown more shows all of it anew."""
@@ -29,13 +30,18 @@ class Earlier:
 
     shown: str  # the text that stands before readers who join all chunks they know
     spent: tuple[Spent, ...]
+    has_lines: bool = False  # of output, which a program has written
 
 
 NOTHING: Final = Earlier("", ())
 
 
 def earlier_attempts(session: Session, run: Run) -> Earlier:
-    """Read what the attempts before an assistant run's present one have shown and spent."""
+    """Read what the attempts before a run's present one have shown and spent."""
+    if run.attempt == 1:
+        return NOTHING
+    if run.kind is RunKind.STRUCTURE:  # what its program reports is not ours to compare
+        return Earlier("", (), has_lines=run.log_count > 0)
     return Earlier(_shown(session, run), _spent(session, run))
 
 
