@@ -39,6 +39,7 @@ class Translator:
         self._output: JsonObject = {}
         self._steps: list[JsonObject] = []
         self._tokens: dict[str, Tokens] = {}
+        self._given_up = Tokens()
         self._words: Mapping[tuple[Origin, str], Callable[[StoredEvent], Said]] = {
             (Origin.SYSTEM, "AssistantRunQueued"): self._take_names,
             (Origin.SYSTEM, RUN_RUNNING): self._begin,
@@ -77,6 +78,7 @@ class Translator:
 
     def _begin(self, event: StoredEvent) -> Said:
         """An attempt begins: what an earlier one did does not count, and its deltas start anew."""
+        self._given_up = total({"": self._given_up, **self._tokens})
         self._steps, self._tokens = [], {}
         if "attempt" in event.payload:  # of old, events themselves did not tell it
             self._common["attempt"] = event.payload["attempt"]
@@ -126,5 +128,7 @@ class Translator:
         created = {**self._common, **self._agent, "message_id": message["id"], "message": message}
         completed = dict(self._common)
         if self._tokens:
-            completed["usage"] = shown_usage(self._run, total(self._tokens), self._tokens)
+            completed["usage"] = shown_usage(
+                self._run, total(self._tokens), self._tokens, given_up=self._given_up
+            )
         return [("message.created", created), ("message.completed", completed)]
