@@ -2,6 +2,7 @@
 
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -10,6 +11,10 @@ from griptape.events import TextChunkEvent
 from griptape.structures import Agent
 from griptape.tasks import AssistantTask
 from griptape.utils import Stream
+
+from tests.conformance.outside import execute
+from tests.conformance.test_watsonx_evaluation import CLIENT, PREAMBLE
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -75,3 +80,31 @@ def test_the_deltas_of_the_other_dialect_end_with_the_answer(stack, assistant_id
     assert created["content"][0]["text"] == said
     thread = stack.client.get(f"/v1/threads/{created['thread_id']}/messages").json()
     assert [message["content"][0]["text"] for message in thread] == ["Hi", said]
+
+
+def test_the_evaluation_client_ends_with_the_answer(stack, kill_worker, unique):
+    agent_id = stack.create_assistant(name=unique, model="openai/words-100-120", max_attempts=3)
+    known = stack.file["api_url"], stack.file["api_key"], unique
+    program = """
+        said = say("Hi")
+        print(json.dumps([dump(said.messages), dump(adapter.get_messages(said.thread_id))]))
+    """
+
+    def run_that_speaks():
+        for run in stack.client.get(f"/api/assistants/{agent_id}/runs").json()["assistant_runs"]:
+            events = stack.client.get(f"/api/assistant-runs/{run['assistant_run_id']}/events").json()[
+                "events"
+            ]
+            if "TextChunkEvent" in {event["type"] for event in events}:
+                return run["assistant_run_id"]
+        return None
+
+    with ThreadPoolExecutor(1) as pool:
+        talk = pool.submit(execute, CLIENT, PREAMBLE, program, *known, home=stack.data_dir)
+        run_id = wait_until(run_that_speaks, timeout=60, what="an answer to begin")
+        kill_worker()
+        told, stored = talk.result(timeout=100)
+    assert [one["content"].split() for one in told] == [WORDS]
+    assert told[0]["event"] == "message.created"
+    assert [one["content"].split() for one in stored] == [["Hi"], WORDS]
+    assert stack.client.get(f"/api/assistant-runs/{run_id}/events").json()["events"][-1]["attempt"] == 2
