@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.artifacts import decode_text
 from shared.errors import UserNotFoundError
+from shared.events.earlier import NOTHING, Earlier, earlier_attempts
 from shared.keys.service import create_run_key
 from shared.models import UNSERVED_LISTS, Assistant, JsonObject, Run, Structure
 from shared.rulesets.queries import rules_in_force
@@ -71,6 +72,7 @@ class Claimed:
     structure: ClaimedStructure | None
     callable_structures: tuple[tuple[uuid.UUID, str, str], ...]  # id, name, description
     unserved: tuple[str, ...]  # lists of resources that do not exist here, if any is named
+    earlier: Earlier = NOTHING
 
 
 def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Claimed:
@@ -105,6 +107,7 @@ def load_claimed(session: Session, run_id: uuid.UUID, settings: Settings) -> Cla
         structure=None if structure is None else _claimed_structure(session, run, structure),
         callable_structures=_callable_structures(session, run),
         unserved=tuple(name for name in UNSERVED_LISTS if getattr(run, name)),
+        earlier=earlier_attempts(session, run),
     )
 
 

@@ -16,7 +16,7 @@ from shared.errors import LeaseLostError
 from shared.events import log as event_log
 from shared.events.log import NewEvent
 from shared.events.text import storable
-from shared.models import Origin
+from shared.models import TEXT_CHUNK, Origin
 from shared.runs.lifecycle import RunStatus
 from worker.cancellation import CancelToken, RunStopped, StopReason
 from worker.executors.base import ExecutorEvent
@@ -29,8 +29,6 @@ BATCH_EVENTS: Final = 64
 BATCH_BYTES: Final = 64 * 1024
 BUFFER_BYTES: Final = 8 * 1024 * 1024
 """What one run may have waiting while PostgreSQL is away; its assistant then waits, too."""
-
-TEXT_CHUNK: Final = "TextChunkEvent"
 
 
 class EventWriter:
@@ -192,4 +190,4 @@ def join_chunks(events: Sequence[NewEvent]) -> list[NewEvent]:
 def _chunk_key(event: NewEvent) -> Any:
     if event.type != TEXT_CHUNK or not isinstance(event.payload.get("token"), str):
         return None
-    return event.payload.get("index", 0)
+    return event.payload.get("type"), event.payload.get("index", 0)

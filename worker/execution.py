@@ -36,6 +36,8 @@ from worker.executors.base import (
     Exited,
     Failed,
     InvalidConfigurationError,
+    LogLine,
+    LogStream,
     Outcome,
     PlatformError,
     RunContext,
@@ -48,6 +50,7 @@ from worker.ladder import Ladder
 from worker.line_keeper import LineKeeper
 from worker.outage import persistently
 from worker.redaction import EventRedactor, redact
+from worker.repeats import Repeats
 from worker.resources import Resources
 from worker.revocation import cancel_revoked
 from worker.usage import UsageMeter
@@ -166,6 +169,8 @@ class Attempt:
         self._token = seat.token
         self._usage = UsageMeter()
         self._redactor = EventRedactor()
+        self._repeats = Repeats("")
+        self._follows_lines = False
         self._max_duration = resources.settings.max_duration
         self._ending = Ending.LOST
         self._writer = EventWriter(resources, self._run_id, self._number, self._token)
@@ -205,6 +210,8 @@ class Attempt:
     def _tell_rest(self) -> None:
         try:
             for event in self._redactor.rest():
+                self._tell(event)
+            for event in self._repeats.rest():
                 self._writer.emit(event)
         except RunStopped:
             log.info("end of an answer not told: the run is to stop")
@@ -215,6 +222,9 @@ class Attempt:
                 return load_claimed(session, self._run_id, self._resources.settings)
 
         claimed = self._persistently(load)
+        self._usage.add_given_up(claimed.earlier.spent)
+        self._repeats = Repeats(claimed.earlier.shown)
+        self._follows_lines = claimed.earlier.has_lines
         of_attempt = (self._resources, self._run_id, self._number, self._token)
         calls = StructureCalls(*of_attempt, execute=partial(execute, self._resources))
         means = Means(LineKeeper(*of_attempt).keep, calls.call)
@@ -246,10 +256,17 @@ class Attempt:
     def _emit(self, event: ExecutorEvent) -> None:
         self._usage.count(event)
         for passed in self._redactor.passed(event):
-            self._writer.emit(passed)
+            self._tell(passed)
+
+    def _tell(self, event: ExecutorEvent) -> None:
+        for told in self._repeats.passed(event):
+            self._writer.emit(told)
 
     def _work(self, ladder: Ladder, context: RunContext, executor: Executor) -> Outcome | _Stopped | _Broken:
         try:
+            if context.program is not None and self._follows_lines:
+                said = f"[Begun again, as attempt {self._number}: what is above does not count.]"
+                context.program.write_lines([LogLine(LogStream.STDERR, said)])
             outcome = ladder.watch(lambda: executor(context, self._emit))
         except RunStopped as stopped:
             return _Stopped(stopped.how or ladder.how)

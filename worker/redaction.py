@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
+from shared.models import TEXT_CHUNK
 from worker import credentials
 from worker.executors.base import ExecutorEvent
 
@@ -23,8 +24,6 @@ _SHORTEST_SECRET: Final = 8
 
 PART: Final = 12
 """Characters of a key's beginning or end that give it away: somebody else may have cut it."""
-
-TEXT_CHUNK: Final = "TextChunkEvent"
 
 
 class Secret:

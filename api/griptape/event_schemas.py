@@ -13,6 +13,7 @@ from shared.runs.lifecycle import RunKind
 
 class _EventFields(BaseModel):
     event_id: uuid.UUID
+    attempt: int | None = None
     created_at: str
     origin: str
     payload: dict[str, Any]
@@ -68,6 +69,7 @@ def shown(event: StoredEvent, kind: RunKind) -> dict[str, Any]:
     return {
         "event_id": event.event_id,
         ID_FIELDS[kind]: event.run_id,
+        "attempt": event.attempt,
         "created_at": rfc3339(event.created_at),
         "origin": event.origin,
         "payload": event.payload,

@@ -11,7 +11,7 @@ from api.watsonx.statuses import EXPIRED
 from api.watsonx.steps import CALL, RESPONSE, step_of
 from api.watsonx.usage import Tokens, shown_usage, total
 from shared.events.log import StoredEvent
-from shared.models import FINISH, RUN_COMPLETED, RUN_RUNNING, JsonObject, Origin, Run
+from shared.models import FINISH, RUN_COMPLETED, RUN_RUNNING, TEXT_CHUNK, JsonObject, Origin, Run
 from shared.runs.lifecycle import RunStatus
 
 ENDS: Final = {
@@ -39,11 +39,12 @@ class Translator:
         self._output: JsonObject = {}
         self._steps: list[JsonObject] = []
         self._tokens: dict[str, Tokens] = {}
+        self._given_up = Tokens()
         self._words: Mapping[tuple[Origin, str], Callable[[StoredEvent], Said]] = {
             (Origin.SYSTEM, "AssistantRunQueued"): self._take_names,
             (Origin.SYSTEM, RUN_RUNNING): self._begin,
             (Origin.ASSISTANT, "StartPromptEvent"): self._ask,
-            (Origin.ASSISTANT, "TextChunkEvent"): self._delta,
+            (Origin.ASSISTANT, TEXT_CHUNK): self._delta,
             (Origin.ASSISTANT, "FinishPromptEvent"): self._count,
             (Origin.ASSISTANT, CALL): self._step,
             (Origin.ASSISTANT, RESPONSE): self._step,
@@ -70,6 +71,8 @@ class Translator:
 
     def _said(self, event: StoredEvent) -> Said:
         say = self._words.get((event.origin, event.type))
+        if event.attempt is not None:
+            self._common["attempt"] = event.attempt
         return [] if say is None else say(event)
 
     def _take_names(self, event: StoredEvent) -> Said:
@@ -78,9 +81,12 @@ class Translator:
         self._common["thread_id"] = event.payload.get("thread_id", self._common["thread_id"])
         return []
 
-    def _begin(self, _event: StoredEvent) -> Said:
-        """An attempt begins: what an earlier one did does not count."""
+    def _begin(self, event: StoredEvent) -> Said:
+        """An attempt begins: what an earlier one did does not count, and its deltas start anew."""
+        self._given_up = total({"": self._given_up, **self._tokens})
         self._steps, self._tokens = [], {}
+        if "attempt" in event.payload:  # of old, events themselves did not tell it
+            self._common["attempt"] = event.payload["attempt"]
         started = {**self._common, **self._agent}
         return [("run.started", started), ("message.started", dict(self._common))]
 
@@ -130,5 +136,7 @@ class Translator:
         created = {**self._common, **self._agent, "message_id": message["id"], "message": message}
         completed = dict(self._common)
         if self._tokens:
-            completed["usage"] = shown_usage(self._run, total(self._tokens), self._tokens)
+            completed["usage"] = shown_usage(
+                self._run, total(self._tokens), self._tokens, given_up=self._given_up
+            )
         return [("message.created", created), ("message.completed", completed)]

@@ -26,17 +26,24 @@ def usage_of(run: Run) -> JsonObject | None:
     """What a run has used of its models; None before its first answer."""
     if run.usage is None:
         return None
-    models = run.usage.get("models", {})
-    return shown_usage(run, _tokens(run.usage), {name: _tokens(counts) for name, counts in models.items()})
+    models = {name: _tokens(counts) for name, counts in run.usage.get("models", {}).items()}
+    return shown_usage(run, _tokens(run.usage), models, given_up=_tokens(run.usage.get("given_up", {})))
 
 
-def shown_usage(run: Run, together: Tokens, by_model: Mapping[str, Tokens]) -> JsonObject:
+def shown_usage(
+    run: Run, together: Tokens, by_model: Mapping[str, Tokens], *, given_up: Tokens
+) -> JsonObject:
     """The tokens of a run's model calls, also by the name that each model's provider has for it.
 
     The provider is known of runs that name their model, themselves or by their assistant.
+
+    Args:
+        given_up: what attempts before the one that ended the run had spent; told if there is any.
     """
     provider, slash, _ = (run.model or "").partition("/")
+    has_given_up = given_up.prompt or given_up.completion
     return {
+        **({"given_up": {"token_usage": given_up.shown()}} if has_given_up else {}),
         "token_usage": together.shown(),
         "model_usage": [
             {"model_name": name, "provider": provider if slash else None, "token_usage": tokens.shown()}

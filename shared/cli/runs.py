@@ -161,26 +161,47 @@ def print_timeline(client: Client, run_id: str) -> RunStatus:
 
 
 def _print_answer(client: Client, run_id: str) -> RunStatus:
-    streamed = ""
+    answer = _GrowingAnswer()
     last: Event | None = None
     for event in client.follow(run_id):
         last = event
         match event:
-            case Event(type="AssistantRunRunning"):
-                streamed = _start_over(streamed, event)
+            case Event(type="AssistantRunRunning", payload=payload):
+                answer.begin(payload.get("attempt"))
+            case Event(
+                type="TextChunkEvent", payload={"type": "RepeatedTextChunkEvent", "token": str(token)}
+            ):
+                answer.repeat(token)
             case Event(type="TextChunkEvent", payload={"token": str(token)}):
-                output(token, end="")
-                streamed += token
+                answer.go_on(token)
     run = client.get_run(run_id)
-    _print_rest(run, streamed)
+    _print_rest(run, answer.printed)
     return _ending(last)
 
 
-def _start_over(streamed: str, event: Event) -> str:
-    if streamed:
-        output("")
-        notice(f"Begun again, as attempt {event.payload.get('attempt')}.")
-    return ""
+class _GrowingAnswer:
+    """An answer as it is printed, no part of it twice, though another attempt say it again."""
+
+    def __init__(self) -> None:
+        self.printed = ""  # since the last line that was ended
+        self._said = ""  # by this attempt
+
+    def begin(self, attempt: object) -> None:
+        """Another attempt begins; that is told if there is something it may say again."""
+        self._said = ""
+        if self.printed:
+            notice(f"\nBegun again, as attempt {attempt}.")
+
+    def repeat(self, token: str) -> None:
+        """It says what is printed already."""
+        self._said += token
+
+    def go_on(self, token: str) -> None:
+        """It says something new; where it does not go on from what is printed, that is given up."""
+        if self._said != self.printed:
+            output("\n" + self._said, end="")
+        output(token, end="")
+        self.printed = self._said = self._said + token
 
 
 def _print_rest(run: dict[str, Any], streamed: str) -> None:

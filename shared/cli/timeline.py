@@ -18,6 +18,8 @@ def line_of(event: Event, *, since: datetime) -> str:
 def gist(payload: Mapping[str, Any]) -> str:
     """The part of a payload that a person would look for."""
     match payload:
+        case {"type": "RepeatedTextChunkEvent", "token": str(token)}:
+            said = f"again: {token!r}"
         case {"token": str(token)}:
             said = repr(token)
         case {"output_task_output": {"value": value}}:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 import orjson
-from sqlalchemy import Row, String, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, String, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import EventNotFoundError, LeaseLostError
@@ -40,6 +40,7 @@ class StoredEvent:
     payload: JsonObject
     timestamp: float
     created_at: datetime
+    attempt: int | None = None  # that it belongs to, 0 before the first; None if an earlier release stored it
     size: int | None = field(default=None, compare=False)  # bytes of the payload, where that is known
 
     @property
@@ -66,6 +67,7 @@ _COLUMNS = (
     RunEvent.payload,
     RunEvent.timestamp,
     RunEvent.created_at,
+    RunEvent.attempt,
     RunEvent.size,
 )
 
@@ -87,7 +89,7 @@ def append(
     """
     if not events:
         return []
-    rows = [_row(run_id, event) for event in events]
+    rows = [_row(run_id, event, attempt) for event in events]
     reserve = (
         update(Run)
         .where(Run.id == run_id, Run.attempt == attempt, Run.status.in_(HELD))
@@ -106,18 +108,23 @@ def append(
 
 
 def insert_at(
-    session: Session, run_id: uuid.UUID, events: Sequence[NewEvent], *, first_seq: int
+    session: Session,
+    run_id: uuid.UUID,
+    events: Sequence[NewEvent],
+    *,
+    first_seq: int,
+    attempt: int | None = None,
 ) -> list[StoredEvent]:
-    """Insert events at numbers the caller has reserved in this transaction.
+    """Insert events of an attempt at numbers the caller has reserved in this transaction.
 
     Returns:
         The rows as PostgreSQL holds them, in order of `seq`: JSON is normalised on the way
         in, so only these are the same bytes that a later reader will get.
     """
-    return _insert(session, [_row(run_id, event) for event in events], first_seq=first_seq)
+    return _insert(session, [_row(run_id, event, attempt) for event in events], first_seq=first_seq)
 
 
-def _row(run_id: uuid.UUID, event: NewEvent) -> dict[str, Any]:
+def _row(run_id: uuid.UUID, event: NewEvent, attempt: int | None) -> dict[str, Any]:
     payload = storable(event.payload)
     return {
         "run_id": run_id,
@@ -126,6 +133,7 @@ def _row(run_id: uuid.UUID, event: NewEvent) -> dict[str, Any]:
         "type": event.type,
         "payload": payload,
         "timestamp": event.timestamp,
+        "attempt": attempt,
         "size": len(orjson.dumps(payload)),
     }
 
@@ -149,6 +157,11 @@ def find_stored(session: Session, run_id: uuid.UUID, events: Sequence[NewEvent])
     return [_stored(row) for row in session.execute(query)]
 
 
+def size_of_event() -> ColumnElement[int]:
+    """The bytes of an event's payload, as SQL; of an older event they have to be measured."""
+    return func.coalesce(RunEvent.size, func.octet_length(RunEvent.payload.cast(String)))
+
+
 PAGE_BYTES: Final = 1_048_576
 """Bytes of payload that one slice of a log has at the most; a larger event is a slice alone."""
 
@@ -160,7 +173,7 @@ def read(session: Session, run_id: uuid.UUID, *, after: int, limit: int, most: i
     never the run look ended too early.
     """
     total, status = session.execute(select(Run.event_count, Run.status).where(Run.id == run_id)).one()
-    size = func.coalesce(RunEvent.size, func.octet_length(RunEvent.payload.cast(String)))
+    size = size_of_event()
     slice_ = (
         select(*_COLUMNS, (func.sum(size).over(order_by=RunEvent.seq, rows=(None, 0)) - size).label("before"))
         .where(RunEvent.run_id == run_id, RunEvent.seq >= after)
@@ -219,6 +232,7 @@ def encode(events: Sequence[StoredEvent]) -> bytes:
                 "payload": event.payload,
                 "timestamp": event.timestamp,
                 "created_at": event.created_at,
+                "attempt": event.attempt,
             }
             for event in events
         ]
@@ -244,6 +258,7 @@ def decode(message: bytes, *, run_id: uuid.UUID | None = None) -> list[StoredEve
             payload=item["payload"],
             timestamp=item["timestamp"],
             created_at=datetime.fromisoformat(item["created_at"]),
+            attempt=item.get("attempt"),  # a worker of an earlier release does not tell it
         )
         for item in orjson.loads(message)
     ]

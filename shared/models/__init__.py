@@ -11,11 +11,14 @@ from shared.models.ruleset import Rule, Ruleset, RulesetRule
 from shared.models.run import Run
 from shared.models.run_event import (
     FINISH,
+    FINISH_PROMPT,
     LAST_TYPES,
+    REPEATED_TEXT,
     RUN_COMPLETED,
     RUN_RUNNING,
     START,
     STRUCTURE_RUN_STARTING,
+    TEXT_CHUNK,
     Origin,
     RunEvent,
 )
@@ -28,13 +31,16 @@ from shared.models.user import Membership, Role, User
 
 __all__ = [
     "FINISH",
+    "FINISH_PROMPT",
     "LAST_TYPES",
     "LIMITS",
+    "REPEATED_TEXT",
     "RESOURCE_LISTS",
     "RUN_COMPLETED",
     "RUN_RUNNING",
     "START",
     "STRUCTURE_RUN_STARTING",
+    "TEXT_CHUNK",
     "UNSERVED_LISTS",
     "ApiKey",
     "Assistant",

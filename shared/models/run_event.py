@@ -36,6 +36,19 @@ START = "StartStructureRunEvent"
 FINISH = "FinishStructureRunEvent"
 """The type of the framework's event that carries the answer."""
 
+TEXT_CHUNK = "TextChunkEvent"
+"""The type of the framework's event that carries some text of an answer."""
+
+REPEATED_TEXT = "RepeatedTextChunkEvent"
+"""What the payload of a text chunk calls itself if an earlier attempt has shown the same text there.
+
+Clients that build the framework's events from payloads know no such type and leave it out, so that the
+text they have shown already is not shown twice.
+"""
+
+FINISH_PROMPT = "FinishPromptEvent"
+"""The type of the framework's event that tells what a model call has used."""
+
 
 class RunEvent(Base):
     """Something that happened in a run; `seq` counts from 0 without holes."""
@@ -67,5 +80,6 @@ class RunEvent(Base):
     type: Mapped[str]
     payload: Mapped[JsonObject]
     timestamp: Mapped[float]
+    attempt: Mapped[int | None]  # that it belongs to; None of an event that an earlier release stored
     size: Mapped[int | None]  # bytes of the payload as JSON; of an older event it has to be measured
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

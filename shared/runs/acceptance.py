@@ -45,7 +45,7 @@ def accept(session: Session, dispatcher: Dispatcher, run: Run, *, name: str, is_
     first.payload["name"] = name
     if run.thread_id is not None:
         first.payload["thread_id"] = str(run.thread_id)
-    dispatcher.announce(session, log.insert_at(session, run.id, [first], first_seq=0))
+    dispatcher.announce(session, log.insert_at(session, run.id, [first], first_seq=0, attempt=0))
     if waits_for_share:
         dispatcher.enqueue_next(session, run.organization_id)
     elif is_sent:

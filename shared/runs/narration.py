@@ -21,7 +21,10 @@ def _system(run: Run, what: str, payload: JsonObject) -> NewEvent:
 
 
 def queued(run: Run) -> NewEvent:
+    """It waits for its first attempt, or for another: then what the last one has said does not count."""
     payload: JsonObject = {"status": run.status, "attempt": run.attempt}
+    if run.attempt:
+        payload["reset"] = True
     if run.status_detail is not None:
         payload["status_detail"] = run.status_detail
     return _system(run, "Queued", payload)

@@ -91,6 +91,7 @@ def apply(
         run_id,
         [narrate(run) for narrate in narrators],
         first_seq=run.event_count - len(narrators),
+        attempt=run.attempt,
     )
     return Applied(run, events)
 

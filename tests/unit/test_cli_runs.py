@@ -116,6 +116,33 @@ def test_a_second_attempt_is_told_from_the_first(invoke):
     assert "attempt 2" in result.stderr
 
 
+def test_what_an_attempt_says_again_is_not_printed_twice(invoke):
+    events = [
+        event(0, "AssistantRunRunning", attempt=1),
+        event(1, "TextChunkEvent", token="bl"),
+        event(2, "AssistantRunQueued", attempt=1, reset=True),
+        event(3, "AssistantRunRunning", attempt=2),
+        event(4, "TextChunkEvent", type="RepeatedTextChunkEvent", token="bl"),
+        event(5, "TextChunkEvent", token="ue"),
+        completed(6, "SUCCEEDED"),
+    ]
+    result = invoke(FakeClient(events, status="SUCCEEDED", output={"value": "blue"}), runs.run_app, "why?")
+    assert (result.stdout, result.stderr) == ("blue\n", "\nBegun again, as attempt 2.\n")
+
+
+def test_an_attempt_that_takes_another_turn_is_printed_whole(invoke):
+    events = [
+        event(0, "AssistantRunRunning", attempt=1),
+        event(1, "TextChunkEvent", token="bl"),
+        event(2, "AssistantRunRunning", attempt=2),
+        event(3, "TextChunkEvent", type="RepeatedTextChunkEvent", token="b"),
+        event(4, "TextChunkEvent", token="right"),
+        completed(5, "SUCCEEDED"),
+    ]
+    result = invoke(FakeClient(events, status="SUCCEEDED", output={"value": "bright"}), runs.run_app, "why?")
+    assert result.stdout == "bl\nbright\n"
+
+
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 def test_the_exit_code_says_how_the_run_ended(invoke, status):
     client = FakeClient([completed(0, status)], status=status, status_detail={"message": "so it was"})
@@ -190,6 +217,7 @@ def test_exit_codes_are_distinct_and_documented():
     ("payload", "said"),
     [
         ({"token": "a\nb"}, "'a\\nb'"),
+        ({"type": "RepeatedTextChunkEvent", "token": "ab"}, "again: 'ab'"),
         ({"output_task_output": {"value": "the answer"}}, "the answer"),
         ({"output_task_output": None}, ""),
         ({"status": "QUEUED", "attempt": 0}, "QUEUED"),

@@ -171,15 +171,19 @@ class _Told:
         return evolve(event, prompt_stack=evolve(event.prompt_stack, messages=[]))
 
 
-def _thoughts(context: RunContext, emit: Emit) -> Callable[[str], None] | None:
-    """Tells what a model thinks, to those who asked for a stream: it is no part of the answer."""
+def _thoughts(context: RunContext, emit: Emit) -> Callable[[str, bool], None] | None:
+    """Tells what a model thinks, to those who asked for a stream: it is no part of the answer.
+
+    Thoughts with which it begins again, since it was asked the same again, say so in `reset`.
+    """
     if not context.stream:
         return None
 
-    def tell(text: str) -> None:
+    def tell(text: str, is_again: bool) -> None:  # noqa: FBT001  # a callback's, never called by hand
         context.token.raise_if_cancelled()
         payload = {"type": REASONING_CHUNK, "id": uuid.uuid4().hex, "timestamp": time.time(), "meta": {}}
-        emit(ExecutorEvent(REASONING_CHUNK, {**payload, "token": text}))
+        reset = {"reset": True} if is_again else {}
+        emit(ExecutorEvent(REASONING_CHUNK, {**payload, "token": text, **reset}))
 
     return tell
 

@@ -103,12 +103,14 @@ class ModelDriver(BasePromptDriver):
     sampled_params: dict[str, str] = field(factory=dict)  # of `llm_params`, by what the provider calls them
     shorten: Callable[[PromptStack], bool] = field(default=lambda _stack: False)
     hang_up: Callable[[], None] = field(default=lambda: None)  # shuts the connections that are open
-    on_thought: Callable[[str], None] | None = None
+    on_thought: Callable[[str, bool], None] | None = None  # told whether the model thinks all over again
     may_call_tools: bool = True
     detail: dict[str, Any] = field(factory=dict, init=False)  # of the last answer, for `status_detail`
     _ids: CallIds = field(factory=CallIds, init=False)
     _echoes: dict[str, Any] = field(factory=dict, init=False)
     _thought: str = field(default="", init=False)
+    _has_thought: bool = field(default=False, init=False)  # before the model was asked the same again
+    _thinks_again: bool = field(default=False, init=False)
     _sent: dict[str, Any] = field(factory=dict, init=False)
     _has_system: bool = field(default=False, init=False)  # the last request, apart from what the user says
     _pace: Pace = field(init=False)
@@ -135,6 +137,7 @@ class ModelDriver(BasePromptDriver):
         )
         patience = _Patience(self.patience, self.attempts)
         left_out: set[str] = set()
+        self._has_thought = self._thinks_again = False
         self.before_run(stack)
         while True:
             sent_at = self._wait_for_turn(patience)
@@ -148,6 +151,7 @@ class ModelDriver(BasePromptDriver):
                 if error.cause.is_too_long and not answer.has_begun and self._shorten(stack):
                     continue
                 self._pause(patience.pause_after(error))
+                self._forget_thoughts()
                 continue
             self._pace.answered()
             self.after_run(message)
@@ -249,7 +253,13 @@ class ModelDriver(BasePromptDriver):
         """Tell what the model has thought since the last time."""
         thought, self._thought = self._thought, ""
         if thought and self.on_thought is not None:
-            self.on_thought(thought)
+            self.on_thought(thought, self._thinks_again)
+            self._has_thought, self._thinks_again = True, False
+
+    def _forget_thoughts(self) -> None:
+        """Begin again with them: the model is asked the same again, and its first thoughts do not count."""
+        self._thought = ""
+        self._thinks_again = self._thinks_again or self._has_thought
 
     def _check(self, answer: Answer) -> None:
         """Judge an answer by its end.

@@ -605,6 +605,22 @@ def test_thoughts_are_events_of_their_own_for_those_who_stream(script, execution
     assert answered(executed)
 
 
+def test_thoughts_of_a_call_that_broke_off_are_told_to_be_thought_again(script, execution) -> None:
+    thinks = chunk(reasoning_content="Hm" * 300)
+    broken = events(thinks, chunk(reasoning_content="and"))
+    script.replies = [broken, events(thinks, chunk(content="Hi there"), chunk("stop"), DONE)]
+
+    executed = execution("openai/m", options={"model_attempts": 2}).run()
+
+    thoughts = [event.payload for event in executed.events if event.type == REASONING_CHUNK]
+    assert [(one["token"], one.get("reset", False)) for one in thoughts] == [
+        ("Hm" * 300, False),
+        ("and", False),
+        ("Hm" * 300, True),
+    ]
+    assert answered(executed)
+
+
 # --- The same of every provider
 
 

@@ -4,6 +4,7 @@ import threading
 import uuid
 from datetime import timedelta
 
+import orjson
 import pytest
 
 from shared.db import unit_of_work
@@ -71,6 +72,16 @@ def test_what_is_published_is_what_is_replayed(sessions, make_run):
         replayed = log.read(session, run.id, after=2, limit=10).events
     assert decode(encode(appended)) == replayed
     assert encode(appended) == encode(replayed)
+
+
+def test_what_a_process_of_an_earlier_release_publishes_is_read_without_an_attempt(sessions, make_run):
+    run = make_run()
+    claim(sessions, run)
+    with unit_of_work(sessions) as session:
+        appended = log.append(session, run.id, [say("a")], attempt=1)
+    (published,) = orjson.loads(encode(appended))
+    assert published.pop("attempt") == 1
+    assert [event.attempt for event in decode(orjson.dumps([published]), run_id=run.id)] == [None]
 
 
 def test_a_reader_continues_after_its_cursor(sessions, make_run):

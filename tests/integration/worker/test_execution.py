@@ -15,7 +15,7 @@ from shared.runs.effects import cancel_by
 from shared.runs.lifecycle import Reason, RunStatus
 from tests.support.seats import FakeSeat
 from worker import resources as worker_resources
-from worker.cancellation import StopReason
+from worker.cancellation import RunStopped, StopReason
 from worker.execution import Ending, execute
 from worker.executors.base import ExecutorEvent, Failed, InvalidConfigurationError, Succeeded
 
@@ -454,3 +454,77 @@ def test_what_a_model_says_is_always_storable(start, reload, events_of):
     assert join() is Ending.SUCCEEDED
     assert reload(run).output["value"] == "a\ufffdb\ufffd"
     assert [event.type for event in events_of(run)].count("Odd") == 1
+
+
+@pytest.fixture
+def twice(resources, committed_sessions, make_run):
+    """Execute a run whose first attempt is given back in the middle of its answer, and then its second."""
+
+    def twice(first, second, **request):
+        run = make_run(**request)
+        seat = FakeSeat()
+
+        def interrupted(context, emit):
+            for event in first:
+                emit(event)
+            seat.token.cancel(StopReason.DRAINED)
+            raise RunStopped
+
+        def finishing(context, emit):
+            for event in second:
+                emit(event)
+            return Succeeded(ANSWER)
+
+        assert execute(resources, run.id, 1, seat, resolve=lambda _: interrupted) is Ending.REQUEUED
+        assert execute(resources, run.id, 2, FakeSeat(), resolve=lambda _: finishing) is Ending.SUCCEEDED
+        return run
+
+    return twice
+
+
+def text_of(events, *, known=("TextChunkEvent",)):
+    return "".join(
+        event.payload["token"]
+        for event in events
+        if event.type == "TextChunkEvent" and event.payload["type"] in known
+    )
+
+
+def test_an_attempt_that_says_the_same_again_is_not_read_twice(twice, events_of):
+    words = [f"word{number} " for number in range(40)]
+    run = twice([say("".join(words[:23]))], list(map(say, words)))
+    events = events_of(run)
+    assert text_of(events) == "".join(words)  # to a client that knows of no attempts
+    last = [event for event in events if event.attempt == 2]
+    assert text_of(last, known=("TextChunkEvent", "RepeatedTextChunkEvent")) == "".join(words)
+
+
+def test_an_attempt_that_says_something_else_is_told_whole(twice, events_of):
+    events = events_of(twice([say("The sky is bl")], [say("The sea"), say(" is deep")]))
+    assert text_of(event for event in events if event.attempt == 2) == "The sea is deep"
+
+
+def test_the_log_says_whose_each_event_is_and_when_all_before_it_is_given_up(twice, events_of):
+    events = events_of(twice([say("Hi")], [say("Hi there")]))
+    assert [(event.attempt, event.type.removeprefix("AssistantRun")) for event in events] == [
+        (0, "Queued"),
+        (1, "Starting"),
+        (1, "Running"),
+        (1, "TextChunkEvent"),
+        (1, "Queued"),
+        (2, "Starting"),
+        (2, "Running"),
+        (2, "TextChunkEvent"),
+        (2, "TextChunkEvent"),
+        (2, "FinishStructureRunEvent"),
+        (2, "Completed"),
+    ]
+    assert [event.seq for event in events if event.payload.get("reset")] == [4]
+
+
+def test_tokens_of_an_attempt_that_was_given_up_are_told_beside_the_answers(twice, reload):
+    odd = ExecutorEvent("FinishPromptEvent", {"type": "FinishPromptEvent", "model": "m"})
+    usage = reload(twice([used(3, 4), used(10, 1), odd], [used(5, 6)])).usage
+    assert (usage["total_tokens"], usage["model_calls"]) == (11, 1)
+    tokens = {"input_tokens": 13, "output_tokens": 5}
+    assert usage["given_up"] == {**tokens, "total_tokens": 18, "model_calls": 3, "models": {"m": tokens}}

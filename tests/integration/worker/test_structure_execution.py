@@ -394,6 +394,21 @@ def test_a_drained_worker_gives_the_run_back_without_its_output(make, in_thread,
     assert (after.status, after.losses, after.output) == (RunStatus.QUEUED, 0, None)
 
 
+def test_the_log_of_a_program_that_is_begun_again_says_where(make, in_thread, resources, lines):
+    run, seat = make(FOREVER), FakeSeat()
+    join = in_thread(run, seat)
+    wait_until(lambda: lines(run), timeout=15, what="the program to be on")
+    seat.token.cancel(StopReason.DRAINED)
+    assert join() is Ending.REQUEUED
+    again = FakeSeat()
+    thread = threading.Thread(target=lambda: execute(resources, run.id, 2, again))
+    thread.start()
+    wait_until(lambda: len(lines(run)) >= 3, timeout=15, what="the program to be on again")
+    again.token.cancel(StopReason.DRAINED)
+    thread.join(15)
+    assert lines(run) == ["on", "[Begun again, as attempt 2: what is above does not count.]", "on"]
+
+
 def test_one_that_takes_too_long_is_ended(make, in_thread, read):
     run, seat = make(FOREVER, limits={"max_duration": timedelta(seconds=1)}), FakeSeat()
     assert in_thread(run, seat)() is Ending.BROKEN

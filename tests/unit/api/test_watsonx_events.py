@@ -165,7 +165,8 @@ def test_what_a_lost_attempt_did_counts_for_nothing(translated):
     ]
     told = dict(translated(log, structure_ids=[uuid.uuid4()]))
     assert told["message.created"]["message"]["step_history"] == []
-    assert told["message.completed"]["usage"]["token_usage"]["total_tokens"] == 18
+    usage = told["message.completed"]["usage"]
+    assert usage["token_usage"]["total_tokens"] == usage["given_up"]["token_usage"]["total_tokens"] == 18
     assert told["run.step.intermediate"]["agent_display_name"] == "Parrot"
 
 

@@ -1,0 +1,66 @@
+"""Marking what an attempt says again, so that readers who keep all they have read are not told it twice."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from shared.models import REPEATED_TEXT, TEXT_CHUNK
+from worker.executors.base import ExecutorEvent
+
+SURE: Final = 200  # characters, after which an answer is taken for the one that was shown
+
+
+class Repeats:
+    """Follows the text of an attempt along the text that earlier ones have shown.
+
+    As long as it is the same, it is told as a repetition (see `REPEATED_TEXT`), in pieces of at least
+    `SURE` characters: a second answer mostly differs soon, and is then told whole, from its first word.
+    Safe from any thread.
+    """
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+        self._at = 0  # how much of it has been said again
+        self._held = ""
+        self._last: ExecutorEvent | None = None  # of what is held
+        self._lock = threading.Lock()
+
+    def passed(self, event: ExecutorEvent) -> list[ExecutorEvent]:
+        """What is to be told once an event has come."""
+        token = event.payload.get("token")
+        with self._lock:
+            if self._at >= len(self._shown):
+                return [event]
+            if event.type != TEXT_CHUNK or not isinstance(token, str):
+                return [*self._repeated(), event]
+            return list(self._compared(event, token))
+
+    def rest(self) -> list[ExecutorEvent]:
+        """What was held, when nothing more comes."""
+        with self._lock:
+            return list(self._repeated())
+
+    def _compared(self, event: ExecutorEvent, token: str) -> Iterator[ExecutorEvent]:
+        same = token[: len(self._shown) - self._at]
+        if not self._shown.startswith(same, self._at):
+            held, self._held, self._shown = self._held, "", ""
+            yield _with_token(event, held + token)
+            return
+        self._at += len(same)
+        self._held += same
+        self._last = event
+        if self._at >= len(self._shown) or len(self._held) >= SURE:
+            yield from self._repeated()
+        if len(same) < len(token):
+            yield _with_token(event, token[len(same) :])
+
+    def _repeated(self) -> Iterator[ExecutorEvent]:
+        if self._held and self._last is not None:
+            told = _with_token(self._last, self._held)
+            self._held = ""
+            yield replace(told, payload={**told.payload, "type": REPEATED_TEXT})
+
+
+def _with_token(event: ExecutorEvent, token: str) -> ExecutorEvent:
+    return replace(event, payload={**event.payload, "token": token})
