@@ -14,11 +14,12 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy.orm import Session
 
-from shared import channels
+from shared import backlog, channels, task_events
 from shared.db import after_commit
 from shared.events.log import StoredEvent
 from shared.runs.lifecycle import RunKind
 from shared.settings import Settings
+from shared.task_events import TaskEvent
 
 COMPLAINTS: Final = "complaints"
 """The name of the question to a worker what it lacks of what its settings say."""
@@ -31,6 +32,11 @@ BACKLOG: Final = 10_000
 BACKLOG_BYTES: Final = 16 * 1_048_576
 """Bytes of messages that may wait in one outbox; a reader looks into PostgreSQL for what was dropped."""
 
+WATCHERS_BACKLOG: Final = 2_000
+"""Events for Flower that may wait in one process, of some hundred bytes each."""
+
+WATCHERS_PATIENCE: Final = 0.5  # seconds that a process takes at its end to tell them
+
 TELL_EVERY: Final = 1.0  # seconds between two words of what was dropped
 
 log = structlog.get_logger(__name__)
@@ -42,6 +48,11 @@ SEND_ERRORS: Final = (OperationalError, redis.RedisError, OSError)
 def task_id_of(run_id: uuid.UUID, attempt: int) -> str:
     """The Celery task id of an attempt; a revoked id is never used again, so each has its own."""
     return f"{run_id}.{attempt}"
+
+
+def arguments_of(run_id: uuid.UUID, attempt: int) -> dict[str, str | int]:
+    """What the task of an attempt is called with: all that a message carries."""
+    return {"run_id": str(run_id), "attempt": attempt}
 
 
 def parse_task_id(task_id: str) -> tuple[uuid.UUID, int] | None:
@@ -182,6 +193,7 @@ class Dispatcher:
         self._queues = queues
         self._tasks = Outbox("outbox-tasks")
         self._events = Outbox("outbox-events")
+        self._watchers = Outbox("outbox-watchers", backlog=WATCHERS_BACKLOG)
 
     @classmethod
     def make(cls, settings: Settings, celery: Celery) -> "Dispatcher":
@@ -198,8 +210,7 @@ class Dispatcher:
         secret: channels.Secret = lambda: None,
     ) -> "Dispatcher":
         """Send by connections that are there."""
-        queues = {RunKind.ASSISTANT: settings.queue, RunKind.STRUCTURE: settings.structure_queue}
-        return cls(celery, client, queues=queues, prefix=settings.redis_prefix, secret=secret)
+        return cls(celery, client, queues=settings.queue_of, prefix=settings.redis_prefix, secret=secret)
 
     def enqueue(
         self, session: Session, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT
@@ -217,6 +228,12 @@ class Dispatcher:
         if events:
             after_commit(session, partial(self._announce, events))
 
+    def tell_watchers(self, session: Session, events: Sequence[TaskEvent]) -> None:
+        """Tell Flower and its like of tasks once the transaction commits."""
+        if events:
+            tell = partial(task_events.publish, self._celery, events)
+            after_commit(session, lambda: self._watchers.put(tell))
+
     def _announce(self, events: Sequence[StoredEvent]) -> None:
         # The secret is read in the outbox's thread: here nobody may wait for PostgreSQL.
         size = sum(event.size or 0 for event in events)
@@ -230,7 +247,7 @@ class Dispatcher:
         Raises:
             kombu.exceptions.OperationalError, redis.RedisError, OSError: it was not sent.
         """
-        arguments = {"run_id": str(run_id), "attempt": attempt}
+        arguments = arguments_of(run_id, attempt)
         self._celery.send_task(
             EXECUTE_RUN,
             kwargs=arguments,
@@ -247,12 +264,29 @@ class Dispatcher:
         Raises:
             redis.RedisError: Redis is away.
         """
-        return sum(int(self._redis.llen(f"{self._prefix}{name}")) for name in set(self._queues.values()))
+        return sum(int(self._redis.llen(key)) for key in self._queue_keys)
+
+    def waiting_tasks(self) -> frozenset[str] | None:
+        """The ids of the tasks whose messages wait in the broker; None if they are too many to look at.
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
+        try:
+            return backlog.task_ids(self._redis, self._queue_keys)
+        except redis.exceptions.NoPermissionError as error:  # rules of an earlier release
+            log.warning("queues not looked into: messages may be sent twice", error=str(error))
+            return None
+
+    @property
+    def _queue_keys(self) -> set[str]:
+        return {f"{self._prefix}{name}" for name in self._queues.values()}
 
     def close(self) -> None:
         """Send what is waiting, then let go of the connections."""
         self._tasks.close()
         self._events.close()
+        self._watchers.close(WATCHERS_PATIENCE)
         self._redis.close()
 
     def _send_revoke(self, run_id: uuid.UUID, *, attempt: int) -> None:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.postgres_address import parse_postgres_address
 from shared.redis_address import RedisAddress, parse_redis_address
+from shared.runs.lifecycle import RunKind
 from shared.terms import ModelRules
 
 TRANSACTION = "transaction"
@@ -426,9 +427,18 @@ class Settings(BaseSettings):
 
     flower_host: str = Field(default="127.0.0.1", description="The address Flower listens on.")
     flower_port: int = Field(default=5555, ge=0, le=65535, description="The port Flower listens on.")
+    flower_forget_after: Seconds = Field(
+        default=timedelta(minutes=5),
+        description="How long Flower shows a worker that has not been heard of.",
+    )
     flower_basic_auth: Annotated[SecretStr, AfterValidator(_credentials)] | None = Field(
         default=None, description="user:password for Flower; needed outside loopback."
     )
+
+    @property
+    def queue_of(self) -> dict[RunKind, str]:
+        """The queue that new runs of a kind are sent to."""
+        return {RunKind.ASSISTANT: self.queue, RunKind.STRUCTURE: self.structure_queue}
 
     @property
     def postgres_address(self) -> dict[str, Any]:

@@ -320,7 +320,11 @@ class Attempt:
             self._record_cancel(StoppedHow.COOPERATIVE)
 
     def _requeue(self, how: StoppedHow) -> None:
-        detail = {"reason": Reason.WORKER_DRAINED, "message": "Its worker was stopped; it starts anew."}
+        detail = {
+            "reason": Reason.WORKER_DRAINED,
+            "message": "Its worker was stopped; it starts anew.",
+            "worker": self._resources.worker_name,
+        }
         if self._apply(Trigger.REQUEUE, detail):
             self._ending = Ending.REQUEUED
         else:

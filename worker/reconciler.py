@@ -66,9 +66,8 @@ class Reconciler:
             self._expire,
             self._time_out,
             self._admit,
-            self._republish,
         )
-        changed = sum(self._repeat(step) for step in steps)
+        changed = sum(self._repeat(step) for step in steps) + self._send_again()
         self._repeat(partial(forget_expired, limit=BATCH))
         return changed
 
@@ -181,21 +180,27 @@ class Reconciler:
             log.warning("run was left waiting for a free thread", run_id=str(run_id))
         return len(admitted)
 
-    def _republish(self, session: Session) -> int:
+    def _send_again(self) -> int:
+        """Send again what was lost on its way, and nothing whose message still waits behind others."""
+        with unit_of_work(self._sessions) as session:
+            if not queries.is_any_late(session, after=self._settings.republish_after):
+                return 0
         try:
-            queue_is_empty = self._dispatcher.queue_length() == 0
+            waiting = self._dispatcher.waiting_tasks()
         except redis.RedisError as error:
             log.warning("broker away", error=str(error))
             return 0
+        return self._repeat(partial(self._republish, waiting=waiting))
+
+    def _republish(self, session: Session, *, waiting: frozenset[str] | None) -> int:
         undelivered = queries.lock_undelivered(
-            session, after=self._settings.republish_after, queue_is_empty=queue_is_empty, limit=BATCH
+            session, after=self._settings.republish_after, waiting=waiting, limit=BATCH
         )
         for run in undelivered:
             run.dispatched_at = func.now()
             run.dispatch_count += 1
             self._dispatcher.enqueue(session, run.id, attempt=run.attempt + 1, kind=run.kind)
-        if undelivered:
-            log.info("runs sent again", runs=len(undelivered), queue_is_empty=queue_is_empty)
+            log.info("run sent again", run_id=str(run.id), attempt=run.attempt + 1)
         return len(undelivered)
 
 

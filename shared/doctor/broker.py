@@ -25,10 +25,10 @@ NOT_TOLD: Final = "Set RUNYARD_REDIS_URL to have Redis and the workers looked at
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """What was found, and how many messages wait; None if that could not be told."""
+    """What was found, and the ids of the tasks whose messages wait; None if these could not be told."""
 
     findings: list[Finding]
-    queue_length: int | None = None
+    waiting: frozenset[str] | None = None
 
 
 def examine_broker(settings: Settings) -> Broker:
@@ -52,12 +52,12 @@ def _examine(settings: Settings, client: redis.Redis) -> Broker:
     queues = list(dict.fromkeys([settings.queue, settings.structure_queue]))
     with make_celery(settings) as celery:
         dispatcher = Dispatcher.over(settings, celery, client)
-        length = dispatcher.queue_length()
+        length, waiting = dispatcher.queue_length(), dispatcher.waiting_tasks()
         if writes.severity is Severity.OK:  # the workers' answers go through Redis
             findings += _workers(celery, queues)
     where = " and ".join(map(repr, queues))
     findings.append(Finding("Queue", Severity.OK, f"{length} messages wait in {where}."))
-    return Broker(findings, length)
+    return Broker(findings, waiting)
 
 
 def _writes(client: redis.Redis, key: str) -> Finding:

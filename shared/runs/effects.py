@@ -12,16 +12,18 @@ from shared.models import Run
 from shared.runs import transitions
 from shared.runs.admission import admit_next
 from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus, StoppedHow, Trigger
+from shared.runs.task_states import task_events
 from shared.runs.transitions import Applied
 
 
 def follow(session: Session, dispatcher: Dispatcher, applied: Applied) -> None:
-    """Tell the readers; send a requeued run to the workers; let the next run have a thread left free.
+    """Tell readers and Flower; send a requeued run to the workers; let the next run have a thread left free.
 
     The keys of a structure run go with its attempt, and the runs that an assistant run called with it.
     """
     run = applied.run
     dispatcher.announce(session, applied.events)
+    dispatcher.tell_watchers(session, task_events(run))
     if run.status is RunStatus.QUEUED:
         dispatcher.enqueue(session, run.id, attempt=run.attempt + 1, kind=run.kind)
     if run.kind is RunKind.STRUCTURE and run.status not in HELD:

@@ -1,7 +1,8 @@
 """Named reads of runs."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,16 +11,22 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
+    Text,
     UnaryExpression,
     and_,
     asc,
     case,
+    cast,
     desc,
+    exists,
     func,
+    literal,
     or_,
     select,
+    true,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
@@ -254,21 +261,54 @@ def is_overdue(
 
 
 def is_undelivered(
-    *, after: timedelta, queue_is_empty: bool, since: timedelta = NO_DELAY
+    *, after: timedelta, waiting: Collection[str] | None, since: timedelta = NO_DELAY
 ) -> ColumnElement[bool]:
     """Whether a run is QUEUED, and its message should have reached a worker by now.
 
-    While messages wait in the broker a run may simply be behind them: its message is sent again
-    after `after`, then after twice as long, and so on up to 64 times, so that a backlog grows by
-    a logarithm only. With an empty broker nothing is ahead of anything: `after` is enough.
+    One whose message still waits in the broker is merely behind others. Of any other the message is on its
+    way or lost, and is sent again after `after`. Where nobody can tell, since too much waits, it is sent
+    again after `after`, then after twice as long, and so on up to 64 times: a backlog grows by a logarithm.
+
+    Args:
+        waiting: the ids of the tasks whose messages wait in the broker; None if it cannot be told.
     """
-    doublings = 0 if queue_is_empty else func.least(Run.dispatch_count, 6)
+    doublings = func.least(Run.dispatch_count, 6) if waiting is None else 0
     pause = func.make_interval(0, 0, 0, 0, 0, 0, after.total_seconds() * func.power(2, doublings))
     undelivered = or_(
         and_(Run.dispatched_at.is_(None), Run.queued_at <= func.now() - since),
         Run.dispatched_at < func.now() - pause - since,
     )
-    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered)
+    is_gone = _next_task_id().not_in(select(_each(waiting))) if waiting else true()
+    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered, is_gone)
+
+
+def is_any_late(session: Session, *, after: timedelta) -> bool:
+    """Whether a run waits for a worker for longer than `after`, be its message where it may."""
+    late = is_undelivered(after=after, waiting=frozenset())
+    return bool(session.scalar(select(exists().where(late))))
+
+
+def _next_task_id() -> ColumnElement[str]:
+    """The id of the task that a QUEUED run waits for (`shared.dispatch.task_id_of`)."""
+    return func.concat(cast(Run.id, Text), ".", Run.attempt + 1, type_=Text())
+
+
+def _each(texts: Collection[str]) -> ColumnElement[str]:
+    return func.unnest(literal(list(texts), ARRAY(Text())), type_=Text()).column_valued("waiting")
+
+
+def count_waiting(session: Session, queue_of: Mapping[RunKind, str]) -> Mapping[str, int]:
+    """Count the runs that wait for a worker, by queue; those that wait for their thread want none yet."""
+    is_structure = Run.structure_id.isnot(None)
+    query = (
+        select(is_structure, func.count())
+        .where(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread)
+        .group_by(is_structure)
+    )
+    counts = Counter(dict.fromkeys(queue_of.values(), 0))
+    for of_structures, runs in session.execute(query):
+        counts[queue_of[RunKind.STRUCTURE if of_structures else RunKind.ASSISTANT]] += runs
+    return counts
 
 
 def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence[Run]:
@@ -294,10 +334,10 @@ def lock_overdue(
 
 
 def lock_undelivered(
-    session: Session, *, after: timedelta, queue_is_empty: bool, limit: int
+    session: Session, *, after: timedelta, waiting: Collection[str] | None, limit: int
 ) -> Sequence[Run]:
     """Lock QUEUED runs whose message should have reached a worker by now."""
-    return _locked(session, is_undelivered(after=after, queue_is_empty=queue_is_empty), limit)
+    return _locked(session, is_undelivered(after=after, waiting=waiting), limit)
 
 
 def _locked(session: Session, condition: ColumnElement[bool], limit: int) -> Sequence[Run]:
