@@ -6,11 +6,12 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import redis
 import structlog
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError
 from sqlalchemy.orm import Session
 
@@ -23,6 +24,9 @@ from shared.task_events import TaskEvent
 
 COMPLAINTS: Final = "complaints"
 """The name of the question to a worker what it lacks of what its settings say."""
+
+WHO: Final = "who"
+"""The name of the question to a worker which of all processes it is: names are given again."""
 
 EXECUTE_RUN: Final = "runyard.execute_run"
 
@@ -64,20 +68,30 @@ def parse_task_id(task_id: str) -> tuple[uuid.UUID, int] | None:
         return None
 
 
-def control(
-    celery: Celery, command: str, *, names: Sequence[str] | None = None, timeout: float
-) -> frozenset[str]:
-    """Send a control command to all workers, or to those named; return the names of those that obey.
+def ask(
+    celery: Celery,
+    command: str,
+    *,
+    names: Sequence[str] | None = None,
+    timeout: float,
+    limit: int | None = None,
+    connection: Connection | None = None,
+) -> list[tuple[str, Any]]:
+    """Send a command to all workers, or to those named; return who answered, and what.
 
     Args:
         timeout: seconds of silence after which nobody else is expected to answer.
+        limit: answers that are enough.
+        connection: to send and listen by, instead of one that the process keeps.
 
     Raises:
         kombu.exceptions.OperationalError, redis.RedisError, OSError: it was not sent.
     """
     destination = None if names is None else list(names)
-    answers = celery.control.broadcast(command, destination=destination, reply=True, timeout=timeout)
-    return frozenset(name for answer in answers or [] for name, said in answer.items() if "ok" in said)
+    answers = celery.control.broadcast(
+        command, destination=destination, reply=True, timeout=timeout, limit=limit, connection=connection
+    )
+    return [(name, said) for answer in answers or [] for name, said in answer.items()]
 
 
 class Outbox:

@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,17 @@ from shared.settings import Settings
 from shared.terminal import visible, visible_line
 
 
-def configure_logging(settings: Settings, *, process: str, blot: Callable[[str], str] | None = None) -> None:
+def configure_logging(
+    settings: Settings,
+    *,
+    process: str,
+    worker: Callable[[], str] | None = None,
+    blot: Callable[[str], str] | None = None,
+) -> None:
     """Set up logging for a process; its name is in every line, and no secret ever is.
 
     Args:
+        worker: tells what the worker is called, if it is one.
         blot: takes secrets out of a line as it is written, escapes and all.
     """
     shared_processors: list[structlog.types.Processor] = [
@@ -25,7 +33,7 @@ def configure_logging(settings: Settings, *, process: str, blot: Callable[[str],
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        _adds(process),
+        _adds(process, worker),
     ]
     renderer: list[structlog.types.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -69,11 +77,14 @@ _QUIET = {
 }
 
 
-def _adds(process: str) -> structlog.types.Processor:
+def _adds(process: str, worker: Callable[[], str] | None) -> structlog.types.Processor:
     def add(
         _logger: structlog.types.WrappedLogger, _name: str, event: structlog.types.EventDict
     ) -> structlog.types.EventDict:
         event.setdefault("process", process)
+        if worker is not None:
+            event.setdefault("worker", worker())
+            event.setdefault("pid", os.getpid())
         return event
 
     return add

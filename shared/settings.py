@@ -16,6 +16,7 @@ from shared.postgres_address import parse_postgres_address
 from shared.redis_address import RedisAddress, parse_redis_address
 from shared.runs.lifecycle import RunKind
 from shared.terms import ModelRules
+from shared.worker_names import check_name, default_name
 
 TRANSACTION = "transaction"
 """The way of a pooler that lends a connection for one transaction."""
@@ -261,6 +262,11 @@ class Settings(BaseSettings):
         default="",
         description="Models that may be used, as patterns separated by commas; by organization as"
         " `<id>=openai/*, echo; *=echo`. Empty: every model.",
+    )
+    worker_name: Annotated[str, AfterValidator(check_name)] = Field(
+        default_factory=default_name,
+        description="What a worker is called in Flower, in logs, in its runs and to `runyard drain`; "
+        "by default `worker@` and the machine. Of several called alike, all but one get a number.",
     )
     queues: Annotated[str, AfterValidator(_names)] = Field(
         default="runs", description="The queues a worker takes from, separated by commas."

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from shared.beats import this_process
 from shared.database_errors import is_passing, words_of
 from shared.db import unit_of_work
 from shared.errors import RunNotFoundError, TransitionRefusedError
@@ -105,6 +106,7 @@ def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> bool:
                 run_id,
                 attempt=attempt,
                 worker=resources.worker_name,
+                process=this_process(),
                 lease_ttl=resources.settings.lease_ttl,
             )
             follow(session, resources.dispatcher, applied)

@@ -123,6 +123,7 @@ class Reconciler:
         default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
         limit = run.max_attempts or default
         losses, worker, attempt = run.losses + 1, run.worker, run.attempt
+        note = log.bind(run_id=str(run.id), attempt=attempt, worker=worker, of_process=run.process)
         detail: JsonObject = {"reason": Reason.WORKER_LOST, "worker": worker, "losses": losses}
         detail["message"] = f"The worker {worker} was lost while the run was {run.status}."
         if losses < limit:
@@ -133,7 +134,7 @@ class Reconciler:
                 detail["reason"] = Reason.TOO_MANY_ATTEMPTS
                 detail["message"] += f" It was the last of {limit} attempts."
         self._apply(session, run, trigger, detail, attempt=attempt, losses=losses)
-        log.warning("run lost", run_id=str(run.id), attempt=attempt, worker=worker, move=trigger)
+        note.warning("run lost", move=trigger)
 
     def _apply(
         self, session: Session, run: Run, trigger: Trigger, detail: JsonObject, *, attempt: int, **values: int

@@ -1,5 +1,6 @@
 """What is to be said of Redis, of the queue in it, and of the workers behind it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ from celery import Celery
 from shared import channels
 from shared.addresses import AddressError
 from shared.celery_app import make_celery
-from shared.dispatch import COMPLAINTS, SEND_ERRORS, Dispatcher
+from shared.dispatch import COMPLAINTS, SEND_ERRORS, Dispatcher, ask
 from shared.doctor.findings import Finding, Severity, first_line
 from shared.settings import Settings
 
@@ -90,16 +91,25 @@ def _workers(celery: Celery, queues: Sequence[str]) -> list[Finding]:
         return [Finding("Workers", Severity.PROBLEM, f"None answers within {ANSWER_WITHIN:g} s.", advice)]
     names = ("Workers", "Structure workers")
     takers = [_takers(name, taken, queue) for name, queue in zip(names, queues, strict=False)]
-    return [*takers, _complaints(celery)]
+    answers = ask(celery, COMPLAINTS, timeout=ANSWER_WITHIN)
+    return [*takers, _complaints(answers), *_namesakes(answers)]
 
 
-def _complaints(celery: Celery) -> Finding:
+def _namesakes(answers: Sequence[tuple[str, Any]]) -> list[Finding]:
+    alike = sorted(name for name, count in Counter(name for name, _ in answers).items() if count > 1)
+    if not alike:
+        return []
+    seen = f"Several answer to the same name: {', '.join(alike)}. They are drained together."
+    advice = "Start each with a name of its own: `runyard worker --name`, or RUNYARD_WORKER_NAME."
+    return [Finding("Worker names", Severity.PROBLEM, seen, advice)]
+
+
+def _complaints(answers: Sequence[tuple[str, Any]]) -> Finding:
     """What the workers say that they lack; one of an earlier release does not know the question."""
     told: dict[str, list[str]] = {}
-    for answer in celery.control.broadcast(COMPLAINTS, reply=True, timeout=ANSWER_WITHIN) or ():
-        for name, said in answer.items():
-            for complaint in said if isinstance(said, list) else ():
-                told.setdefault(str(complaint), []).append(name)
+    for name, said in answers:
+        for complaint in said if isinstance(said, list) else ():
+            told.setdefault(str(complaint), []).append(name)
     if not told:
         return Finding("Worker settings", Severity.OK, "No worker lacks what its settings name.")
     seen = " ".join(f"{complaint} (So {', '.join(sorted(names))}.)" for complaint, names in told.items())

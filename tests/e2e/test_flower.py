@@ -3,6 +3,7 @@
 import pytest
 
 from shared.celery_app import make_celery
+from shared.cli.drain import Workers
 from shared.dispatch import EXECUTE_RUN
 from shared.settings import Settings
 from tests.support.faults import go_on_for
@@ -149,9 +150,10 @@ def test_the_depth_is_the_number_of_runs_that_wait(stack, full):
 
 
 def test_a_worker_that_is_killed_goes_from_flower_and_its_task_with_it(stack, full, env, tmp_path):
-    with running_worker(stack, tmp_path / "worker.log", "--concurrency=1", env=env):
+    with running_worker(stack, tmp_path / "worker.log", "--concurrency=1", "--name=doomed", env=env):
         doomed = stack.create_run(args=["Hi"], model="openai/hang")
         worker = shown(stack, doomed, "STARTED")["worker"]
+        assert worker == "doomed"
         wait_until(lambda: worker in told_of(stack), timeout=10, what="Flower to show the worker")
         stack.flower("GET", "/api/workers?refresh=1")
     run = stack.wait_for(doomed, timeout=30)
@@ -164,3 +166,30 @@ def test_a_worker_that_is_killed_goes_from_flower_and_its_task_with_it(stack, fu
         what="it to be forgotten",
     )
     assert f'worker="{worker}"' not in stack.flower("GET", "/metrics").text
+
+
+def test_a_worker_has_one_name_everywhere_and_after_a_restart(stack, full, env, tmp_path, celery):
+    workers = Workers(celery)
+    for attempt in range(2):
+        log = tmp_path / f"{attempt}.log"
+        with running_worker(stack, log, "--concurrency=1", "--name=blue@dock", env=env) as worker:
+            run_id = stack.create_run(args=["Hi"], model="openai/hang")
+            assert shown(stack, run_id, "STARTED")["worker"] == "blue@dock"
+            assert worker.names == ["blue@dock"]
+            lines = [line for line in worker.log.splitlines() if run_id in line]
+            assert lines
+            assert all('"worker": "blue@dock"' in line for line in lines)
+            assert "blue@dock" in told_of(stack)
+            assert workers.answering()["blue@dock"] == 1
+            stack.cancel(run_id)
+            told = workers.drain(["blue@dock"])
+            workers.wait_gone(told, 20)
+
+
+def test_a_second_worker_of_a_name_says_so_and_gets_a_number(stack, env, tmp_path):
+    with (
+        running_worker(stack, tmp_path / "one.log", "--name=red", env=env) as one,
+        running_worker(stack, tmp_path / "two.log", "--name=red", env=env) as two,
+    ):
+        assert (one.names, two.names) == (["red"], ["red.2"])
+        assert two.log.count("another worker has that name: give each its own") == 1
