@@ -5,6 +5,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -94,6 +95,13 @@ def ask(
     return [(name, said) for answer in answers or [] for name, said in answer.items()]
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    send: Callable[[], object]
+    size: int
+    about: Mapping[str, object]
+
+
 class Outbox:
     """One thread that sends, in order, what must not hold up a caller. Full, it drops and says so."""
 
@@ -101,7 +109,7 @@ class Outbox:
         self._name = name
         self._backlog = backlog
         self._most = most
-        self._jobs: deque[tuple[Callable[[], object], int]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
         self._is_closing = False
@@ -114,16 +122,17 @@ class Outbox:
         """Bytes of what waits, and of what is being sent."""
         return self._bytes
 
-    def put(self, job: Callable[[], object], *, size: int = 0) -> None:
+    def put(self, job: Callable[[], object], *, size: int = 0, **about: object) -> None:
         """Send something after what waits already; what there is no room for is dropped.
 
         Args:
             size: the bytes that it holds while it waits.
+            about: what a line of the log is to name, if it fails.
         """
         with self._changed:
             has_room = len(self._jobs) < self._backlog and (not size or self._bytes + size <= self._most)
             if has_room:
-                self._jobs.append((job, size))
+                self._jobs.append(_Job(job, size, about))
                 self._bytes += size
                 self._changed.notify()
             else:
@@ -166,19 +175,18 @@ class Outbox:
                 self._ensure_thread()
 
     def _send_all(self) -> None:
-        while (next_ := self._next()) is not None:
-            job, size = next_
+        while (job := self._next()) is not None:
             try:
-                job()
+                job.send()
             except SEND_ERRORS as error:
-                log.warning("send failed", outbox=self._name, error=str(error))
+                log.warning("send failed", outbox=self._name, error=str(error), **job.about)
             except Exception:
-                log.exception("send failed unexpectedly", outbox=self._name)
+                log.exception("send failed unexpectedly", outbox=self._name, **job.about)
             finally:
                 with self._changed:
-                    self._bytes -= size
+                    self._bytes -= job.size
 
-    def _next(self) -> tuple[Callable[[], object], int] | None:
+    def _next(self) -> "_Job | None":
         """Wait for the next job; None once the outbox is closed and nothing waits."""
         with self._changed:
             while not self._jobs:
@@ -231,11 +239,12 @@ class Dispatcher:
     ) -> None:
         """Send a run to the workers of its kind once the transaction commits, and only then."""
         send = partial(self.send, run_id, attempt=attempt, kind=kind)
-        after_commit(session, lambda: self._tasks.put(send))
+        after_commit(session, lambda: self._tasks.put(send, run_id=str(run_id), attempt=attempt))
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
         """Stop an attempt's work once the transaction commits: fast, but may be missed."""
-        after_commit(session, lambda: self._tasks.put(partial(self._send_revoke, run_id, attempt=attempt)))
+        send = partial(self._send_revoke, run_id, attempt=attempt)
+        after_commit(session, lambda: self._tasks.put(send, run_id=str(run_id), attempt=attempt))
 
     def announce(self, session: Session, events: Sequence[StoredEvent]) -> None:
         """Publish stored events of one run once the transaction commits."""
@@ -252,7 +261,9 @@ class Dispatcher:
         # The secret is read in the outbox's thread: here nobody may wait for PostgreSQL.
         size = sum(event.size or 0 for event in events)
         self._events.put(
-            lambda: channels.publish(self._redis, events, self._secret(), prefix=self._prefix), size=size
+            lambda: channels.publish(self._redis, events, self._secret(), prefix=self._prefix),
+            size=size,
+            run_id=str(events[0].run_id),
         )
 
     def send(self, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT) -> None:

@@ -3,7 +3,9 @@
 import logging
 import logging.config
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -75,6 +77,28 @@ _QUIET = {
     "httpx": logging.WARNING,
     "httpx2": logging.WARNING,
 }
+
+
+_noted: ContextVar[dict[str, str] | None] = ContextVar("noted", default=None)
+"""For the line that will tell of what is under way: the same dictionary in every thread that works for it."""
+
+
+@contextmanager
+def noting() -> Generator[Mapping[str, str]]:
+    """Give what is noted during the block, in any thread with its context, to who tells of its end."""
+    noted: dict[str, str] = {}
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
+def note(**fields: str) -> None:
+    """Have the line that tells of a request name what it was about; outside of one nothing happens."""
+    noted = _noted.get()
+    if noted is not None:
+        noted.update(fields)
 
 
 def _adds(process: str, worker: Callable[[], str] | None) -> structlog.types.Processor:

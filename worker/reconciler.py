@@ -148,7 +148,7 @@ class Reconciler:
         unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)
         for run in unconfirmed:
             transitions.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)
-            log.info("stop never confirmed", run_id=str(run.id), worker=run.worker)
+            log.info("stop never confirmed", run_id=str(run.id), attempt=run.attempt, worker=run.worker)
         return len(unconfirmed)
 
     def _expire(self, session: Session) -> int:
@@ -157,6 +157,7 @@ class Reconciler:
             limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
             detail = {"reason": Reason.EXPIRED, "message": f"No worker took the run within {limit:g} s."}
             self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
+            log.warning("run expired", run_id=str(run.id), attempt=run.attempt, limit_seconds=limit)
         return len(expired)
 
     def _time_out(self, session: Session) -> int:
@@ -170,6 +171,7 @@ class Reconciler:
             limit = run.max_duration or self._settings.max_duration
             detail = {"reason": Reason.TIMED_OUT, "message": timed_out_message(limit)}
             self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
+            log.warning("run timed out", run_id=str(run.id), attempt=run.attempt, worker=run.worker)
             if not run.is_external:
                 self._dispatcher.revoke(session, run.id, attempt=run.attempt)
         return len(overdue)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+import billiard.util
 import structlog
 from celery import Task, signals
 from celery.exceptions import WorkerShutdown
@@ -73,6 +74,7 @@ def on_named(sender: str, **_: Any) -> None:
 
 def on_setup_logging(**_: Any) -> None:
     """Log our way; that there is a receiver keeps Celery from its own."""
+    billiard.util.get_logger().propagate = True  # what the pool of processes says, in our form, too
     configure_logging(get_settings(), process="worker", worker=naming.own_name, blot=blot)
 
 

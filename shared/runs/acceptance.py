@@ -2,8 +2,10 @@
 
 from sqlalchemy.orm import Session
 
+from shared.db import after_commit
 from shared.dispatch import Dispatcher
 from shared.events import log
+from shared.logs import note
 from shared.models import Run
 from shared.runs.narration import queued
 
@@ -19,6 +21,8 @@ def accept(session: Session, dispatcher: Dispatcher, run: Run, *, name: str, is_
     """
     session.add(run)
     session.flush()
+    run_id = run.id
+    after_commit(session, lambda: note(run_id=str(run_id)))
     first = queued(run)
     first.payload["name"] = name
     if run.thread_id is not None:

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
+from shared.logs import note
 from shared.models import Assistant, Run, RunTally
 from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 from shared.sizes import without_large
@@ -57,6 +58,7 @@ def get_run(
     run = session.scalar(query)
     if run is None or run.kind is not kind:
         raise RunNotFoundError(run_id)
+    note(run_id=str(run_id))
     return run
 
 
