@@ -74,6 +74,8 @@ _QUIET = {
     "celery.worker.request": logging.ERROR,
     "celery.app.trace": logging.ERROR,
     "celery.worker.strategy": logging.WARNING,
+    # It quotes what it cannot read; who listens by it says in one line that something was dropped.
+    "kombu.transport.redis": logging.ERROR,
     "httpx": logging.WARNING,
     "httpx2": logging.WARNING,
 }

@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, authenticated
 
 from shared.errors import RunyardError
-from worker.flower_view import State, View, demand
+from worker.flower_view import Ear, State, View, demand
 
 OFF: Final = (
     "/api/worker/pool/restart/(.+)",
@@ -71,7 +71,7 @@ def guard() -> None:
         raise UnknownFlowerError(f"{UnknownFlowerError.__doc__} Missing: {', '.join(sorted(missing))}.")
     for pattern, handler in replacements.items():
         urls.handlers[places[pattern]] = (pattern, handler)
-    command.Flower, events.EventsState = View, State
+    command.Flower, events.EventsState, events.EventReceiver = View, State, Ear
     BaseHandler.set_default_headers = _set_default_headers
     BaseHandler.unauthenticated_api = False  # whatever FLOWER_UNAUTHENTICATED_API says
 

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, Final
 
 import structlog
+from celery.events import EventReceiver
 from flower.app import Flower
 from flower.events import EventsState
 from prometheus_client import Gauge
@@ -19,11 +20,31 @@ from shared.logs import configure_logging
 from shared.runs.queries import count_waiting
 from shared.settings import Settings, get_settings
 from shared.task_events import NO_WORKER
+from worker import intake
 
 TICK: Final = 1_000  # milliseconds between two looks for workers that are gone
 ANSWER_WITHIN: Final = timedelta(seconds=2)  # for PostgreSQL, when it is asked for the demand
 
 log = structlog.get_logger(__name__)
+
+
+class Ear(EventReceiver):
+    """What Flower listens with: it survives what it hears, as a worker does (`worker.intake`)."""
+
+    def create_connection(self) -> Any:
+        return intake.make_tolerant(super().create_connection())
+
+    def _receive(self, body: Any, _message: Any, **_: Any) -> None:
+        for event in body if isinstance(body, list) else [body]:
+            try:
+                intake.check_event(event)
+                self.process(*self.event_from_message(event))
+            except Exception as error:  # noqa: BLE001  # whatever garbage brings about; the line names its type
+                intake.drop(error, source="events")
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        intake.drop(exc, source="events")
+        message.ack()
 
 
 class State(EventsState):  # type: ignore[misc]  # Flower is untyped

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from shared.runs.lifecycle import StoppedHow
 from worker.cancellation import CancelToken, RunStopped
+from worker.vitals import vitals
 
 T = TypeVar("T")
 
@@ -93,8 +94,7 @@ class Ladder:
             return
 
     def _start(self) -> None:
-        climb = partial(self._context.run, self._climb)
-        threading.Thread(target=climb, name="ladder", daemon=True).start()
+        vitals.start("ladder", partial(self._context.run, self._climb))
 
     def _climb(self) -> None:
         end = time.monotonic() + self._grace

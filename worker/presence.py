@@ -11,12 +11,16 @@ from shared import beats
 from shared.database_errors import words_of
 from shared.db import Sessions, unit_of_work
 from shared.models import ProcessKind
+from worker.vitals import vitals
 
 log = structlog.get_logger(__name__)
 
 
 class Presence:
-    """A thread that beats. Nothing depends on it: what PostgreSQL refuses is logged, and tried again."""
+    """A thread that beats. What PostgreSQL refuses is logged, and tried again; no run depends on it.
+
+    The process does: without it another worker might take its name (`worker.naming`).
+    """
 
     def __init__(
         self,
@@ -40,15 +44,15 @@ class Presence:
         self._on_name_lost = on_name_lost
         self._has_name = True
         self._is_closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        self._thread = vitals.start("presence", self._run)
 
     def close(self) -> None:
         """Beat no more, and leave; without waiting for long for a PostgreSQL that does not answer."""
         self._is_closed.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(timeout=self._pause)
 
     def _run(self) -> None:

@@ -1,6 +1,10 @@
 """What Flower shows is what is so: a task ends as its run, and who is gone goes from it."""
 
+import base64
+import json
+
 import pytest
+import redis
 
 from shared.celery_app import make_celery
 from shared.cli.drain import Workers
@@ -193,3 +197,64 @@ def test_a_second_worker_of_a_name_says_so_and_gets_a_number(stack, env, tmp_pat
     ):
         assert (one.names, two.names) == (["red"], ["red.2"])
         assert two.log.count("another worker has that name: give each its own") == 1
+
+
+EVENT = {"type": "task-succeeded", "uuid": "x", "hostname": "w", "timestamp": 1.0, "utcoffset": 0, "clock": 1}
+
+NO_EVENTS = [
+    None,
+    42,
+    "text",
+    [],
+    {},
+    {"type": "task-succeeded"},
+    {**EVENT, "type": 7},
+    {**EVENT, "type": "nonsense"},
+    {**EVENT, "hostname": ["w"]},
+    {**EVENT, "hostname": "x" * 10_000},
+    {**EVENT, "uuid": {}},
+    {**EVENT, "timestamp": "late"},
+    {**EVENT, "timestamp": 1e300},
+    {**EVENT, "utcoffset": []},
+    {**EVENT, "clock": 10**400},
+    {**EVENT, "clock": None},
+    {**EVENT, "name": ["a"]},
+    {**EVENT, "runtime": "long"},
+    {**EVENT, "exception": {}},
+    {**EVENT, "type": "worker-heartbeat", "freq": "often"},
+]
+
+
+def test_what_is_no_event_is_dropped_and_flower_goes_on(stack):
+    garbage = [b"{bad", b"42", b"null", b"[" * 100_000, b"\xff", b"x" * 2_000_000]
+    garbage += [json.dumps(message_of(event)).encode() for event in NO_EVENTS]
+    garbage.append(
+        json.dumps({**message_of(EVENT), "content-type": "application/x-python-serialize"}).encode()
+    )
+    garbage.append(json.dumps({**message_of(EVENT), "body": "%%%"}).encode())
+    with redis.Redis.from_url(stack.redis_admin_url) as client:
+        for message in garbage:
+            assert client.publish("/0.celeryev/task.sent", message) == 1
+    run_id = stack.create_run(args=["Hi"])
+    assert shown(stack, run_id, "SUCCESS")
+    log = (stack.data_dir / "logs" / "flower.log").read_text()
+    assert log.count("malformed message dropped") >= len(garbage) - 1  # a list of no events is none
+    for sign in ("Traceback", "Failed to capture", "Exception in callback"):
+        assert sign not in log
+    assert max(map(len, log.splitlines())) < 1_000
+
+
+def message_of(event):
+    return {
+        "body": base64.b64encode(json.dumps(event).encode()).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"hostname": "w"},
+        "properties": {
+            "delivery_mode": 1,
+            "delivery_info": {"exchange": "celeryev", "routing_key": "task.sent"},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": "tag",
+        },
+    }
