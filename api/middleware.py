@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import TOO_LARGE, Problem, internal_error, too_large
 from api.known_keys import Ignored
 from shared.keys.principal import Principal
+from shared.logs import noting
 
 REQUEST_ID: Final = "x-request-id"
 IGNORED: Final = "x-runyard-ignored"
@@ -103,11 +104,11 @@ class RequestLog:
         request_id = _request_id(scope)
         answer = _Answer(scope, send, request_id)
         started_at = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id), noting() as noted:
             try:
                 await self._guarded(scope, receive, answer)
             finally:
-                _log_end(scope, answer.status, time.perf_counter() - started_at)
+                _log_end(scope, answer.status, time.perf_counter() - started_at, noted)
 
     async def _guarded(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
@@ -146,7 +147,7 @@ def _request_id(scope: Scope) -> str:
     return given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _log_end(scope: Scope, status: int | None, seconds: float) -> None:
+def _log_end(scope: Scope, status: int | None, seconds: float, noted: Mapping[str, str]) -> None:
     path: str = scope["path"]
     write = log.debug if path.startswith(PROBES) else log.info
     write(
@@ -157,6 +158,7 @@ def _log_end(scope: Scope, status: int | None, seconds: float) -> None:
         key=_key_of(scope),
         duration_ms=round(seconds * 1000, 2),
         **({"ignored": ignored} if (ignored := _ignored_of(scope)) else {}),
+        **noted,
     )
 
 

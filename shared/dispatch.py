@@ -5,27 +5,34 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import redis
 import structlog
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection as DatabaseConnection
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared import channels
+from shared import backlog, channels, task_events
 from shared.database_errors import is_passing, words_of
 from shared.db import after_commit
 from shared.events.log import StoredEvent
 from shared.runs import shares
 from shared.runs.lifecycle import RunKind
 from shared.settings import Settings
+from shared.task_events import TaskEvent
 
 COMPLAINTS: Final = "complaints"
 """The name of the question to a worker what it lacks of what its settings say."""
+
+WHO: Final = "who"
+"""The name of the question to a worker which of all processes it is: names are given again."""
 
 EXECUTE_RUN: Final = "runyard.execute_run"
 
@@ -34,6 +41,11 @@ BACKLOG: Final = 10_000
 
 BACKLOG_BYTES: Final = 16 * 1_048_576
 """Bytes of messages that may wait in one outbox; a reader looks into PostgreSQL for what was dropped."""
+
+WATCHERS_BACKLOG: Final = 2_000
+"""Events for Flower that may wait in one process, of some hundred bytes each."""
+
+WATCHERS_PATIENCE: Final = 0.5  # seconds that a process takes at its end to tell them
 
 TELL_EVERY: Final = 1.0  # seconds between two words of what was dropped
 
@@ -48,6 +60,11 @@ def task_id_of(run_id: uuid.UUID, attempt: int) -> str:
     return f"{run_id}.{attempt}"
 
 
+def arguments_of(run_id: uuid.UUID, attempt: int) -> dict[str, str | int]:
+    """What the task of an attempt is called with: all that a message carries."""
+    return {"run_id": str(run_id), "attempt": attempt}
+
+
 def parse_task_id(task_id: str) -> tuple[uuid.UUID, int] | None:
     """The run and the attempt of a Celery task id, or None if it is of another making."""
     run_id, _, attempt = task_id.rpartition(".")
@@ -57,20 +74,37 @@ def parse_task_id(task_id: str) -> tuple[uuid.UUID, int] | None:
         return None
 
 
-def control(
-    celery: Celery, command: str, *, names: Sequence[str] | None = None, timeout: float
-) -> frozenset[str]:
-    """Send a control command to all workers, or to those named; return the names of those that obey.
+def ask(
+    celery: Celery,
+    command: str,
+    *,
+    names: Sequence[str] | None = None,
+    timeout: float,
+    limit: int | None = None,
+    connection: Connection | None = None,
+) -> list[tuple[str, Any]]:
+    """Send a command to all workers, or to those named; return who answered, and what.
 
     Args:
         timeout: seconds of silence after which nobody else is expected to answer.
+        limit: answers that are enough.
+        connection: to send and listen by, instead of one that the process keeps.
 
     Raises:
         kombu.exceptions.OperationalError, redis.RedisError, OSError: it was not sent.
     """
     destination = None if names is None else list(names)
-    answers = celery.control.broadcast(command, destination=destination, reply=True, timeout=timeout)
-    return frozenset(name for answer in answers or [] for name, said in answer.items() if "ok" in said)
+    answers = celery.control.broadcast(
+        command, destination=destination, reply=True, timeout=timeout, limit=limit, connection=connection
+    )
+    return [(name, said) for answer in answers or [] for name, said in answer.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    send: Callable[[], object]
+    size: int
+    about: Mapping[str, object]
 
 
 class Outbox:
@@ -80,7 +114,7 @@ class Outbox:
         self._name = name
         self._backlog = backlog
         self._most = most
-        self._jobs: deque[tuple[Callable[[], object], int]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
         self._is_closing = False
@@ -93,16 +127,17 @@ class Outbox:
         """Bytes of what waits, and of what is being sent."""
         return self._bytes
 
-    def put(self, job: Callable[[], object], *, size: int = 0) -> None:
+    def put(self, job: Callable[[], object], *, size: int = 0, **about: object) -> None:
         """Send something after what waits already; what there is no room for is dropped.
 
         Args:
             size: the bytes that it holds while it waits.
+            about: what a line of the log is to name, if it fails.
         """
         with self._changed:
             has_room = len(self._jobs) < self._backlog and (not size or self._bytes + size <= self._most)
             if has_room:
-                self._jobs.append((job, size))
+                self._jobs.append(_Job(job, size, about))
                 self._bytes += size
                 self._changed.notify()
             else:
@@ -145,19 +180,18 @@ class Outbox:
                 self._ensure_thread()
 
     def _send_all(self) -> None:
-        while (next_ := self._next()) is not None:
-            job, size = next_
+        while (job := self._next()) is not None:
             try:
-                job()
+                job.send()
             except SEND_ERRORS as error:
-                log.warning("send failed", outbox=self._name, error=str(error))
+                log.warning("send failed", outbox=self._name, error=str(error), **job.about)
             except Exception:
-                log.exception("send failed unexpectedly", outbox=self._name)
+                log.exception("send failed unexpectedly", outbox=self._name, **job.about)
             finally:
                 with self._changed:
-                    self._bytes -= size
+                    self._bytes -= job.size
 
-    def _next(self) -> tuple[Callable[[], object], int] | None:
+    def _next(self) -> "_Job | None":
         """Wait for the next job; None once the outbox is closed and nothing waits."""
         with self._changed:
             while not self._jobs:
@@ -188,6 +222,7 @@ class Dispatcher:
         self._queues = queues
         self._tasks = Outbox("outbox-tasks")
         self._events = Outbox("outbox-events")
+        self._watchers = Outbox("outbox-watchers", backlog=WATCHERS_BACKLOG)
 
     @classmethod
     def make(cls, settings: Settings, celery: Celery) -> "Dispatcher":
@@ -204,11 +239,10 @@ class Dispatcher:
         secret: channels.Secret = lambda: None,
     ) -> "Dispatcher":
         """Send by connections that are there."""
-        queues = {RunKind.ASSISTANT: settings.queue, RunKind.STRUCTURE: settings.structure_queue}
         return cls(
             celery,
             client,
-            queues=queues,
+            queues=settings.queue_of,
             prefix=settings.redis_prefix,
             secret=secret,
             share=settings.running_share,
@@ -219,7 +253,7 @@ class Dispatcher:
     ) -> None:
         """Send a run to the workers of its kind once the transaction commits, and only then."""
         send = partial(self.send, run_id, attempt=attempt, kind=kind)
-        after_commit(session, lambda: self._tasks.put(send))
+        after_commit(session, lambda: self._tasks.put(send, run_id=str(run_id), attempt=attempt))
 
     def enqueue_next(self, session: Session, organization_id: uuid.UUID) -> None:
         """Send what an organization has room for in its share, once the transaction commits.
@@ -229,22 +263,31 @@ class Dispatcher:
         """
         if self.share is not None:
             send = partial(self._send_next, session.get_bind(), organization_id, share=self.share)
-            after_commit(session, lambda: self._tasks.put(send))
+            after_commit(session, lambda: self._tasks.put(send, organization_id=str(organization_id)))
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
         """Stop an attempt's work once the transaction commits: fast, but may be missed."""
-        after_commit(session, lambda: self._tasks.put(partial(self._send_revoke, run_id, attempt=attempt)))
+        send = partial(self._send_revoke, run_id, attempt=attempt)
+        after_commit(session, lambda: self._tasks.put(send, run_id=str(run_id), attempt=attempt))
 
     def announce(self, session: Session, events: Sequence[StoredEvent]) -> None:
         """Publish stored events of one run once the transaction commits."""
         if events:
             after_commit(session, partial(self._announce, events))
 
+    def tell_watchers(self, session: Session, events: Sequence[TaskEvent]) -> None:
+        """Tell Flower and its like of tasks once the transaction commits."""
+        if events:
+            tell = partial(task_events.publish, self._celery, events)
+            after_commit(session, lambda: self._watchers.put(tell))
+
     def _announce(self, events: Sequence[StoredEvent]) -> None:
         # The secret is read in the outbox's thread: here nobody may wait for PostgreSQL.
         size = sum(event.size or 0 for event in events)
         self._events.put(
-            lambda: channels.publish(self._redis, events, self._secret(), prefix=self._prefix), size=size
+            lambda: channels.publish(self._redis, events, self._secret(), prefix=self._prefix),
+            size=size,
+            run_id=str(events[0].run_id),
         )
 
     def send(self, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT) -> None:
@@ -253,7 +296,7 @@ class Dispatcher:
         Raises:
             kombu.exceptions.OperationalError, redis.RedisError, OSError: it was not sent.
         """
-        arguments = {"run_id": str(run_id), "attempt": attempt}
+        arguments = arguments_of(run_id, attempt)
         self._celery.send_task(
             EXECUTE_RUN,
             kwargs=arguments,
@@ -270,15 +313,34 @@ class Dispatcher:
         Raises:
             redis.RedisError: Redis is away.
         """
-        return sum(int(self._redis.llen(f"{self._prefix}{name}")) for name in set(self._queues.values()))
+        return sum(int(self._redis.llen(key)) for key in self._queue_keys)
+
+    def waiting_tasks(self) -> frozenset[str] | None:
+        """The ids of the tasks whose messages wait in the broker; None if they are too many to look at.
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
+        try:
+            return backlog.task_ids(self._redis, self._queue_keys)
+        except redis.exceptions.NoPermissionError as error:  # rules of an earlier release
+            log.warning("queues not looked into: messages may be sent twice", error=str(error))
+            return None
+
+    @property
+    def _queue_keys(self) -> set[str]:
+        return {f"{self._prefix}{name}" for name in self._queues.values()}
 
     def close(self) -> None:
         """Send what is waiting, then let go of the connections."""
         self._tasks.close()
         self._events.close()
+        self._watchers.close(WATCHERS_PATIENCE)
         self._redis.close()
 
-    def _send_next(self, database: Engine | Connection, organization_id: uuid.UUID, *, share: int) -> None:
+    def _send_next(
+        self, database: Engine | DatabaseConnection, organization_id: uuid.UUID, *, share: int
+    ) -> None:
         try:
             with Session(database) as session, session.begin():
                 waiting = shares.take_next(session, organization_id, share=share)

@@ -2,7 +2,10 @@
 
 import logging
 import logging.config
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -12,10 +15,17 @@ from shared.settings import Settings
 from shared.terminal import visible, visible_line
 
 
-def configure_logging(settings: Settings, *, process: str, blot: Callable[[str], str] | None = None) -> None:
+def configure_logging(
+    settings: Settings,
+    *,
+    process: str,
+    worker: Callable[[], str] | None = None,
+    blot: Callable[[str], str] | None = None,
+) -> None:
     """Set up logging for a process; its name is in every line, and no secret ever is.
 
     Args:
+        worker: tells what the worker is called, if it is one.
         blot: takes secrets out of a line as it is written, escapes and all.
     """
     shared_processors: list[structlog.types.Processor] = [
@@ -25,7 +35,7 @@ def configure_logging(settings: Settings, *, process: str, blot: Callable[[str],
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        _adds(process),
+        _adds(process, worker),
     ]
     renderer: list[structlog.types.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -64,16 +74,43 @@ _QUIET = {
     "celery.worker.request": logging.ERROR,
     "celery.app.trace": logging.ERROR,
     "celery.worker.strategy": logging.WARNING,
+    # It quotes what it cannot read; who listens by it says in one line that something was dropped.
+    "kombu.transport.redis": logging.ERROR,
     "httpx": logging.WARNING,
     "httpx2": logging.WARNING,
 }
 
 
-def _adds(process: str) -> structlog.types.Processor:
+_noted: ContextVar[dict[str, str] | None] = ContextVar("noted", default=None)
+"""For the line that will tell of what is under way: the same dictionary in every thread that works for it."""
+
+
+@contextmanager
+def noting() -> Generator[Mapping[str, str]]:
+    """Give what is noted during the block, in any thread with its context, to who tells of its end."""
+    noted: dict[str, str] = {}
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
+def note(**fields: str) -> None:
+    """Have the line that tells of a request name what it was about; outside of one nothing happens."""
+    noted = _noted.get()
+    if noted is not None:
+        noted.update(fields)
+
+
+def _adds(process: str, worker: Callable[[], str] | None) -> structlog.types.Processor:
     def add(
         _logger: structlog.types.WrappedLogger, _name: str, event: structlog.types.EventDict
     ) -> structlog.types.EventDict:
         event.setdefault("process", process)
+        if worker is not None:
+            event.setdefault("worker", worker())
+            event.setdefault("pid", os.getpid())
         return event
 
     return add

@@ -14,8 +14,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.postgres_address import parse_postgres_address
 from shared.redis_address import RedisAddress, parse_redis_address
+from shared.runs.lifecycle import RunKind
 from shared.terms import ModelRules
 from shared.web_addresses import parse_network, parse_origin, parse_root_path
+from shared.worker_names import check_name, default_name
 
 TRANSACTION = "transaction"
 """The way of a pooler that lends a connection for one transaction."""
@@ -301,6 +303,11 @@ class Settings(BaseSettings):
         description="Models that may be used, as patterns separated by commas; by organization as"
         " `<id>=openai/*, echo; *=echo`. Empty: every model.",
     )
+    worker_name: Annotated[str, AfterValidator(check_name)] = Field(
+        default_factory=default_name,
+        description="What a worker is called in Flower, in logs, in its runs and to `runyard drain`; "
+        "by default `worker@` and the machine. Of several called alike, all but one get a number.",
+    )
     queues: Annotated[str, AfterValidator(_names)] = Field(
         default="runs", description="The queues a worker takes from, separated by commas."
     )
@@ -467,9 +474,18 @@ class Settings(BaseSettings):
 
     flower_host: str = Field(default="127.0.0.1", description="The address Flower listens on.")
     flower_port: int = Field(default=5555, ge=0, le=65535, description="The port Flower listens on.")
+    flower_forget_after: Seconds = Field(
+        default=timedelta(minutes=5),
+        description="How long Flower shows a worker that has not been heard of.",
+    )
     flower_basic_auth: Annotated[SecretStr, AfterValidator(_credentials)] | None = Field(
         default=None, description="user:password for Flower; needed outside loopback."
     )
+
+    @property
+    def queue_of(self) -> dict[RunKind, str]:
+        """The queue that new runs of a kind are sent to."""
+        return {RunKind.ASSISTANT: self.queue, RunKind.STRUCTURE: self.structure_queue}
 
     @property
     def postgres_address(self) -> dict[str, Any]:

@@ -29,10 +29,10 @@ class Consumer(CeleryConsumer):
             if isinstance(step, Control):
                 box: Any = getattr(step, "box")  # noqa: B009  # the stubs do not know it
                 box.on_message = partial(self._obey, box)
+        intake.keep_lines_short()
 
     def ensure_connected(self, conn: Any) -> Any:
-        transport = intake.tolerant(conn.get_transport_cls())
-        conn.get_transport_cls = lambda: transport  # what it calls itself, `stats` tells, stays
+        intake.make_tolerant(conn)
         conn.ensure_connection = partial(
             conn.ensure_connection, interval_start=RETRY_PAUSE, interval_max=RETRY_PAUSE
         )
@@ -81,7 +81,7 @@ class Consumer(CeleryConsumer):
         """Do what a control message says; unlike Celery's own, keep the channel whatever it says."""
         box.c.app.clock.forward()
         try:
-            intake.check_control(body, message.headers, box.node.handlers)
+            intake.check_control(body, message.headers, box.node.handlers, size=len(message.body))
             box.node.handle_message(body, message)
         except intake.outages(self.connection_errors, self.channel_errors):
             raise

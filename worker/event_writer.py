@@ -1,9 +1,11 @@
 """The event writer of a run: batch, store under the fence, then publish."""
 
+import contextvars
 import threading
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
@@ -50,6 +52,7 @@ class EventWriter:
         self._is_closed = False
         self._is_broken = False
         self._thread: threading.Thread | None = None
+        self._context = contextvars.copy_context()  # the run's, for what its thread logs
 
     def emit(self, event: ExecutorEvent) -> None:
         """Take an event; wait if too much is waiting.
@@ -69,7 +72,8 @@ class EventWriter:
             self._buffered_bytes += len(encoded)
             self._changed.notify_all()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
+                run = partial(self._context.run, self._run)
+                self._thread = threading.Thread(target=run, name="event-writer", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
@@ -91,7 +95,12 @@ class EventWriter:
             self._store_all()
         except BaseException:
             # It takes the run with it: one that went on would succeed without its events.
-            log.critical("the event writer of a run died", run_id=str(self._run_id), exc_info=True)
+            log.critical(
+                "the event writer of a run died",
+                run_id=str(self._run_id),
+                attempt=self._attempt,
+                exc_info=True,
+            )
             self._break(StopReason.DATABASE_LOST)
 
     def _store_all(self) -> None:

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from shared.beats import this_process
 from shared.database_errors import is_passing, words_of
 from shared.db import unit_of_work
 from shared.errors import RunNotFoundError, ShareUsedUpError, TransitionRefusedError
@@ -108,6 +109,7 @@ def _claim(resources: Resources, run_id: uuid.UUID, attempt: int) -> bool:
                 run_id,
                 attempt=attempt,
                 worker=resources.worker_name,
+                process=this_process(),
                 lease_ttl=resources.settings.lease_ttl,
             )
             shares.require_room(session, applied.run, share=resources.settings.running_share)
@@ -353,7 +355,11 @@ class Attempt:
             self._record_cancel(StoppedHow.COOPERATIVE)
 
     def _requeue(self, how: StoppedHow) -> None:
-        detail = {"reason": Reason.WORKER_DRAINED, "message": "Its worker was stopped; it starts anew."}
+        detail = {
+            "reason": Reason.WORKER_DRAINED,
+            "message": "Its worker was stopped; it starts anew.",
+            "worker": self._resources.worker_name,
+        }
         if self._apply(Trigger.REQUEUE, detail):
             self._ending = Ending.REQUEUED
         else:

@@ -6,13 +6,15 @@ application. A release of it with another table is refused rather than started h
 
 from typing import Any, Final
 
-from flower import urls
+from flower import command, events, urls
 from flower.api import BaseApiHandler
 from flower.views import BaseHandler
 from flower.views.monitor import Metrics
+from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, authenticated
 
 from shared.errors import RunyardError
+from worker.flower_view import Ear, State, View, demand
 
 OFF: Final = (
     "/api/worker/pool/restart/(.+)",
@@ -49,15 +51,16 @@ class Off(BaseApiHandler):  # type: ignore[misc]  # Flower is untyped
 
 
 class GuardedMetrics(BaseApiHandler, Metrics):  # type: ignore[misc]  # Flower is untyped
-    """The metrics, by the same leave as the API."""
+    """The metrics, by the same leave as the API, and the demand for workers among them."""
 
     @authenticated
     async def get(self) -> None:
+        await IOLoop.current().run_in_executor(None, demand().look)
         await super().get()
 
 
 def guard() -> None:
-    """Close Flower; again makes no difference.
+    """Close Flower, and have it show what is so; again makes no difference.
 
     Raises:
         UnknownFlowerError: one of the handlers is not where we look for it.
@@ -68,6 +71,7 @@ def guard() -> None:
         raise UnknownFlowerError(f"{UnknownFlowerError.__doc__} Missing: {', '.join(sorted(missing))}.")
     for pattern, handler in replacements.items():
         urls.handlers[places[pattern]] = (pattern, handler)
+    command.Flower, events.EventsState, events.EventReceiver = View, State, Ear
     BaseHandler.set_default_headers = _set_default_headers
     BaseHandler.unauthenticated_api = False  # whatever FLOWER_UNAUTHENTICATED_API says
 

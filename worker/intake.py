@@ -5,17 +5,23 @@ of the same name. Celery and its transport read what comes as if it were theirs,
 that keeps a worker process going: what they break on would end the process, and its runs with it.
 """
 
+import logging
 from collections.abc import Callable, Container, Mapping
 from functools import cache
 from queue import Empty
+from types import NoneType
 from typing import Any, Final
 
 import structlog
 
 MAX_MESSAGE: Final = 1024 * 1024  # characters of a body, as it travels
 MAX_TASK: Final = 16 * 1024  # bytes of what a task is called with; ours have 100
+MAX_CONTROL: Final = 64 * 1024  # bytes of a command; one that revokes a task has 200
+MAX_LINE: Final = 500  # characters of what Celery says of a command
 MAX_NAME: Final = 255  # characters of an id or a name
 MAX_CLOCK: Final = 2**62  # of a logical clock, which is handed on from process to process
+
+MAX_INSTANT: Final = 253_402_300_800  # epoch seconds: the year 10000
 
 JSON: Final = ("application/json", "utf-8")
 
@@ -110,12 +116,16 @@ def _check_body(body: Any) -> None:
     _expect(that=not any((body[2] or {}).values()), otherwise="it asks for further tasks")
 
 
-def check_control(body: Any, headers: Mapping[str, Any], known: Container[str]) -> None:
+def check_control(body: Any, headers: Mapping[str, Any], known: Container[str], *, size: int) -> None:
     """Refuse what is no control command.
+
+    Args:
+        size: of the message's body, in bytes.
 
     Raises:
         MalformedMessageError: saying what is wrong with it.
     """
+    _expect(that=size <= MAX_CONTROL, otherwise="a huge command")
     _expect(that=isinstance(body, dict), otherwise="no object")
     method, reply_to, clock = body.get("method"), body.get("reply_to"), headers.get("clock") or 0
     _expect(that=isinstance(method, str) and method in known, otherwise="unknown command")
@@ -128,6 +138,61 @@ def check_control(body: Any, headers: Mapping[str, Any], known: Container[str]) 
         _expect(
             that=is_address and {"exchange", "routing_key"} <= reply_to.keys(), otherwise="no reply address"
         )
+
+
+def check_event(event: Any) -> None:
+    """Refuse what is no event of a worker or of a task, as monitors take them.
+
+    Raises:
+        MalformedMessageError: saying what is wrong with it.
+    """
+    _expect(that=isinstance(event, dict), otherwise="no object")
+    kind, clock = event.get("type"), event.get("clock", 0)
+    _expect(that=_is_name(kind) and kind.startswith(("task-", "worker-")), otherwise="unknown event")
+    _expect(that=_is_name(event.get("hostname")), otherwise="no worker named")
+    _expect(that=not kind.startswith("task-") or _is_name(event.get("uuid")), otherwise="no task named")
+    _expect(that=_is_instant(event.get("timestamp")), otherwise="impossible time")
+    _expect(that=_is_number(event.get("utcoffset", 0)), otherwise="impossible time")
+    _expect(that=isinstance(clock, int) and 0 <= clock < MAX_CLOCK, otherwise="impossible clock")
+    for name, kinds in _TOLD.items():
+        _expect(that=isinstance(event.get(name), kinds), otherwise=f"field {name} of a wrong type")
+
+
+_TOLD: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(
+        ("name", "args", "kwargs", "root_id", "parent_id", "result", "exception"), (str, NoneType)
+    ),
+    **dict.fromkeys(("traceback", "sw_ident", "sw_ver", "sw_sys", "eta", "expires"), (str, NoneType)),
+    **dict.fromkeys(("runtime", "freq"), (int, float, NoneType)),
+    **dict.fromkeys(("retries", "pid", "active", "processed"), (int, NoneType)),
+}
+"""The fields of an event that monitors compute with, and their types."""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < MAX_CLOCK
+
+
+def _is_instant(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < MAX_INSTANT
+
+
+def make_tolerant(connection: Any) -> Any:
+    """Have a connection of kombu's that is not open yet drop what is no message; return it."""
+    transport = tolerant(connection.get_transport_cls())
+    connection.get_transport_cls = lambda: transport  # what it calls itself, `stats` tells, stays
+    return connection
+
+
+def keep_lines_short() -> None:
+    """Keep what Celery says of a command that makes no sense to one short line, without a traceback."""
+    for name in ("kombu.pidbox", "celery.worker.control"):
+        logging.getLogger(name).addFilter(_shorten)
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    record.msg, record.args, record.exc_info = record.getMessage()[:MAX_LINE], (), None
+    return True
 
 
 @cache
@@ -158,7 +223,11 @@ class _Channel:
         return self._survive(lambda: super(_Channel, self)._brpop_read(**options), source="queue")  # type: ignore[misc]  # of what it is mixed with
 
     def _receive_one(self, client: Any) -> Any:
-        return self._survive(lambda: super(_Channel, self)._receive_one(client), source="control")  # type: ignore[misc]  # likewise
+        try:
+            return self._survive(lambda: super(_Channel, self)._receive_one(client), source="control")  # type: ignore[misc]  # likewise
+        except Empty:  # so kombu calls what is no JSON
+            drop(MalformedMessageError("no JSON"), source="control")
+            raise
 
     def _survive(self, read: Callable[[], Any], *, source: str) -> Any:
         passed_on = outages((Empty,), self.connection_errors, self.connection.channel_errors)

@@ -1,14 +1,17 @@
 """The ladder by which a run that is to stop is made to stop, within the grace."""
 
+import contextvars
 import ctypes
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from shared.runs.lifecycle import StoppedHow
 from worker.cancellation import CancelToken, RunStopped
+from worker.vitals import vitals
 
 T = TypeVar("T")
 
@@ -51,6 +54,7 @@ class Ladder:
         self._cooperative = grace * cooperative_share
         self._give_up = give_up
         self._thread_id = threading.get_ident()
+        self._context = contextvars.copy_context()  # the run's, for what the ladder's thread logs
         self._lock = threading.RLock()  # an exception may be raised while the worker thread holds it
         self._left = threading.Event()
         self._was_interrupted = False
@@ -90,7 +94,7 @@ class Ladder:
             return
 
     def _start(self) -> None:
-        threading.Thread(target=self._climb, name="ladder", daemon=True).start()
+        vitals.start("ladder", partial(self._context.run, self._climb))
 
     def _climb(self) -> None:
         end = time.monotonic() + self._grace

@@ -157,7 +157,9 @@ class LeaseKeeper:
             late = {run_id: held for run_id, held in self._held.items() if held.renewed_at <= oldest}
         for run_id, one in late.items():
             if one.token.cancel(StopReason.DATABASE_LOST):
-                log.error("run given up: its lease could not be renewed", run_id=str(run_id))
+                log.error(
+                    "run given up: its lease could not be renewed", run_id=str(run_id), attempt=one.attempt
+                )
 
     def _lose(self, run_id: uuid.UUID, held: _Held, status: RunStatus | None) -> None:
         with self._changed:

@@ -2,13 +2,14 @@
 
 import argparse
 import os
-import socket
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
 from shared.settings import Settings
+from shared.worker_names import check_name, numbered
 
 
 class Pool(StrEnum):
@@ -26,6 +27,7 @@ class ProcessOptions:
     pool: Pool
     concurrency: int
     queues: str  # separated by commas
+    holder: uuid.UUID  # of the name: whoever starts processes under it, one after the other
     lifeline: int | None = None  # the descriptor of its end
 
     def arguments(self) -> list[str]:
@@ -36,6 +38,7 @@ class ProcessOptions:
             f"--pool={self.pool}",
             f"--concurrency={self.concurrency}",
             f"--queues={self.queues}",
+            f"--holder={self.holder}",
             *line,
         ]
 
@@ -46,6 +49,7 @@ class ProcessOptions:
         parser.add_argument("--pool", type=Pool, required=True)
         parser.add_argument("--concurrency", type=int, required=True)
         parser.add_argument("--queues", required=True)
+        parser.add_argument("--holder", type=uuid.UUID, default=uuid.uuid4())
         parser.add_argument("--lifeline", type=int)
         return cls(**vars(parser.parse_args(arguments)))
 
@@ -54,19 +58,20 @@ class ProcessOptions:
 class SupervisorOptions:
     """How many processes a worker has, and what each is told."""
 
-    hostname: str  # of the processes, with a number added to each: what Flower shows
+    name: str  # of its one process; of several, with a number added to each
     processes: int
     pool: Pool
     concurrency: int
     queues: str
 
-    def of_process(self, number: int) -> ProcessOptions:
-        name, _, host = self.hostname.partition("@")
+    def of_process(self, number: int, holder: uuid.UUID) -> ProcessOptions:
+        is_alone = self.processes == 1 and number == 1
         return ProcessOptions(
-            name=f"{name}-{number}@{host or socket.gethostname()}",
+            name=self.name if is_alone else numbered(self.name, number, mark="-"),
             pool=self.pool,
             concurrency=self.concurrency,
             queues=self.queues,
+            holder=holder,
         )
 
     @classmethod
@@ -76,13 +81,21 @@ class SupervisorOptions:
         parser.add_argument("--concurrency", type=_count, help="runs that one process executes at once")
         parser.add_argument("--pool", type=Pool, default=Pool.THREADS, choices=list(Pool))
         parser.add_argument("--queues", default=settings.queues, help="queues to take from (%(default)s)")
-        # Two workers of one machine must not share the names of their processes.
-        parser.add_argument("--hostname", default=f"runyard-{os.getpid()}", help="name for Flower")
+        parser.add_argument(
+            "--name", type=_name, default=settings.worker_name, help="what it is called (%(default)s)"
+        )
         given = parser.parse_args(arguments)
         if given.concurrency is None:
             is_cheap = given.pool is Pool.THREADS
             given.concurrency = settings.concurrency if is_cheap else os.cpu_count() or 1
         return cls(**vars(given))
+
+
+def _name(text: str) -> str:
+    try:
+        return check_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

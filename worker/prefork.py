@@ -3,10 +3,10 @@
 import os
 import queue
 import signal
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from celery.worker import state
 from shared.runs.lifecycle import StoppedHow
 from worker.cancellation import CancelToken, StopReason
 from worker.drain import Drain
+from worker.vitals import vitals
 
 DRAIN_SIGNAL: Final = signal.SIGUSR2
 """What the parent sends its children when they are to give their runs back."""
@@ -99,8 +100,7 @@ def process_seat() -> Generator[ProcessSeat]:
         reasons.put(REASONS[signal.Signals(number)])
 
     before = {number: signal.signal(number, notice) for number in REASONS}
-    teller = threading.Thread(target=_tell, args=(seat.token, reasons), name="seat", daemon=True)
-    teller.start()
+    vitals.start("seat", partial(_tell, seat.token, reasons))
     try:
         yield seat
     finally:

@@ -67,9 +67,8 @@ class Reconciler:
             self._time_out,
             self._admit,
             self._fill_shares,
-            self._republish,
         )
-        changed = sum(self._repeat(step) for step in steps)
+        changed = sum(self._repeat(step) for step in steps) + self._send_again()
         self._repeat(partial(forget_expired, limit=BATCH))
         return changed
 
@@ -125,6 +124,7 @@ class Reconciler:
         default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
         limit = run.max_attempts or default
         losses, worker, attempt = run.losses + 1, run.worker, run.attempt
+        note = log.bind(run_id=str(run.id), attempt=attempt, worker=worker, of_process=run.process)
         detail: JsonObject = {"reason": Reason.WORKER_LOST, "worker": worker, "losses": losses}
         detail["message"] = f"The worker {worker} was lost while the run was {run.status}."
         if losses < limit:
@@ -135,7 +135,7 @@ class Reconciler:
                 detail["reason"] = Reason.TOO_MANY_ATTEMPTS
                 detail["message"] += f" It was the last of {limit} attempts."
         self._apply(session, run, trigger, detail, attempt=attempt, losses=losses)
-        log.warning("run lost", run_id=str(run.id), attempt=attempt, worker=worker, move=trigger)
+        note.warning("run lost", move=trigger)
 
     def _apply(
         self, session: Session, run: Run, trigger: Trigger, detail: JsonObject, *, attempt: int, **values: int
@@ -149,7 +149,7 @@ class Reconciler:
         unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)
         for run in unconfirmed:
             transitions.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)
-            log.info("stop never confirmed", run_id=str(run.id), worker=run.worker)
+            log.info("stop never confirmed", run_id=str(run.id), attempt=run.attempt, worker=run.worker)
         return len(unconfirmed)
 
     def _expire(self, session: Session) -> int:
@@ -158,6 +158,7 @@ class Reconciler:
             limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
             detail = {"reason": Reason.EXPIRED, "message": f"No worker took the run within {limit:g} s."}
             self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
+            log.warning("run expired", run_id=str(run.id), attempt=run.attempt, limit_seconds=limit)
         return len(expired)
 
     def _time_out(self, session: Session) -> int:
@@ -171,6 +172,7 @@ class Reconciler:
             limit = run.max_duration or self._settings.max_duration
             detail = {"reason": Reason.TIMED_OUT, "message": timed_out_message(limit)}
             self._apply(session, run, Trigger.BREAK, detail, attempt=run.attempt)
+            log.warning("run timed out", run_id=str(run.id), attempt=run.attempt, worker=run.worker)
             if not run.is_external:
                 self._dispatcher.revoke(session, run.id, attempt=run.attempt)
         return len(overdue)
@@ -190,16 +192,24 @@ class Reconciler:
             self._dispatcher.enqueue_next(session, organization_id)
         return 0
 
-    def _republish(self, session: Session) -> int:
+    def _send_again(self) -> int:
+        """Send again what was lost on its way, and nothing whose message still waits behind others."""
+        after, share = self._settings.republish_after, self._settings.running_share
+        with unit_of_work(self._sessions) as session:
+            if not queries.is_any_late(session, after=after, share=share):
+                return 0
         try:
-            queue_is_empty = self._dispatcher.queue_length() == 0
+            waiting = self._dispatcher.waiting_tasks()
         except redis.RedisError as error:
             log.warning("broker away", error=str(error))
             return 0
+        return self._repeat(partial(self._republish, waiting=waiting))
+
+    def _republish(self, session: Session, *, waiting: frozenset[str] | None) -> int:
         undelivered = queries.lock_undelivered(
             session,
             after=self._settings.republish_after,
-            queue_is_empty=queue_is_empty,
+            waiting=waiting,
             share=self._settings.running_share,
             limit=BATCH,
         )
@@ -207,8 +217,7 @@ class Reconciler:
             run.dispatched_at = func.now()
             run.dispatch_count += 1
             self._dispatcher.enqueue(session, run.id, attempt=run.attempt + 1, kind=run.kind)
-        if undelivered:
-            log.info("runs sent again", runs=len(undelivered), queue_is_empty=queue_is_empty)
+            log.info("run sent again", run_id=str(run.id), attempt=run.attempt + 1)
         return len(undelivered)
 
 

@@ -1,7 +1,6 @@
 """What one worker process has one of; made on first use, so after the fork under prefork."""
 
 import os
-import socket
 import threading
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from shared.db import Sessions, make_engine, make_sessions
 from shared.dispatch import Dispatcher
 from shared.settings import Settings, get_settings
 from worker.lease import LeaseKeeper
+from worker.naming import own_name
 
 _lock = threading.Lock()
 _made: dict[int, "Resources"] = {}  # by process id: a forked child does not use its parent's
@@ -28,7 +28,7 @@ class Resources:
     sessions: Sessions
     dispatcher: Dispatcher
     leases: LeaseKeeper
-    worker_name: str  # host/process id: who holds a lease, for people
+    worker_name: str  # who holds a lease, as Flower and `runyard drain` know it
 
     def close(self) -> None:
         """Send what is waiting, and let go of every connection."""
@@ -49,7 +49,7 @@ def make(settings: Settings) -> Resources:
         sessions=sessions,
         dispatcher=Dispatcher.make(settings, celery),
         leases=LeaseKeeper(sessions, settings),
-        worker_name=f"{socket.gethostname()}/{os.getpid()}",
+        worker_name=own_name(),
     )
 
 

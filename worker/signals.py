@@ -8,17 +8,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+import billiard.util
 import structlog
 from celery import Task, signals
 from celery.exceptions import WorkerShutdown
 from celery.worker.control import control_command, inspect_command
 
 from shared.db import unit_of_work
-from shared.dispatch import COMPLAINTS, EXECUTE_RUN, Outbox, parse_task_id
+from shared.dispatch import COMPLAINTS, EXECUTE_RUN, WHO, Outbox, parse_task_id
 from shared.logs import configure_logging
 from shared.settings import get_settings
 from shared.structures import sandbox
-from worker import credentials, resources, self_check
+from worker import credentials, naming, resources, self_check
 from worker.drain import ConsumerPost, Drain
 from worker.executors.registry import warm_up
 from worker.lifeline import EX_RECYCLE
@@ -40,6 +41,9 @@ _cancels = Outbox("revocations")
 _presences: Final[list[Presence]] = []
 """One, once the worker is ready."""
 
+_identity: Final = uuid.uuid4().hex
+"""Of this process, and of no other that has its name before or after it."""
+
 _forking = threading.Event()
 """Set in the parent of a prefork pool."""
 
@@ -47,6 +51,7 @@ _forking = threading.Event()
 def connect() -> None:
     """Have Celery call this module; again makes no difference."""
     receivers: dict[Any, Callable[..., None]] = {
+        signals.celeryd_init: on_named,
         signals.setup_logging: on_setup_logging,
         signals.worker_init: on_worker_init,
         signals.worker_ready: on_worker_ready,
@@ -59,11 +64,18 @@ def connect() -> None:
         celery_signal.connect(receiver, weak=False, dispatch_uid=receiver.__name__)
     control_command(name="shutdown")(shut_down)
     inspect_command(name=COMPLAINTS)(tell_complaints)
+    inspect_command(name=WHO)(tell_who)
+
+
+def on_named(sender: str, **_: Any) -> None:
+    """Note the name that Celery has given this worker, or was given."""
+    naming.known_as(sender)
 
 
 def on_setup_logging(**_: Any) -> None:
     """Log our way; that there is a receiver keeps Celery from its own."""
-    configure_logging(get_settings(), process="worker", blot=blot)
+    billiard.util.get_logger().propagate = True  # what the pool of processes says, in our form, too
+    configure_logging(get_settings(), process="worker", worker=naming.own_name, blot=blot)
 
 
 def on_worker_init(**_: Any) -> None:
@@ -89,16 +101,17 @@ def on_worker_ready(sender: Any, **_: Any) -> None:
     drain.start()
     pool.drain = drain
     if not _forking.is_set():  # a child that is forked while a thread writes would inherit its locks
-        _be_present(sender.hostname)
+        _be_present(sender.hostname, drain)
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: drain.order())
 
 
-def _be_present(name: str) -> None:
+def _be_present(name: str, drain: Drain) -> None:
     presence = Presence(
         name,
         lambda: resources.get().sessions,
         pause=get_settings().heartbeat.total_seconds(),
+        on_name_lost=drain.recycle,
     )
     presence.start()
     _presences.append(presence)
@@ -109,13 +122,18 @@ def tell_complaints(_state: Any, **_: Any) -> list[str]:
     return self_check.complaints()
 
 
+def tell_who(_state: Any, **_: Any) -> dict[str, str]:
+    """Say which of all processes this is: the name is its successor's, too."""
+    return {"ok": _identity}
+
+
 def shut_down(state: Any, **_: Any) -> Mapping[str, str]:
     """Drain the worker (the shutdown command of Celery and Flower); sent again, it changes nothing."""
     drain: Drain | None = getattr(state.consumer.pool, "drain", None)
     if drain is None:
         raise WorkerShutdown(EX_DRAINED)
     drain.begin()
-    return {"ok": "draining"}
+    return {"ok": "draining", WHO: _identity}
 
 
 def on_worker_process_init(**_: Any) -> None:

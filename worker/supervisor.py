@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -89,6 +90,7 @@ class Supervisor:
         self, options: SupervisorOptions, settings: Settings, *, command: Command = worker_process
     ) -> None:
         self._options = options
+        self._holder = uuid.uuid4()  # a number is given again only once who had it has ended
         self._command = command
         self._stop_patience = (settings.drain_grace + settings.cancel_grace).total_seconds() + STOP_MARGIN
         self._places = [Place() for _ in range(options.processes)]
@@ -106,7 +108,12 @@ class Supervisor:
         """
         self._listen_to_signals()
         adopt_orphans()
-        log.info("worker started", processes=len(self._places), pool=self._options.pool)
+        log.info(
+            "worker started",
+            worker=self._options.name,
+            processes=len(self._places),
+            pool=self._options.pool,
+        )
         while True:
             self._pass_stops_on()
             self._start_due()
@@ -162,7 +169,7 @@ class Supervisor:
     def _start(self) -> Child:
         number = min(set(range(1, 2 * len(self._places) + 1)) - {child.number for child in self._children()})
         line, far_end = socket.socketpair()
-        options = replace(self._options.of_process(number), lifeline=far_end.fileno())
+        options = replace(self._options.of_process(number, self._holder), lifeline=far_end.fileno())
         try:
             process = self._spawn(options, far_end)
         except OSError:

@@ -20,7 +20,8 @@ log = structlog.get_logger(__name__)
 
 def register(app: Celery) -> None:
     """Let workers of this application execute runs."""
-    app.task(name=EXECUTE_RUN, bind=True, typing=False)(execute_run)
+    # What becomes of a run is told as it is moved (`shared.runs.task_states`), not by what its code returns.
+    app.task(name=EXECUTE_RUN, bind=True, typing=False, send_events=False)(execute_run)
 
 
 def execute_run(task: "Task[Any, Any]", /, *_: object, **arguments: object) -> None:
@@ -30,8 +31,8 @@ def execute_run(task: "Task[Any, Any]", /, *_: object, **arguments: object) -> N
     `attempt` is left unread.
 
     Raises:
-        Reject: the message makes no sense; it is dropped, and shown as failed.
-        Ignore: the run was cancelled; Celery is to leave the task as revoked as it is.
+        Reject: the message makes no sense; it is dropped.
+        Ignore: the message was refused, as of a run that somebody else has; or the run was cancelled.
     """
     run_id, attempt = _parse(arguments)
     with structlog.contextvars.bound_contextvars(
@@ -39,7 +40,7 @@ def execute_run(task: "Task[Any, Any]", /, *_: object, **arguments: object) -> N
     ):
         with _seat() as seat:
             ending = execution.execute(resources.get(), run_id, attempt, seat)
-        if ending is Ending.CANCELLED:
+        if ending in {Ending.NOT_CLAIMED, Ending.CANCELLED}:
             raise Ignore
 
 

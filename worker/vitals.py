@@ -1,4 +1,4 @@
-"""What a worker process lives by: its leases, its deadlines, its drain, its line to the supervisor."""
+"""What a worker process lives by: leases, deadlines, drain, presence, its lifeline, ways to stop a run."""
 
 from typing import Final
 

@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from celery import Celery
@@ -12,7 +13,7 @@ from celery import Celery
 from shared.celery_app import make_celery
 from shared.cli.console import notice, output, output_line
 from shared.cli.dev_file import DATA_DIR, find_dev_file
-from shared.dispatch import SEND_ERRORS, control
+from shared.dispatch import SEND_ERRORS, WHO, ask
 from shared.errors import RunyardError
 from shared.settings import Settings
 from shared.terminal import visible_line
@@ -49,6 +50,16 @@ class UnknownWorkerError(RunyardError):
         )
 
 
+class AmbiguousWorkerError(RunyardError):
+    """Several workers answer to one name."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__(
+            f"Several workers answer to {', '.join(sorted(names))}; nothing was drained. "
+            "Give each a name of its own, by --name or RUNYARD_WORKER_NAME, or stop one by a signal."
+        )
+
+
 class NotAcknowledgedError(RunyardError):
     """A worker was told to drain and did not say that it will."""
 
@@ -69,54 +80,74 @@ class Workers:
     def __init__(self, celery: Celery) -> None:
         self._celery = celery
 
-    def answering(self, names: Sequence[str] | None = None) -> frozenset[str]:
-        """Who is there, of all or of those named.
+    def answering(self, names: Sequence[str] | None = None, *, limit: int | None = None) -> Counter[str]:
+        """Who is there, of all or of those named, and how many are called so.
+
+        Args:
+            limit: answers that are enough; of those named, one each.
 
         Raises:
             RedisRefusedError: they could not be asked.
         """
-        return self._tell("ping", names)
+        return Counter(name for name, said in self._ask("ping", names, limit=limit) if "ok" in said)
 
-    def drain(self, names: Sequence[str] | None) -> frozenset[str]:
-        """Have those named drain, or all; return who acknowledged.
+    def drain(self, names: Sequence[str] | None) -> Mapping[str, str | None]:
+        """Have those named drain, or all.
+
+        Returns:
+            Who acknowledged, each with which process it is; None of one of an earlier release.
 
         Raises:
             RedisRefusedError: they could not be told.
             UnknownWorkerError: one of them does not answer; nobody was told.
+            AmbiguousWorkerError: several answer to a name; nobody was told.
             NoWorkerError: there is nobody.
             NotAcknowledgedError: one of them answered before, but not to this.
         """
-        there = self.answering(names)
-        if unknown := frozenset(names or ()) - there:
-            raise UnknownWorkerError(unknown, self.answering())
+        # One answer more than there are names would be one too many; without a limit, Celery stops before it.
+        there = self.answering(names, limit=len(names) + 1 if names else None)
+        if unknown := frozenset(names or ()) - there.keys():
+            raise UnknownWorkerError(unknown, self.answering().keys())
+        if names and (alike := [name for name, count in there.items() if count > 1]):
+            raise AmbiguousWorkerError(alike)
         if not there:
             raise NoWorkerError
-        acknowledged = self._tell("shutdown", sorted(there))
+        answers = self._ask("shutdown", sorted(there))
+        acknowledged = {name: said.get(WHO) for name, said in answers if "ok" in said}
         for name in sorted(acknowledged):
             output(f"{visible_line(name)}\tdraining")
-        if silent := there - acknowledged:
+        if silent := there.keys() - acknowledged.keys():
             raise NotAcknowledgedError(silent)
         return acknowledged
 
-    def wait_gone(self, names: Collection[str], seconds: float) -> None:
-        """Wait until none of them answers.
+    def wait_gone(self, told: Mapping[str, str | None], seconds: float) -> None:
+        """Wait until none of those that `drain` has told is there; others may be by then, under their names.
 
         Raises:
             RedisRefusedError: they could not be asked.
             StillThereError: one of them still answers after so many seconds.
         """
         deadline = time.monotonic() + seconds
-        left = frozenset(names)
-        while left := self.answering(sorted(left)):
+        while left := self._still_there(told):
             if time.monotonic() >= deadline:
                 raise StillThereError(left, seconds)
             time.sleep(PAUSE)
 
-    def _tell(self, command: str, names: Sequence[str] | None) -> frozenset[str]:
+    def _still_there(self, told: Mapping[str, str | None]) -> frozenset[str]:
+        known = sorted(name for name, who in told.items() if who is not None)
+        unknown = sorted(told.keys() - set(known))
+        answers = self._ask(WHO, known) if known else []
+        same = {name for name, said in answers if said.get("ok") == told[name]}
+        return frozenset(same) | (self.answering(unknown).keys() if unknown else frozenset())
+
+    def _ask(
+        self, command: str, names: Sequence[str] | None, *, limit: int | None = None
+    ) -> list[tuple[str, dict[str, Any]]]:
         try:
-            return control(self._celery, command, names=names, timeout=PATIENCE)
+            answers = ask(self._celery, command, names=names, timeout=PATIENCE, limit=limit)
         except SEND_ERRORS as error:
             raise RedisRefusedError(error) from error
+        return [(name, said) for name, said in answers if isinstance(said, dict)]
 
 
 @app.command()

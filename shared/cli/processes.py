@@ -13,6 +13,7 @@ from shared.cli.worker_options import Concurrency, Processes
 from shared.processes.hidden import hidden_module
 from shared.processes.ports import demand_free
 from shared.settings import get_settings
+from shared.worker_names import check_name
 
 api_app = typer.Typer(add_completion=False)
 worker_app = typer.Typer(add_completion=False)
@@ -25,6 +26,13 @@ class Pool(StrEnum):
 
     THREADS = "threads"
     PREFORK = "prefork"
+
+
+def _checked_name(name: str | None) -> str | None:
+    try:
+        return None if name is None else check_name(name)
+    except ValueError as error:
+        raise typer.BadParameter(f"{str(error).capitalize()}.") from error
 
 
 @api_app.command()
@@ -44,9 +52,23 @@ def worker(
     queues: Annotated[
         str | None, typer.Option(help="The queues to take from, by commas.", show_default="runs")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            callback=_checked_name,
+            help="What it is called, everywhere.",
+            show_default="worker@ and the machine",
+        ),
+    ] = None,
 ) -> None:
     """Execute runs; processes that end are started again."""
-    options = {"--concurrency": concurrency, "--processes": processes, "--pool": pool, "--queues": queues}
+    options = {
+        "--name": name,
+        "--concurrency": concurrency,
+        "--processes": processes,
+        "--pool": pool,
+        "--queues": queues,
+    }
     given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     _become([*hidden_module("worker"), *given])
 

@@ -1,5 +1,6 @@
 """What is to be said of Redis, of the queue in it, and of the workers behind it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ from celery import Celery
 from shared import channels
 from shared.addresses import AddressError
 from shared.celery_app import make_celery
-from shared.dispatch import COMPLAINTS, SEND_ERRORS, Dispatcher
+from shared.dispatch import COMPLAINTS, SEND_ERRORS, Dispatcher, ask
 from shared.doctor.findings import Finding, Severity, first_line
 from shared.settings import Settings
 
@@ -25,10 +26,10 @@ NOT_TOLD: Final = "Set RUNYARD_REDIS_URL to have Redis and the workers looked at
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """What was found, and how many messages wait; None if that could not be told."""
+    """What was found, and the ids of the tasks whose messages wait; None if these could not be told."""
 
     findings: list[Finding]
-    queue_length: int | None = None
+    waiting: frozenset[str] | None = None
 
 
 def examine_broker(settings: Settings) -> Broker:
@@ -52,12 +53,12 @@ def _examine(settings: Settings, client: redis.Redis) -> Broker:
     queues = list(dict.fromkeys([settings.queue, settings.structure_queue]))
     with make_celery(settings) as celery:
         dispatcher = Dispatcher.over(settings, celery, client)
-        length = dispatcher.queue_length()
+        length, waiting = dispatcher.queue_length(), dispatcher.waiting_tasks()
         if writes.severity is Severity.OK:  # the workers' answers go through Redis
             findings += _workers(celery, queues)
     where = " and ".join(map(repr, queues))
     findings.append(Finding("Queue", Severity.OK, f"{length} messages wait in {where}."))
-    return Broker(findings, length)
+    return Broker(findings, waiting)
 
 
 def _writes(client: redis.Redis, key: str) -> Finding:
@@ -90,16 +91,25 @@ def _workers(celery: Celery, queues: Sequence[str]) -> list[Finding]:
         return [Finding("Workers", Severity.PROBLEM, f"None answers within {ANSWER_WITHIN:g} s.", advice)]
     names = ("Workers", "Structure workers")
     takers = [_takers(name, taken, queue) for name, queue in zip(names, queues, strict=False)]
-    return [*takers, _complaints(celery)]
+    answers = ask(celery, COMPLAINTS, timeout=ANSWER_WITHIN)
+    return [*takers, _complaints(answers), *_namesakes(answers)]
 
 
-def _complaints(celery: Celery) -> Finding:
+def _namesakes(answers: Sequence[tuple[str, Any]]) -> list[Finding]:
+    alike = sorted(name for name, count in Counter(name for name, _ in answers).items() if count > 1)
+    if not alike:
+        return []
+    seen = f"Several answer to the same name: {', '.join(alike)}. They are drained together."
+    advice = "Start each with a name of its own: `runyard worker --name`, or RUNYARD_WORKER_NAME."
+    return [Finding("Worker names", Severity.PROBLEM, seen, advice)]
+
+
+def _complaints(answers: Sequence[tuple[str, Any]]) -> Finding:
     """What the workers say that they lack; one of an earlier release does not know the question."""
     told: dict[str, list[str]] = {}
-    for answer in celery.control.broadcast(COMPLAINTS, reply=True, timeout=ANSWER_WITHIN) or ():
-        for name, said in answer.items():
-            for complaint in said if isinstance(said, list) else ():
-                told.setdefault(str(complaint), []).append(name)
+    for name, said in answers:
+        for complaint in said if isinstance(said, list) else ():
+            told.setdefault(str(complaint), []).append(name)
     if not told:
         return Finding("Worker settings", Severity.OK, "No worker lacks what its settings name.")
     seen = " ".join(f"{complaint} (So {', '.join(sorted(names))}.)" for complaint, names in told.items())

@@ -47,7 +47,7 @@ class Diagnosis:
 def diagnose(settings: Settings, *, clock: Clock = time.time) -> Diagnosis:
     """Look at everything in reach. Nothing is raised: what does not answer is a finding."""
     broker = examine_broker(settings)
-    database = _examine_database(settings, clock, queue_length=broker.queue_length)
+    database = _examine_database(settings, clock, waiting=broker.waiting)
     return Diagnosis(
         [
             _versions(),
@@ -67,7 +67,7 @@ def _versions() -> Finding:
     )
 
 
-def _examine_database(settings: Settings, clock: Clock, *, queue_length: int | None) -> Diagnosis:
+def _examine_database(settings: Settings, clock: Clock, *, waiting: frozenset[str] | None) -> Diagnosis:
     """Look as far as PostgreSQL lets us: what was found before it failed is kept."""
     found = Diagnosis([], [])
     try:
@@ -77,7 +77,7 @@ def _examine_database(settings: Settings, clock: Clock, *, queue_length: int | N
             if schema.severity is not Severity.PROBLEM:
                 with Session(connection) as session:
                     found.findings.extend(examine_processes(session, settings))
-                    found.findings.extend(examine_runs(session, settings, queue_length=queue_length))
+                    found.findings.extend(examine_runs(session, settings, waiting=waiting))
                     found.violations.extend(check(session))
                 found.findings.append(_invariants(found.violations))
     except AddressError as error:

@@ -49,18 +49,22 @@ def patience(settings: Settings) -> timedelta:
     return settings.lease_ttl + ROUNDS * settings.reconcile_interval
 
 
-def examine_runs(session: Session, settings: Settings, *, queue_length: int | None) -> list[Finding]:
+def examine_runs(session: Session, settings: Settings, *, waiting: frozenset[str] | None) -> list[Finding]:
     """Count the runs that have not ended, and find those that are stuck.
 
     Args:
-        queue_length: messages that wait in the broker; None if unknown.
+        waiting: the ids of the tasks whose messages wait in the broker; None if unknown.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: PostgreSQL could not be asked.
     """
-    suspicions = [*_of_dispatch(settings, queue_length), *_of_workers(settings), *_of_limits(settings)]
+    suspicions = [*_of_dispatch(settings, waiting), *_of_workers(settings), *_of_limits(settings)]
     found = [_find(session, suspicion) for suspicion in suspicions]
-    return [_overview(session), *filter(None, [*found, _overlooked_threads(session), _lost(session)])]
+    return [
+        _overview(session),
+        _demand(session, settings),
+        *filter(None, [*found, _overlooked_threads(session), _lost(session)]),
+    ]
 
 
 def _overview(session: Session) -> Finding:
@@ -72,28 +76,35 @@ def _overview(session: Session) -> Finding:
     return Finding("Runs", Severity.OK, f"{said}.")
 
 
-def _of_dispatch(settings: Settings, queue_length: int | None) -> list[Suspicion]:
+def _demand(session: Session, settings: Settings) -> Finding:
+    """How many runs want a worker: what to scale workers by."""
+    by_queue = queries.count_waiting(session, settings.queue_of, share=settings.running_share)
+    said = ", ".join(f"{count} of {queue!r}" for queue, count in by_queue.items())
+    return Finding("Demand", Severity.OK, f"Runs that wait for a worker: {said}.")
+
+
+def _of_dispatch(settings: Settings, waiting: frozenset[str] | None) -> list[Suspicion]:
     undelivered = queries.is_undelivered(
         after=settings.republish_after,
-        queue_is_empty=queue_length == 0,
+        waiting=waiting,
         share=settings.running_share,
         since=patience(settings),
     )
     held_back = shares.is_held_back(settings.running_share)
-    queued = and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, Run.queued_at < func.now() - LONG)
+    long = and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, Run.queued_at < func.now() - LONG)
     return [
         Suspicion("Undispatched", Severity.PROBLEM, undelivered, "QUEUED and not sent again", RECONCILE),
         Suspicion(
             "Waiting",
             Severity.WARNING,
-            and_(queued, ~held_back),
+            and_(long, ~held_back),
             f"QUEUED for over {LONG.total_seconds():g} s, taken by no worker",
             "Add workers, or raise their RUNYARD_CONCURRENCY.",
         ),
         Suspicion(
             "Held back",
             Severity.WARNING,
-            and_(queued, held_back),
+            and_(long, held_back),
             f"QUEUED for over {LONG.total_seconds():g} s: their organizations have their share of workers",
             "They go on as others of the same organization end; RUNYARD_RUNNING_SHARE sets how many may run.",
         ),

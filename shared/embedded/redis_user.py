@@ -10,7 +10,7 @@ COMMANDS: Final = (
     # Connections; `info` for Kombu and `runyard doctor`.
     *("ping", "select", "info", "client|setinfo", "client|setname"),
     # Queues, and what is reserved from them.
-    *("lpush", "lpushx", "rpush", "rpop", "brpop", "llen", "del", "exists", "expire", "pexpire"),
+    *("lpush", "lpushx", "rpush", "rpop", "brpop", "llen", "lrange", "del", "exists", "expire", "pexpire"),
     *("sadd", "srem", "smembers", "zadd", "zrem", "zrange", "zrangebyscore", "zrevrangebyscore"),
     *("hset", "hget", "hdel", "watch", "unwatch", "multi", "exec", "discard"),
     # Kombu's lock, which is released by a script.

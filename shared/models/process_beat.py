@@ -1,5 +1,6 @@
 """The table of processes that say they are there."""
 
+import uuid
 from datetime import datetime
 from enum import StrEnum
 
@@ -17,7 +18,10 @@ class ProcessKind(StrEnum):
 
 
 class ProcessBeat(Base):
-    """A process, and when it last said that it goes on; one that stops in good order takes its row along."""
+    """A process, and when it last said that it goes on; one that stops in good order takes its row along.
+
+    The `holder` of a worker's name is its supervisor, for all of the processes that it starts under it.
+    """
 
     __tablename__ = "process_beats"
 
@@ -33,3 +37,6 @@ class ProcessBeat(Base):
         )
     )
     beat_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    holder: Mapped[uuid.UUID | None]
+    process: Mapped[str | None]  # host/process id: where it is, for who is on that machine
+    taken_at: Mapped[datetime | None]

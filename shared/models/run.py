@@ -182,6 +182,7 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     )  # of itself, its events and spans
     log_count: Mapped[int] = mapped_column(server_default="0")
     worker: Mapped[str | None] = mapped_column(Text)
+    process: Mapped[str | None]  # host/process id: which of the worker's processes has it, or had it last
     lease_expires_at: Mapped[datetime | None]
     is_stopping: Mapped[bool] = mapped_column(server_default="false")
 

@@ -5,8 +5,10 @@ from typing import Final
 import orjson
 from sqlalchemy.orm import Session
 
+from shared.db import after_commit
 from shared.dispatch import Dispatcher
 from shared.events import log
+from shared.logs import note
 from shared.models import Run, RunMetadata
 from shared.runs import shares
 from shared.runs.narration import queued
@@ -29,6 +31,8 @@ def accept(session: Session, dispatcher: Dispatcher, run: Run, *, name: str, is_
     run.stored_bytes = _size(run)
     session.add(run)
     session.flush()
+    run_id = run.id
+    after_commit(session, lambda: note(run_id=str(run_id)))
     session.add_all(
         RunMetadata(
             run_id=run.id,

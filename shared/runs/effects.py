@@ -12,11 +12,12 @@ from shared.models import Run
 from shared.runs import shares, transitions
 from shared.runs.admission import admit_next
 from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus, StoppedHow, Trigger
+from shared.runs.task_states import task_events
 from shared.runs.transitions import Applied
 
 
 def follow(session: Session, dispatcher: Dispatcher, applied: Applied) -> None:
-    """Tell the readers; send a requeued run to the workers; let the next run have a thread left free.
+    """Tell readers and Flower; send a requeued run to the workers; let the next run have a thread left free.
 
     Where organizations have a share of the workers, what waits for it is sent, too.
 
@@ -24,6 +25,7 @@ def follow(session: Session, dispatcher: Dispatcher, applied: Applied) -> None:
     """
     run = applied.run
     dispatcher.announce(session, applied.events)
+    dispatcher.tell_watchers(session, task_events(run))
     if run.status is RunStatus.QUEUED:
         dispatcher.enqueue(session, run.id, attempt=run.attempt + 1, kind=run.kind)
     if run.kind is RunKind.STRUCTURE and run.status not in HELD:

@@ -1,14 +1,17 @@
 """Named reads of runs."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Text, and_, case, cast, exists, func, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError
+from shared.logs import note
 from shared.models import Run
 from shared.runs import shares
 from shared.runs.lifecycle import ACTIVE, HELD, RunKind, RunStatus
@@ -37,6 +40,7 @@ def get_run(
     run = session.scalar(query)
     if run is None or run.kind is not kind:
         raise RunNotFoundError(run_id)
+    note(run_id=str(run_id))
     return run
 
 
@@ -132,24 +136,66 @@ def is_overdue(
 
 
 def is_undelivered(
-    *, after: timedelta, queue_is_empty: bool, share: int | None = None, since: timedelta = NO_DELAY
+    *,
+    after: timedelta,
+    waiting: Collection[str] | None,
+    share: int | None = None,
+    since: timedelta = NO_DELAY,
 ) -> ColumnElement[bool]:
     """Whether a run is QUEUED, and its message should have reached a worker by now.
 
-    One that waits for room in its organization's share has no message yet.
+    One that waits for room in its organization's share has no message yet, and one whose message still
+    waits in the broker is merely behind others. Of any other the message is on its way or lost, and is sent
+    again after `after`. Where nobody can tell, since too much waits, it is sent again after `after`, then
+    after twice as long, and so on up to 64 times: a backlog grows by a logarithm.
 
-    While messages wait in the broker a run may simply be behind them: its message is sent again
-    after `after`, then after twice as long, and so on up to 64 times, so that a backlog grows by
-    a logarithm only. With an empty broker nothing is ahead of anything: `after` is enough.
+    Args:
+        waiting: the ids of the tasks whose messages wait in the broker; None if it cannot be told.
+        share: of the workers, in runs, that one organization may have.
     """
-    doublings = 0 if queue_is_empty else func.least(Run.dispatch_count, 6)
+    doublings = func.least(Run.dispatch_count, 6) if waiting is None else 0
     pause = func.make_interval(0, 0, 0, 0, 0, 0, after.total_seconds() * func.power(2, doublings))
     undelivered = or_(
         and_(Run.dispatched_at.is_(None), Run.queued_at <= func.now() - since),
         Run.dispatched_at < func.now() - pause - since,
     )
-    held_back = shares.is_held_back(share)
-    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, undelivered, ~held_back)
+    is_gone = _next_task_id().not_in(select(_each(waiting))) if waiting else true()
+    is_sent = ~shares.is_held_back(share)
+    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, is_sent, undelivered, is_gone)
+
+
+def is_any_late(session: Session, *, after: timedelta, share: int | None = None) -> bool:
+    """Whether a run waits for a worker for longer than `after`, be its message where it may."""
+    late = is_undelivered(after=after, waiting=frozenset(), share=share)
+    return bool(session.scalar(select(exists().where(late))))
+
+
+def _next_task_id() -> ColumnElement[str]:
+    """The id of the task that a QUEUED run waits for (`shared.dispatch.task_id_of`)."""
+    return func.concat(cast(Run.id, Text), ".", Run.attempt + 1, type_=Text())
+
+
+def _each(texts: Collection[str]) -> ColumnElement[str]:
+    return func.unnest(literal(list(texts), ARRAY(Text())), type_=Text()).column_valued("waiting")
+
+
+def count_waiting(
+    session: Session, queue_of: Mapping[RunKind, str], *, share: int | None = None
+) -> Mapping[str, int]:
+    """Count the runs that wait for a worker, by queue.
+
+    Those that wait for their thread, or for room in their organization's share, want none yet.
+    """
+    is_structure = Run.structure_id.isnot(None)
+    query = (
+        select(is_structure, func.count())
+        .where(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, ~shares.is_held_back(share))
+        .group_by(is_structure)
+    )
+    counts = Counter(dict.fromkeys(queue_of.values(), 0))
+    for of_structures, runs in session.execute(query):
+        counts[queue_of[RunKind.STRUCTURE if of_structures else RunKind.ASSISTANT]] += runs
+    return counts
 
 
 def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence[Run]:
@@ -175,11 +221,15 @@ def lock_overdue(
 
 
 def lock_undelivered(
-    session: Session, *, after: timedelta, queue_is_empty: bool, share: int | None, limit: int
+    session: Session,
+    *,
+    after: timedelta,
+    waiting: Collection[str] | None,
+    share: int | None = None,
+    limit: int,
 ) -> Sequence[Run]:
     """Lock QUEUED runs whose message should have reached a worker by now."""
-    condition = is_undelivered(after=after, queue_is_empty=queue_is_empty, share=share)
-    return _locked(session, condition, limit)
+    return _locked(session, is_undelivered(after=after, waiting=waiting, share=share), limit)
 
 
 def _locked(session: Session, condition: ColumnElement[bool], limit: int) -> Sequence[Run]:

@@ -145,8 +145,19 @@ def _refusal(session: Session, run_id: uuid.UUID, trigger: Trigger) -> Exception
     return TransitionRefusedError(status=row.status, attempt=row.attempt, trigger=trigger)
 
 
-def claim(session: Session, run_id: uuid.UUID, *, attempt: int, worker: str, lease_ttl: timedelta) -> Applied:
+def claim(
+    session: Session,
+    run_id: uuid.UUID,
+    *,
+    attempt: int,
+    worker: str,
+    process: str | None = None,
+    lease_ttl: timedelta,
+) -> Applied:
     """Take a QUEUED run for `attempt`, under a lease.
+
+    Args:
+        process: of the worker's, where it is (`shared.beats.this_process`).
 
     Raises:
         RunNotFoundError, TransitionRefusedError: as `apply`.
@@ -156,7 +167,7 @@ def claim(session: Session, run_id: uuid.UUID, *, attempt: int, worker: str, lea
         run_id,
         Trigger.CLAIM,
         attempt=attempt,
-        values={"worker": worker, "lease_expires_at": func.now() + lease_ttl},
+        values={"worker": worker, "process": process, "lease_expires_at": func.now() + lease_ttl},
     )
 
 

@@ -1,7 +1,6 @@
 """Workers that are stopped under load and started anew, as a deploy does, by signal and by command."""
 
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from shared.worker_names import default_name
 from tests.support.invariants import await_words, check_runs, holder_of, read_events, read_row
 from tests.support.stack import RUNYARD, Stack
 from tests.support.waiting import wait_until
@@ -84,8 +84,9 @@ def runyard_drain(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[
 
 
 def process_name(worker: Worker) -> str:
-    """What Flower calls the one process of a worker."""
-    return f"runyard-{worker.process.pid}-1@{socket.gethostname()}"
+    """What the one process of a worker is called."""
+    (name,) = worker.names
+    return name
 
 
 def check_exit(worker: Worker) -> None:
@@ -183,11 +184,10 @@ def test_after_a_drain_the_dev_supervisor_starts_the_worker_again(broken_stack: 
     """Its worker was drained, not its user: `runyard dev` goes on, and says what happened."""
     stack = broken_stack
     drained = stack.file["pids"]["worker"]
-    name = f"runyard-{drained}-1@{socket.gethostname()}"
+    name = default_name()
     wait_until(lambda: name in runyard_drain(stack).stdout, timeout=30, what="the worker to be there")
     answer = runyard_drain(stack, name, "--wait", str(EXIT_PATIENCE))
     assert (answer.returncode, answer.stdout.split()) == (0, [name, "draining"])
     wait_until(lambda: stack.file["pids"]["worker"] != drained, timeout=15, what="another worker")
     assert "worker died: exit code 0. Started again in" in stack.output
-    successor = f"runyard-{stack.file['pids']['worker']}-1@{socket.gethostname()}"
-    wait_until(lambda: successor in runyard_drain(stack).stdout, timeout=30, what="it to be there")
+    wait_until(lambda: name in runyard_drain(stack).stdout, timeout=30, what="it to be there, by its name")

@@ -33,7 +33,7 @@ def test_a_running_development_is_found_and_well(stack):
         "Invariants",
     ):
         assert found[name]["severity"] == "ok"
-    assert "1 take from 'runs': runyard-" in found["Workers"]["seen"]
+    assert "1 take from 'runs': worker@" in found["Workers"]["seen"]
     elsewhere = look(code=3, RUNYARD_QUEUE="elsewhere")["Workers"]
     assert elsewhere["severity"] == "problem"
     assert "RUNYARD_QUEUES" in elsewhere["advice"]

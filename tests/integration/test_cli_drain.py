@@ -11,11 +11,13 @@ from typer.testing import CliRunner, Result
 
 from shared.cli import main
 from shared.cli.drain import (
+    AmbiguousWorkerError,
     NoRedisKnownError,
     NoWorkerError,
     RedisRefusedError,
     StillThereError,
     UnknownWorkerError,
+    Workers,
 )
 from shared.processes import ports
 from tests.support.pool_bench import WORKER, PoolBench, eventually
@@ -111,6 +113,25 @@ def test_an_unknown_name_drains_nobody(bench: PoolBench, drain: Runyard) -> None
             drain("a@test", "b@test")
         assert bench.heard("finished", bench.send("nothing")).pid == process.pid
         assert "drain begun" not in bench.log
+
+
+def test_a_name_that_two_answer_to_drains_neither(bench: PoolBench, drain: Runyard) -> None:
+    with bench.worker(name="a"), bench.worker(name="a"):
+        with pytest.raises(
+            AmbiguousWorkerError, match=r"Several workers answer to a@test; nothing was drained"
+        ):
+            drain("a@test")
+        assert "drain begun" not in bench.log
+
+
+def test_a_wait_is_for_the_process_and_not_for_its_name(bench: PoolBench, drain: Runyard) -> None:
+    workers = Workers(bench.app)
+    with bench.worker(name="a") as first:
+        told = workers.drain(["a@test"])
+        assert first.wait(10) == 0
+    with bench.worker(name="a"):
+        workers.wait_gone(told, 5)
+        assert workers.answering(["a@test"])
 
 
 def test_a_wait_that_is_too_short_says_who_is_still_there(bench: PoolBench, drain: Runyard) -> None:

@@ -11,6 +11,7 @@ from shared.db import after_commit
 from shared.events.log import StoredEvent
 from shared.runs import shares
 from shared.runs.lifecycle import RunKind
+from shared.task_events import TaskEvent
 
 
 @dataclass
@@ -19,9 +20,10 @@ class RecordingDispatcher:
 
     enqueued: list[tuple[uuid.UUID, int]] = field(default_factory=list)
     revoked: list[tuple[uuid.UUID, int]] = field(default_factory=list)
+    told: list[TaskEvent] = field(default_factory=list)
     announced: list[StoredEvent] = field(default_factory=list)
     kinds: dict[uuid.UUID, RunKind] = field(default_factory=dict)
-    waiting: int = 0  # messages that the broker is to hold
+    waiting: frozenset[str] | None = frozenset()  # tasks whose messages the broker is to hold; None: too many
     share: int | None = None  # of the workers, in runs, that one organization may have
 
     def enqueue(
@@ -46,11 +48,14 @@ class RecordingDispatcher:
     def announce(self, session: Session, events: Sequence[StoredEvent]) -> None:
         after_commit(session, lambda: self.announced.extend(events))
 
+    def tell_watchers(self, session: Session, events: Sequence[TaskEvent]) -> None:
+        after_commit(session, lambda: self.told.extend(events))
+
     def send(self, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT) -> None:
         self.kinds[run_id] = kind
         self.enqueued.append((run_id, attempt))
 
-    def queue_length(self) -> int:
+    def waiting_tasks(self) -> frozenset[str] | None:
         return self.waiting
 
     def close(self) -> None:

@@ -37,9 +37,9 @@ def check_runs(database_url: str, run_ids: Sequence[str]) -> None:
 
 
 def read_row(database_url: str, run_id: str) -> dict[str, Any]:
-    """What the table says of a run: status, attempt, losses, worker, lease (seconds left, or None)."""
+    """What the table says of a run, with the seconds left of its lease, or None."""
     query = """
-        SELECT status, attempt, losses, worker,
+        SELECT status, attempt, losses, worker, process,
                extract(epoch FROM lease_expires_at - clock_timestamp())::float AS lease
         FROM runs WHERE id = %s
     """
@@ -61,11 +61,11 @@ def holder_of(database_url: str, run_id: str, *, attempt: int = 1) -> psutil.Pro
 
     def held() -> str | None:
         row = read_row(database_url, run_id)
-        return row["worker"] if (row["status"], row["attempt"]) == ("RUNNING", attempt) else None
+        return row["process"] if (row["status"], row["attempt"]) == ("RUNNING", attempt) else None
 
-    worker = wait_until(held, timeout=30, what=f"attempt {attempt} of {run_id} to be RUNNING")
-    assert worker is not None
-    return psutil.Process(int(worker.rpartition("/")[2]))
+    process = wait_until(held, timeout=30, what=f"attempt {attempt} of {run_id} to be RUNNING")
+    assert process is not None
+    return psutil.Process(int(process.rpartition("/")[2]))
 
 
 def await_words(database_url: str, run_id: str) -> None:

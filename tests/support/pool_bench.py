@@ -103,7 +103,7 @@ class PoolBench:
     @contextmanager
     def supervisor(self, program: Path = WORKER, *options: str) -> Generator[subprocess.Popen[bytes]]:
         """A supervisor of worker processes."""
-        with self._process(SUPERVISOR, str(program), "--hostname=s@test", *options) as process:
+        with self._process(SUPERVISOR, str(program), "--name=s@test", *options) as process:
             yield process
 
     @contextmanager

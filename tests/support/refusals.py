@@ -6,6 +6,7 @@ from typing import Final, LiteralString
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import Engine
 
 from shared.settings import Settings
 from tests.support.services import TestServices
@@ -33,3 +34,24 @@ def refusing_writes(services: TestServices, settings: Settings) -> Generator[Non
             yield
         finally:
             become("off")
+
+
+@contextmanager
+def raising(engine: Engine, state: str) -> Generator[None]:
+    """Have every change of a run refused with a SQLSTATE for the length of a block.
+
+    Args:
+        engine: connects as somebody who may change the tables.
+    """
+    refuse = f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = 'refused'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION refuse();
+    """
+    with engine.begin() as connection:
+        connection.exec_driver_sql(refuse)
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP TRIGGER refuse ON runs; DROP FUNCTION refuse()")

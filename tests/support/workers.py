@@ -1,5 +1,6 @@
 """Workers beside a stack: `python -m worker` with options and an environment of their own."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
@@ -28,6 +29,11 @@ class Worker:
     def log(self) -> str:
         """What it and its processes have logged."""
         return self._log_path.read_text()
+
+    @property
+    def names(self) -> list[str]:
+        """What its processes are called, in the order in which they were ready."""
+        return re.findall(r"([^\s\"]+) ready\.", self.log)
 
     @property
     def processes(self) -> list[psutil.Process]:

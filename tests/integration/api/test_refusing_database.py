@@ -79,6 +79,12 @@ def test_a_deadlock_is_begun_anew_and_not_told(served, monkeypatch):
         ("disk_full", 503),
         ("too_many_connections", 503),
         ("admin_shutdown", 503),
+        ("crash_shutdown", 503),
+        ("cannot_connect_now", 503),
+        ("connection_failure", 503),
+        ("connection_does_not_exist", 503),
+        ("read_only_sql_transaction", 503),
+        ("deadlock_detected", 503),
         ("serialization_failure", 503),
         ("foreign_key_violation", 409),
         ("unique_violation", 409),
@@ -99,7 +105,7 @@ def test_what_postgresql_says_is_passed_on_in_terms_of_http(served, monkeypatch,
     assert ("Retry-After" in answer.headers) == (status == 503)
 
 
-@pytest.mark.parametrize("name", ["subscriber", "waiting", "key-uses"])
+@pytest.mark.parametrize("name", ["subscriber", "waiting", "key-uses", "key-watch"])
 def test_a_process_that_loses_a_task_it_lives_by_says_so_and_ends(served, name):
     loop = served.server.config.app.state.loop = served.resources.vitals
 

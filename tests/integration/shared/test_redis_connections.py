@@ -9,7 +9,7 @@ from redis.exceptions import NoPermissionError
 
 from shared.celery_app import make_celery
 from shared.channels import make_redis
-from shared.dispatch import Dispatcher, control
+from shared.dispatch import Dispatcher, ask
 from shared.doctor.broker import examine_broker
 from shared.doctor.findings import Severity
 from shared.embedded.redis import EmbeddedRedis
@@ -57,8 +57,8 @@ def test_two_installations_on_one_redis_keep_to_themselves(benches):
         done = one.send("nothing")
         assert one.heard("finished", done)  # and the other's, sent before, was not taken
         assert two.redis.llen("two:runs") == 1
-        assert control(two.app, "shutdown", timeout=PATIENCE) == frozenset()
-        assert control(one.app, "ping", timeout=5) == {"worker@test"}
+        assert ask(two.app, "shutdown", timeout=PATIENCE) == []
+        assert ask(one.app, "ping", timeout=5, limit=1) == [("worker@test", {"ok": "pong"})]
         again = one.send("nothing")
         assert one.heard("finished", again)
     ours = {key.decode() for key in one.redis.scan_iter() if key != b"told"}

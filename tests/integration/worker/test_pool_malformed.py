@@ -190,6 +190,26 @@ CONTROLS = [
 ]
 
 
+PING = encoded({"method": "ping"})
+
+NO_CONTROLS = [
+    {**envelope(body=PING), "content-type": "application/x-python-serialize"},
+    {**envelope(body=PING), "content-type": ["application/json"]},
+    {**envelope(body=PING), "content-encoding": "klingon"},
+    envelope(body="%%%"),
+    envelope(body=base64.b64encode(b"\xff\xfe").decode()),
+    envelope(body=base64.b64encode(b"[" * 10_000).decode()),
+    envelope(body="A" * 2_000_000),
+    envelope(body=encoded({"method": "revoke", "arguments": {"task_id": {"a": 1}, "terminate": True}})),
+    envelope(body=encoded({"method": "revoke", "arguments": {"task_id": 7, "signal": [], "terminate": "x"}})),
+    envelope(body=encoded({"method": "rate_limit", "arguments": {"task_name": [], "rate_limit": {}}})),
+    envelope(body=encoded({"method": "pool_grow", "arguments": {"n": "many"}})),
+    envelope(body=encoded({"method": "ping", "arguments": {"unheard": 1}})),
+    envelope(body=PING, headers={"compression": "zlib"}),
+    envelope(body=PING, headers=[]),
+    envelope(body=PING, properties=None),
+]
+
 CONTROL_CHANNEL = "/0.celery.pidbox"
 
 
@@ -203,12 +223,16 @@ def test_broken_control_messages_are_dropped_and_good_ones_obeyed(bench: PoolBen
         for clock in ("late", [], 10**400, -(10**400)):
             control = envelope(body=encoded({"method": "ping"}), headers={"clock": clock})
             bench.redis.publish(CONTROL_CHANNEL, json.dumps(control))
+        for message in NO_CONTROLS:
+            bench.redis.publish(CONTROL_CHANNEL, json.dumps(message))
 
         bench.terminate(running.id)
 
         assert bench.heard("stopped", running.id).reason == "cancelled"
         assert process.poll() is None
         assert bench.app.control.ping(timeout=5, limit=1)
+        assert "Traceback" not in bench.log
+        assert max(map(len, bench.log.splitlines())) < 1_000
 
 
 def test_garbage_among_the_unacknowledged_keeps_nothing_from_being_restored(bench: PoolBench) -> None:

@@ -47,7 +47,7 @@ def test_killed_process_is_replaced(bench: PoolBench) -> None:
         task = bench.start_task("wait", 60)
         os.kill(task.pid, signal.SIGKILL)
         # Sent any sooner, the message may go to the connection of the dead.
-        eventually(lambda: bench.log.count("s-1@test ready.") == 2, "a new process")
+        eventually(lambda: bench.log.count("s@test ready.") == 2, "a new process")
         assert bench.heard("finished", bench.send("nothing")).pid != task.pid
         supervisor.send_signal(signal.SIGTERM)
         assert supervisor.wait(15) == 0

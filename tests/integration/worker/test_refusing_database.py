@@ -11,7 +11,7 @@ from shared.db import make_engine, make_sessions
 from shared.events import log
 from shared.models import Run
 from shared.runs.lifecycle import RunStatus
-from tests.support.refusals import refusing_writes
+from tests.support.refusals import raising, refusing_writes
 from tests.support.seats import FakeSeat
 from tests.support.waiting import wait_until
 from worker import resources as worker_resources
@@ -108,6 +108,50 @@ def test_a_run_outlives_a_database_that_only_reads(attempt, read_only, refusals,
         events = log.read(session, attempt.run.id, after=0, limit=100).events
     words = [one.payload["number"] for one in events if one.type == "Word"]
     assert words == [0, 1, 2]
+
+
+STATES = ["25006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03", "08006", "08003"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_run_outlives_whatever_postgresql_says_that_passes(
+    attempt, superuser_engine, refusals, committed_sessions, state
+):
+    attempt.words.release()
+    wait_until(lambda: attempt.said == 1, timeout=PATIENCE)
+    with raising(superuser_engine, state):
+        attempt.words.release()
+        wait_until(lambda: attempt.said == 2, timeout=PATIENCE)
+        wait_until(lambda: len(renewals(refusals)) >= 2, timeout=PATIENCE)
+        wait_until(lambda: any("event_count" in one for one in refusals), timeout=PATIENCE)
+    attempt.words.release()
+    assert attempt.join() is Ending.SUCCEEDED
+    with committed_sessions() as session:
+        events = log.read(session, attempt.run.id, after=0, limit=100).events
+    assert [one.payload["number"] for one in events if one.type == "Word"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_reconciler_outlives_whatever_postgresql_says_that_passes(
+    committed_settings, superuser_engine, make_run, dispatcher, state
+):
+    run = make_run()
+    engine = make_engine(committed_settings)
+    refused, stop = [], threading.Event()
+    event.listen(engine, "handle_error", lambda context: refused.append(context.statement))
+    settings = committed_settings.model_copy(update={"queue_ttl": timedelta(milliseconds=1)})
+    thread = threading.Thread(
+        target=Reconciler(settings, make_sessions(engine), dispatcher).run, args=(stop,), daemon=True
+    )
+    with raising(superuser_engine, state):
+        thread.start()
+        wait_until(lambda: len(refused) >= 2, timeout=PATIENCE)
+        assert thread.is_alive()
+    ended = wait_until(lambda: [one for one in dispatcher.announced if one.is_last], timeout=PATIENCE)
+    stop.set()
+    thread.join(PATIENCE)
+    engine.dispose()
+    assert ended[0].run_id == run.id
 
 
 def test_a_run_whose_event_writer_dies_does_not_succeed(resources, attempt, monkeypatch, committed_sessions):

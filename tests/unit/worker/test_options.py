@@ -1,8 +1,12 @@
 """The command lines of a worker and of its processes."""
 
+import uuid
+
 import pytest
+from pydantic import ValidationError
 
 from shared.settings import Settings
+from shared.worker_names import check_name, default_name
 from worker.options import Pool, ProcessOptions, SupervisorOptions
 
 SETTINGS = Settings.model_validate(
@@ -14,9 +18,11 @@ SETTINGS = Settings.model_validate(
     }
 )
 
+HOLDER = uuid.uuid4()
+
 
 def test_process_reads_what_its_supervisor_writes() -> None:
-    options = ProcessOptions("name@host", Pool.PREFORK, 3, "a,b", lifeline=5)
+    options = ProcessOptions("name@host", Pool.PREFORK, 3, "a,b", HOLDER, lifeline=5)
     assert ProcessOptions.parse(options.arguments()) == options
 
 
@@ -31,9 +37,39 @@ def test_as_many_prefork_children_as_processors_unless_told() -> None:
     assert SupervisorOptions.parse(SETTINGS, ["--pool=prefork", "--concurrency=3"]).concurrency == 3
 
 
-def test_each_process_has_a_name_of_its_own() -> None:
-    options = SupervisorOptions.parse(SETTINGS, ["--hostname", "w@here"])
-    assert [options.of_process(number).name for number in (1, 2)] == ["w-1@here", "w-2@here"]
+def test_the_one_process_of_a_worker_has_its_name_and_a_successor_beside_it_a_number() -> None:
+    options = SupervisorOptions.parse(SETTINGS, ["--name", "blue"])
+    assert [options.of_process(number, HOLDER).name for number in (1, 2)] == ["blue", "blue-2"]
+
+
+def test_of_several_processes_each_has_a_number() -> None:
+    options = SupervisorOptions.parse(SETTINGS, ["--name", "w@here", "--processes", "2"])
+    assert [options.of_process(number, HOLDER).name for number in (1, 2)] == ["w-1@here", "w-2@here"]
+
+
+def test_a_worker_without_a_name_is_called_after_its_machine_whatever_its_process() -> None:
+    assert SupervisorOptions.parse(SETTINGS, []).name == default_name()
+    assert check_name(default_name())
+
+
+def test_the_setting_names_it_and_its_command_line_goes_before() -> None:
+    named = SETTINGS.model_copy(update={"worker_name": "green"})
+    assert SupervisorOptions.parse(named, []).name == "green"
+    assert SupervisorOptions.parse(named, ["--name=blue"]).name == "blue"
+
+
+BAD_NAMES = ["", "a b", "a\nb", "a,b", "@host", "a@", "a@b@c", "-a", "external", "x" * 65, "ü", "(no worker)"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_is_none_is_refused_in_one_sentence(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        SupervisorOptions.parse(SETTINGS, [f"--name={name}"])
+    assert "a worker's name has" in capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(ValidationError, match="a worker's name has"):
+        Settings.model_validate({"database_url": "", "redis_url": "", "worker_name": name})
 
 
 @pytest.mark.parametrize("arguments", [["--processes", "0"], ["--concurrency", "x"], ["--pool", "gevent"]])

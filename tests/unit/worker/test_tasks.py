@@ -94,14 +94,19 @@ def test_malformed_message_is_dropped(
     assert executed.calls == []
 
 
-def test_cancelled_run_leaves_the_task_revoked(executed: Executed, run_task: Callable[..., Any]) -> None:
-    executed.ending = Ending.CANCELLED
+@pytest.mark.parametrize("ending", [Ending.CANCELLED, Ending.NOT_CLAIMED])
+def test_neither_a_cancelled_run_nor_a_refused_message_is_a_success(
+    executed: Executed, run_task: Callable[..., Any], ending: Ending
+) -> None:
+    executed.ending = ending
     with pytest.raises(Ignore):
         run_task(run_id=str(RUN_ID), attempt=1)
 
 
-@pytest.mark.parametrize("ending", [ending for ending in Ending if ending is not Ending.CANCELLED])
-def test_any_other_ending_is_celerys_success(
+@pytest.mark.parametrize(
+    "ending", [Ending.SUCCEEDED, Ending.FAILED, Ending.BROKEN, Ending.REQUEUED, Ending.LOST]
+)
+def test_any_other_ending_is_none_of_celerys_business(
     executed: Executed, run_task: Callable[..., Any], ending: Ending
 ) -> None:
     executed.ending = ending
