@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, health
 from api.griptape.errors import render
+from api.griptape.report_route import body_rules
 from api.griptape.router import router as griptape_router
 from api.middleware import BodyLimit, NormalPaths, RequestLog
 from api.resources import open_resources
@@ -46,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[
             Middleware(RequestLog, render=render_by_path),
             Middleware(NormalPaths),
-            Middleware(BodyLimit, limit=settings.max_body_bytes, render=render_by_path),
+            Middleware(BodyLimit, rule_of=body_rules(settings), render=render_by_path),
         ],
     )
     app.state.terms = Terms.of(settings)

@@ -8,10 +8,12 @@ from typing import Any, Final, Self
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from shared.errors import LimitReachedError
+from shared.errors import LimitReachedError, OutputTooLargeError
+from shared.events.text import storable
 from shared.models import ApiKey, Organization, Run
 from shared.runs.lifecycle import ACTIVE
 from shared.settings import Settings
+from shared.structures.outputs import output_size, too_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Quotas:
     organizations: int  # that one user has made
     external_runs: int  # of one organization, that have not ended
     stored_bytes: int  # of events and spans of one organization
+    output: int  # bytes of what a structure run gives back, and of another event that it reports
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -30,6 +33,7 @@ class Quotas:
             settings.max_organizations,
             settings.max_external_runs,
             settings.max_stored_bytes,
+            settings.structure_output,
         )
 
     def require_room_for_key(
@@ -55,6 +59,15 @@ class Quotas:
         """
         query = select(Organization.id).where(Organization.created_by == user_id)
         _require(session, query, self.organizations, "organizations that one user has made")
+
+    def require_moderate_output(self, output: Any) -> None:
+        """Refuse an output that is larger than a structure run may have.
+
+        Raises:
+            OutputTooLargeError: it is.
+        """
+        if (size := output_size(storable(output))) > self.output:
+            raise OutputTooLargeError(too_large("The output", size, self.output))
 
     def require_room_for_external_run(self, session: Session, organization_id: uuid.UUID) -> None:
         """Refuse another external run of an organization that has enough under way.

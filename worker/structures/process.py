@@ -97,10 +97,10 @@ def run_program(
         report = warden.attend(output)
     if token.is_cancelled:
         raise RunStopped(StoppedHow.KILLED if report["killed"] else StoppedHow.COOPERATIVE)
-    return _exited(report, limits)
+    return _exited(report, limits, output.last_words)
 
 
-def _exited(report: Mapping[str, Any], limits: Limits) -> Exited:
+def _exited(report: Mapping[str, Any], limits: Limits, last_words: str) -> Exited:
     exit_code: int = report["exit_code"]
     match report["why"]:
         case "start":
@@ -114,7 +114,8 @@ def _exited(report: Mapping[str, Any], limits: Limits) -> Exited:
     if exit_code > 128:  # noqa: PLR2004  # as shells count
         with suppress(ValueError):
             return Exited(exit_code, f"The program was ended by {signal.Signals(exit_code - 128).name}.")
-    return Exited(exit_code, f"The program exited with code {exit_code}.")
+    said = f" It said last: {last_words}" if last_words else ""
+    return Exited(exit_code, f"The program exited with code {exit_code}.{said}", last_words)
 
 
 class Warden:

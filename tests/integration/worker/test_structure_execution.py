@@ -115,7 +115,7 @@ def test_another_exit_code_is_a_failure(make, attempt, read, lines):
     assert attempt(run) is Ending.FAILED
     assert read(run).status_detail == {
         "reason": "StructureFailed",
-        "message": "The program exited with code 1.",
+        "message": "The program exited with code 1. It said last: no",
         "exit_code": 1,
     }
     assert lines(run) == ["no"]
@@ -330,7 +330,7 @@ def test_a_key_that_is_still_cached_writes_nothing_once_its_attempt_is_over(
         transitions.claim(session, run.id, attempt=2, worker="w", lease_ttl=timedelta(seconds=9))
     report = Report(FINISH, {"output_task_output": {"type": "TextArtifact", "value": "late"}})
     with pytest.raises(ConflictError), unit_of_work(committed_sessions) as session:
-        post_events(session, dispatcher, stale, run.id, [report])
+        post_events(session, dispatcher, stale, run.id, [report], largest=1000)
     with pytest.raises(ConflictError), unit_of_work(committed_sessions) as session:
         post_spans(session, stale, run.id, [{"span_id": "late"}])
     with unit_of_work(committed_sessions) as session:
