@@ -175,6 +175,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) -> Generator[S
         OPENAI_BASE_URL=llm.openai_url,
         OPENAI_API_KEY="sk-stub",
         RUNYARD_STRUCTURES_DIR=str(STRUCTURES),
+        RUNYARD_STRUCTURE_CALLABLES="json:dumps",
     )
     with running_stack(tmp_path_factory.mktemp("stack"), "--concurrency", "20", env=env) as running:
         yield running
