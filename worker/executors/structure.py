@@ -21,6 +21,7 @@ from worker.executors.base import (
 from worker.redaction import secrets_among
 from worker.structures.finish import LIMIT, NOT_TOLD
 from worker.structures.holding import Holder
+from worker.structures.homes import Home
 from worker.structures.process import Job, Limits, run_program
 from worker.structures.sources import Sources, Start, prepare
 
@@ -73,7 +74,9 @@ def make_executor(settings: Settings) -> Executor:
             ended = run_program(
                 _job(start, program, own, place, output_bytes=settings.structure_output),
                 mark=f"{context.run_id}/{context.attempt}",
-                holder=_holder(settings, own, is_sample=start.is_sample),
+                holder=_holder(
+                    settings, own, is_sample=start.is_sample, home=_lasting_home(settings, program)
+                ),
                 secrets={**secrets_among(own), **program.secrets},
                 place=place,
                 limits=limits,
@@ -113,7 +116,12 @@ def _home(place: Path) -> Mapping[str, str]:
     return {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp"), "PYTHONUNBUFFERED": "1"}
 
 
-def _holder(settings: Settings, own: Mapping[str, str], *, is_sample: bool) -> Holder:
+def _lasting_home(settings: Settings, program: Program) -> Home | None:
+    directory = settings.structure_home
+    return None if directory is None else Home(directory.absolute(), program.organization_id)
+
+
+def _holder(settings: Settings, own: Mapping[str, str], *, is_sample: bool, home: Home | None) -> Holder:
     """What holds a program.
 
     Where there is no sandbox, the sample is executed nevertheless: it is our own, takes its arguments as
@@ -134,4 +142,5 @@ def _holder(settings: Settings, own: Mapping[str, str], *, is_sample: bool) -> H
             *(Path(own[name]) for name in TRUST if own.get(name)),
         ),
         memory=settings.structure_memory,
+        home=None if is_sample else home,
     )

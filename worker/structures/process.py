@@ -205,7 +205,7 @@ def _warden(job: Job, hold: Hold, *, mark: str, place: Path, limits: Limits) -> 
     line, far_end = socket.socketpair()
     account = hold.account
     with ExitStack() as ours, far_end:
-        of_program = ours.enter_context(_told(_program_order(job)))
+        of_program = ours.enter_context(_told(_program_order(job, hold)))
         of_warden = ours.enter_context(
             _told(
                 {
@@ -231,7 +231,7 @@ def _warden(job: Job, hold: Hold, *, mark: str, place: Path, limits: Limits) -> 
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=inherited if account is None else [*inherited, account.descriptor],
+                pass_fds=[*inherited, *hold.private],
                 start_new_session=True,
             )
         except OSError:
@@ -244,11 +244,12 @@ def _warden(job: Job, hold: Hold, *, mark: str, place: Path, limits: Limits) -> 
         warden.close()
 
 
-def _program_order(job: Job) -> Mapping[str, Any]:
+def _program_order(job: Job, hold: Hold) -> Mapping[str, Any]:
     return {
         "arguments": list(job.arguments),
-        "variables": dict(job.variables),
+        "variables": {**job.variables, **hold.variables},
         "path": list(job.path),
+        "packages": hold.packages,
         "stack": resource.getrlimit(resource.RLIMIT_STACK)[0],
     }
 

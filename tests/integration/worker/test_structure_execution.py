@@ -55,6 +55,7 @@ def setting_overrides(folders):
         "cancel_grace": timedelta(seconds=1),
         "heartbeat": timedelta(milliseconds=200),
         "structures_dir": folders,
+        "structure_home": folders / "homes",
         "structure_callables": "json:dumps",
         "structure_env": "OPENAI_API_KEY,REGION",
     }
@@ -398,3 +399,9 @@ def test_one_that_takes_too_long_is_ended(make, in_thread, read):
     run, seat = make(FOREVER, limits={"max_duration": timedelta(seconds=1)}), FakeSeat()
     assert in_thread(run, seat)() is Ending.BROKEN
     assert read(run).status_detail["reason"] == "TimedOut"
+
+
+def test_the_home_that_stays_is_that_of_the_organization(make, attempt, lines, folders):
+    run = make("import os; print(os.environ['HOME'])")
+    assert attempt(run) is Ending.SUCCEEDED
+    assert lines(run) == [str(folders / "homes" / str(run.organization_id))]
