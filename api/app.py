@@ -14,6 +14,7 @@ from api.callers import Callers, Proxies
 from api.cross_origin import CrossOrigin, Origins
 from api.documents import Document
 from api.griptape.errors import render
+from api.griptape.report_route import body_rules
 from api.griptape.router import router as griptape_router
 from api.middleware import BodyLimit, NormalPaths, RequestLog
 from api.resources import open_resources
@@ -51,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(Callers, proxies=Proxies.of(settings)),
             Middleware(CrossOrigin, origins=Origins.of(settings)),
             Middleware(RequestLog, render=render_by_path),
-            Middleware(BodyLimit, limit=settings.max_body_bytes, render=render_by_path),
+            Middleware(BodyLimit, rule_of=body_rules(settings), render=render_by_path),
         ],
     )
     app.state.terms = Terms.of(settings)

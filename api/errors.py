@@ -24,6 +24,7 @@ from shared.errors import (
     InvalidRequestError,
     LeaseLostError,
     NotFoundError,
+    OutputTooLargeError,
     OverloadedError,
     QueueFullError,
     RunyardError,
@@ -68,6 +69,7 @@ Render = Callable[[Problem], Response]
 
 STATUS_OF: Final[Mapping[type[RunyardError], HTTPStatus]] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
+    OutputTooLargeError: TOO_LARGE,
     UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
     ForbiddenError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,

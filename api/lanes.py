@@ -26,6 +26,9 @@ QUEUED_BODIES: Final = 4
 
 SPARE_THREADS: Final = 8
 
+ESCAPED: Final = 3
+"""Bytes of JSON for a byte of text, in clients that write nothing but ASCII."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
@@ -41,7 +44,6 @@ class Lanes:
     streams: Gate
     keys: Gate
     bodies: Gate  # in bytes
-    largest_body: int  # bytes
     parsers: CapacityLimiter
 
     @classmethod
@@ -51,7 +53,7 @@ class Lanes:
         streams = max(1, connections // 5)
         patience = settings.admission_timeout.total_seconds()
 
-        bodies = max(settings.max_body_memory, 2 * settings.max_body_bytes)
+        bodies = max(settings.max_body_memory, 2 * settings.max_body_bytes, largest_report(settings))
 
         def share_of(capacity: int) -> int:
             return ceil(capacity * settings.organization_share)
@@ -65,22 +67,26 @@ class Lanes:
             streams=gate(streams),
             keys=Gate(KEY_LOOKUPS, share=KEY_LOOKUPS - 1, patience=patience),
             bodies=Gate(bodies, share=share_of(bodies), queue=QUEUED_BODIES * bodies, patience=patience),
-            largest_body=settings.max_body_bytes,
             parsers=CapacityLimiter(PARSERS),
         )
 
-    def weight_of(self, headers: Mapping[str, str]) -> int:
-        """What a body takes of `bodies`: its length, or the most there may be if that is not announced."""
+    def weight_of(self, headers: Mapping[str, str], limit: int) -> int:
+        """What a body takes of `bodies`: its length, or the most it may have if that is not announced."""
         length = headers.get("content-length", "")
         if length.isascii() and length.isdecimal():
-            return min(int(length), self.largest_body)
-        return self.largest_body if "transfer-encoding" in headers else 0
+            return min(int(length), limit)
+        return limit if "transfer-encoding" in headers else 0
 
     def provide_threads(self) -> None:
         """See to it that endpoints have a thread for each place; to be called in the event loop."""
         threads = to_thread.current_default_thread_limiter()
         needed = self.requests.capacity + self.cancels.capacity + SPARE_THREADS
         threads.total_tokens = max(threads.total_tokens, needed)
+
+
+def largest_report(settings: Settings) -> int:
+    """Bytes of the largest body with events of a program: its output as JSON may write it, and others."""
+    return ESCAPED * settings.structure_output + settings.max_body_bytes
 
 
 def connections_for_tenants(settings: Settings) -> int:

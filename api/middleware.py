@@ -4,6 +4,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -24,6 +25,7 @@ PREFERENCE_APPLIED: Final = "preference-applied"
 PROBES: Final = "/health/"
 LOGGED_PATH: Final = 200  # characters of a path that a log line shows
 
+_BODY_RULE: Final = "runyard.body_rule"
 _SLASHES = re.compile("/{2,}")
 _TWICE_API = re.compile("^(?:/api)+(?=/api(?:/|$))")
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -55,36 +57,55 @@ class NormalPaths:
         await self._app(scope, receive, send)
 
 
+@dataclass(frozen=True, slots=True)
+class BodyRule:
+    """How large the bodies of a path may be."""
+
+    limit: int  # bytes
+    knows_caller: bool = False  # a larger one is refused only where the caller is known
+
+    @classmethod
+    def of(cls, scope: Scope) -> "BodyRule":
+        """The rule of a request that has passed `BodyLimit`."""
+        rule: BodyRule = scope[_BODY_RULE]
+        return rule
+
+
 class BodyLimit:
     """Refuses a body that is too large: by its announced length, or as soon as it has grown too long."""
 
-    def __init__(self, app: ASGIApp, *, limit: int, render: Callable[[Problem], ASGIApp]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, rule_of: Callable[[str], BodyRule], render: Callable[[Problem], ASGIApp]
+    ) -> None:
         self._app = app
-        self._limit = limit
+        self._rule_of = rule_of
         self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif self._announced(scope) > self._limit:
-            await self._render(too_large(self._limit))(scope, receive, send)
-        else:
-            await self._app(scope, self._counted(receive), send)
+            return
+        rule = self._rule_of(scope["path"])
+        announced = self._announced(scope)
+        if announced > rule.limit and not rule.knows_caller:
+            await self._render(too_large(rule.limit))(scope, receive, send)
+            return
+        scope[_BODY_RULE] = rule
+        await self._app(scope, self._counted(receive, rule.limit, announced), send)
 
     def _announced(self, scope: Scope) -> int:
         length = Headers(scope=scope).get("content-length", "")
         return int(length) if length.isascii() and length.isdecimal() else 0
 
-    def _counted(self, receive: Receive) -> Receive:
+    def _counted(self, receive: Receive, limit: int, announced: int) -> Receive:
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
-            message = await receive()
+            message = {} if announced > limit else await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
-                fault = too_large(self._limit).faults[0]
-                raise HTTPException(TOO_LARGE, fault.message)
+            if max(seen, announced) > limit:
+                raise HTTPException(TOO_LARGE, too_large(limit).faults[0].message)
             return message
 
         return counted

@@ -16,7 +16,7 @@ from api.auth import authenticate, authenticate_webhook
 from api.json_body import read_json
 from api.known_keys import Ignored, KnownKeys, Unknown, prefers_strictness, unread_body
 from api.lanes import Lanes
-from api.middleware import LOGGED_PATH
+from api.middleware import LOGGED_PATH, BodyRule
 from shared.database_errors import is_lost_race, words_of
 
 LARGE: Final = 65_536  # bytes; a larger body is parsed beside the event loop
@@ -69,7 +69,8 @@ class KeyedRoute(APIRoute):
                 self.tell(request, unread_body(request.headers))
                 return await _at_most_twice(answer, request)
             lanes: Lanes = request.app.state.resources.lanes
-            async with lanes.bodies.admit(principal.tenant, lanes.weight_of(request.headers)):
+            weight = lanes.weight_of(request.headers, BodyRule.of(request.scope).limit)
+            async with lanes.bodies.admit(principal.tenant, weight):
                 return await _at_most_twice(answer, await self.read(request, lanes))
 
         return keyed

@@ -2,10 +2,13 @@
 
 import json
 import uuid
+from typing import Final
 
 import orjson
 
 from shared.models import JsonObject
+
+ERROR: Final = "ErrorArtifact"
 
 
 def text_artifact(text: str) -> JsonObject:
@@ -15,7 +18,7 @@ def text_artifact(text: str) -> JsonObject:
 
 def error_artifact(message: str) -> JsonObject:
     """A message that says why there is no answer."""
-    return _artifact("ErrorArtifact", message)
+    return _artifact(ERROR, message)
 
 
 def _artifact(kind: str, value: str) -> JsonObject:

@@ -107,9 +107,14 @@ class Heard:
     seconds_ago: float
 
 
-def latest(session: Session, kind: ProcessKind) -> Heard | None:
-    """The process of a kind that was heard of last; None if none was."""
-    row = session.execute(_heard(kind).order_by(ProcessBeat.beat_at.desc()).limit(1)).one_or_none()
+def latest(session: Session, kind: ProcessKind, *, host: str = "") -> Heard | None:
+    """The process of a kind that was heard of last; None if none was.
+
+    Args:
+        host: what its name has to contain, as the names of a machine's processes do; empty for any.
+    """
+    query = _heard(kind).where(ProcessBeat.name.contains(host, autoescape=True))
+    row = session.execute(query.order_by(ProcessBeat.beat_at.desc()).limit(1)).one_or_none()
     return None if row is None else Heard(row[0], float(row[1]))
 
 

@@ -2,6 +2,7 @@
 
 RunyardError
 ├── InvalidRequestError         what was asked makes no sense; nothing was done
+├── OutputTooLargeError         a program has more to give back, or to report, than is kept
 ├── NotFoundError               there is no such thing in this organization
 │   ├── RunNotFoundError
 │   ├── AssistantNotFoundError
@@ -50,6 +51,10 @@ class InvalidRequestError(RunyardError):
     def __init__(self, message: str | None = None, *, path: Sequence[str | int] = ()) -> None:
         super().__init__(message)
         self.path = tuple(path)
+
+
+class OutputTooLargeError(RunyardError):
+    """What a program gives back is more than is kept."""
 
 
 class NotFoundError(RunyardError):

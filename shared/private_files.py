@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,16 @@ class NotOursError(RunyardError):
         super().__init__(f"{path} is not used: {why}.")
 
 
+class UnwritableError(RunyardError):
+    """A directory of ours is not for this user to write to."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path.absolute()} is needed, and the user {os.geteuid()} cannot write there ({why}):"
+            " name another directory with --data-dir, or give this one to the user."
+        )
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Put a file (0600) at a path, whole and at once, whatever was there before."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -29,9 +40,27 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def make_private_directory(path: Path) -> Path:
-    """Make a directory (0700) with its parents; one that is there already stays as it is."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory (0700) with its parents; one that is there already stays as it is.
+
+    Raises:
+        UnwritableError: this user cannot make it, or cannot write to it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_writable = os.access(path, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise UnwritableError(path, error.strerror or "it cannot be made") from error
+    if not is_writable:
+        raise UnwritableError(path, "it is there, and not to be written to")
     return path
+
+
+def passing_directory(preferred: Path) -> Path:
+    """Where to put what goes in the end: where it is preferred, or else where the system has such things."""
+    try:
+        return make_private_directory(preferred)
+    except UnwritableError:
+        return Path(tempfile.gettempdir())
 
 
 def demand_own_directory(path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from shared.errors import LimitReachedError, QueueFullError
+from shared.errors import LimitReachedError, OutputTooLargeError, QueueFullError
+from shared.events.text import storable
 from shared.models import (
     ApiKey,
     Assistant,
@@ -26,6 +27,7 @@ from shared.models import (
 )
 from shared.runs.lifecycle import ACTIVE, RunStatus
 from shared.settings import Settings
+from shared.structures.outputs import output_size, too_large
 
 
 class Resource(StrEnum):
@@ -50,6 +52,7 @@ class Quotas:
     stored_bytes: int  # of runs, events and spans of one organization
     queued_runs: int  # of one organization
     resources: int  # of one kind, of one organization
+    output: int  # bytes of what a structure run gives back, and of another event that it reports
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -60,6 +63,7 @@ class Quotas:
             settings.max_stored_bytes,
             settings.max_queued_runs,
             settings.max_resources,
+            settings.structure_output,
         )
 
     def require_room_for_key(
@@ -85,6 +89,15 @@ class Quotas:
         """
         query = select(Organization.id).where(Organization.created_by == user_id)
         _require(session, query, self.organizations, "organizations that one user has made")
+
+    def require_moderate_output(self, output: Any) -> None:
+        """Refuse an output that is larger than a structure run may have.
+
+        Raises:
+            OutputTooLargeError: it is.
+        """
+        if (size := output_size(storable(output))) > self.output:
+            raise OutputTooLargeError(too_large("The output", size, self.output))
 
     def require_room_for_external_run(self, session: Session, organization_id: uuid.UUID) -> None:
         """Refuse another external run of an organization that has enough under way.

@@ -458,6 +458,18 @@ class Settings(BaseSettings):
     structure_processes: int = Field(
         default=64, gt=0, description="Processes that a structure run may have at once."
     )
+    structure_output: int = Field(
+        default=4_194_304,
+        gt=0,
+        le=67_108_864,
+        description="Bytes of the output a structure run may have, and of any other event that its program "
+        "reports; more output ends it, FAILED, OutputTooLarge.",
+    )
+    structure_home: Path | None = Field(
+        default=None,
+        description="A directory in which the programs of each organization have a home that stays, with "
+        "their caches and packages; without it, the home of a run goes with it.",
+    )
     structure_log: int = Field(
         default=1_048_576,
         gt=0,

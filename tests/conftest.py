@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 from sqlalchemy import Engine
@@ -24,6 +25,10 @@ from tests.support.stack import Stack, environment, running_stack
 
 STRUCTURES = Path(__file__).parent / "support" / "structures"
 """The folders that the stack may execute."""
+
+# How long one example takes says more of what else the machine does than of the code.
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackLaneScheduling:
@@ -175,6 +180,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) -> Generator[S
         OPENAI_BASE_URL=llm.openai_url,
         OPENAI_API_KEY="sk-stub",
         RUNYARD_STRUCTURES_DIR=str(STRUCTURES),
+        RUNYARD_STRUCTURE_CALLABLES="json:dumps",
     )
     with running_stack(tmp_path_factory.mktemp("stack"), "--concurrency", "20", env=env) as running:
         yield running

@@ -1,7 +1,7 @@
 """One run, from claim to outcome."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -305,14 +305,17 @@ class Attempt:
         def succeed(session: Session) -> None:
             service.succeed(session, self._resources.dispatcher, self._run_id, success, attempt=self._number)
 
-        if self._move(Trigger.SUCCEED, succeed):
+        if self._move((Trigger.SUCCEED,), succeed):
             self._ending = Ending.SUCCEEDED
         else:
             self._stopped(StoppedHow.COOPERATIVE)
 
     def _end_program(self, exit_code: int, message: str) -> None:
+        ending = Ending.LOST
+
         def end(session: Session) -> None:
-            end_of_program(
+            nonlocal ending
+            has_succeeded = end_of_program(
                 session,
                 self._resources.dispatcher,
                 self._run_id,
@@ -320,9 +323,10 @@ class Attempt:
                 message=message,
                 attempt=self._number,
             )
+            ending = Ending.SUCCEEDED if has_succeeded else Ending.FAILED
 
-        if self._move(Trigger.FAIL if exit_code else Trigger.SUCCEED, end):
-            self._ending = Ending.FAILED if exit_code else Ending.SUCCEEDED
+        if self._move((Trigger.SUCCEED, Trigger.FAIL), end):
+            self._ending = ending
         else:
             self._stopped(StoppedHow.COOPERATIVE)
 
@@ -402,15 +406,15 @@ class Attempt:
             )
             follow(session, self._resources.dispatcher, applied)
 
-        return self._move(trigger, apply)
+        return self._move((trigger,), apply)
 
-    def _move(self, trigger: Trigger, move: Callable[[Session], None]) -> bool:
-        """Do a move of this attempt, however often its commit has to be repeated.
+    def _move(self, triggers: Sequence[Trigger], move: Callable[[Session], None]) -> bool:
+        """Do one of some moves of this attempt, however often its commit has to be repeated.
 
         Returns:
             False if the run is no longer this attempt's.
         """
-        target = next(iter(TRANSITIONS[trigger].values()))
+        targets = {target for trigger in triggers for target in TRANSITIONS[trigger].values()}
 
         def once() -> bool:
             try:
@@ -418,7 +422,7 @@ class Attempt:
                     move(session)
             except TransitionRefusedError as refusal:
                 # A commit whose answer got lost went through: the run is where it was to go.
-                return refusal.status == target and refusal.attempt == self._number
+                return refusal.status in targets and refusal.attempt == self._number
             return True
 
         return self._persistently(once)

@@ -102,7 +102,7 @@ class Demand:
     """How many runs want a worker, as a metric: what to scale workers by."""
 
     def __init__(self, settings: Settings) -> None:
-        self._queue_of = settings.queue_of
+        self._queue_of, self._share = settings.queue_of, settings.running_share
         self._engine = make_engine(settings, pool_size=1, limits={"statement_timeout": ANSWER_WITHIN})
         self._gauge = Gauge("runyard_runs_waiting", "Runs that wait for a worker", ["queue"])
 
@@ -110,7 +110,7 @@ class Demand:
         """Ask PostgreSQL. While it does not answer there is no metric: an old number would mislead."""
         try:
             with Session(self._engine) as session:
-                counts = count_waiting(session, self._queue_of)
+                counts = count_waiting(session, self._queue_of, share=self._share)
         except SQLAlchemyError as error:
             log.warning("demand for workers unknown", error=words_of(error))
             self._gauge.clear()

@@ -10,8 +10,8 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, QuotasDep, SessionDep
-from api.errors import TOO_LARGE
-from api.griptape.errors import documented
+from api.errors import TOO_LARGE, of_domain
+from api.griptape.errors import documented, render
 from api.griptape.event_schemas import StructureEventPage
 from api.griptape.events import (
     DEFAULT_LIMIT,
@@ -25,10 +25,12 @@ from api.griptape.events import (
 )
 from api.griptape.fields import at_most, whole
 from api.griptape.pagination import PageDep
+from api.griptape.report_route import EventsRoute, ReportRoute
 from api.griptape.structure_run_schemas import Log, ReportsBody, SpanList, Spans, reports_of
 from api.path_ids import StructureRunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
+from shared.errors import OutputTooLargeError
 from shared.keys.principal import Principal
 from shared.models import JsonObject, Run, RunSpan
 from shared.runs.lifecycle import RunKind
@@ -39,6 +41,8 @@ LineLimit = Annotated[Annotated[int, Ge(1), at_most(MAX_LIMIT)] | None, whole(de
 """None is all: clients of this route know of no second page (contract: griptape §1.7)."""
 
 router = APIRouter(prefix="/structure-runs/{structure_run_id}", route_class=KeyedRoute)
+_events = APIRouter(route_class=EventsRoute)
+_spans_in = APIRouter(route_class=ReportRoute)
 
 _BAD, _UNKNOWN, _CONFLICT = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
 
@@ -66,7 +70,7 @@ def list_events(
     return page_of_events(session, _run(session, principal, structure_run_id), limit=limit, offset=offset)
 
 
-@router.post(
+@_events.post(
     "/events",
     operation_id="CreateEvents",
     tags=["Events"],
@@ -84,9 +88,17 @@ def create_events(
     structure_run_id: StructureRunId,
     body: ReportsBody,
 ) -> Response:
-    """Report a batch, an array or a single event; what is sent again, by its payload's `id`, counts once."""
+    """Report a batch, an array or a single event; what is sent again, by its payload's `id`, counts once.
+
+    What is too large is left out, and the answer says so; the rest of the batch is kept nevertheless.
+    """
     quotas.require_room_for_bytes(session, principal.organization_id, is_report=True)
-    reports.post_events(session, dispatcher, principal, structure_run_id, reports_of(body))
+    given = reports_of(body)
+    refusal = reports.post_events(
+        session, dispatcher, principal, structure_run_id, given, largest=quotas.output
+    )
+    if refusal is not None:
+        return render(of_domain(OutputTooLargeError(refusal)))
     return Response(status_code=HTTPStatus.ACCEPTED)
 
 
@@ -130,7 +142,7 @@ def list_structure_run_logs(
     return {"logs": page.lines, "total_count": page.total, "next_offset": offset + len(page.lines)}
 
 
-@router.post(
+@_spans_in.post(
     "/spans",
     operation_id="CreateSpans",
     tags=["Spans"],
@@ -177,3 +189,7 @@ def list_spans(
 
 def _spans(_session: Session, rows: Sequence[RunSpan]) -> list[JsonObject]:
     return [row.span for row in rows]
+
+
+router.include_router(_events)
+router.include_router(_spans_in)

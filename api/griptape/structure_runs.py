@@ -166,12 +166,14 @@ def complete_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
+    quotas: QuotasDep,
     *,
     structure_run_id: StructureRunId,
     body: StructureRunComplete | None = None,
 ) -> Run:
     """End a run that is executed elsewhere; one that has ended stays as it is."""
     completion = (body or StructureRunComplete()).completion()
+    quotas.require_moderate_output(completion.output)
     return runs.complete(session, dispatcher, principal, structure_run_id, completion)
 
 

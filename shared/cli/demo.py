@@ -19,7 +19,7 @@ from shared.cli.dev import CHECK_PAUSE, report_death, stop_requested
 from shared.cli.dev_file import DATA_DIR
 from shared.cli.development import Development, Options, development
 from shared.cli.runs import EXIT_CODES, INTERRUPTED
-from shared.private_files import make_private_directory
+from shared.private_files import passing_directory
 from shared.runs.lifecycle import RunStatus
 
 app = typer.Typer(add_completion=False)
@@ -52,9 +52,9 @@ def demo() -> None:
     if OPENAI_BASE_URL or OPENAI_API_KEY is set, OPENAI_MODEL (gpt-4.1-mini if unset); else `echo`.
     """
     os.environ.update(demo_environment(os.environ))
-    make_private_directory(DATA_DIR)
+    place = passing_directory(DATA_DIR)
     with (
-        tempfile.TemporaryDirectory(prefix="demo-", dir=DATA_DIR, ignore_cleanup_errors=True) as directory,
+        tempfile.TemporaryDirectory(prefix="demo-", dir=place, ignore_cleanup_errors=True) as directory,
         stop_requested() as stopping,
     ):
         notice("Starting PostgreSQL, Redis, the API, a worker, the reconciler and Flower.")

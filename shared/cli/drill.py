@@ -25,7 +25,7 @@ from shared.drill.plan import make_plan
 from shared.drill.report import as_json, tables, write_json
 from shared.drill.target import PROCESSES, Target
 from shared.errors import InvalidRequestError
-from shared.private_files import make_private_directory
+from shared.private_files import passing_directory
 from shared.settings import Settings
 from shared.stack import Death
 
@@ -141,8 +141,7 @@ def _on_own_system(wishes: Wishes, stopping: threading.Event) -> tuple[Result, d
 @contextmanager
 def _directory() -> Generator[tuple[Path, Callable[[], None]]]:
     """A directory that goes in the end, unless it is to be kept."""
-    make_private_directory(DATA_DIR)
-    directory = Path(tempfile.mkdtemp(prefix="drill-", dir=DATA_DIR))
+    directory = Path(tempfile.mkdtemp(prefix="drill-", dir=passing_directory(DATA_DIR)))
     kept = threading.Event()
     try:
         yield directory, kept.set

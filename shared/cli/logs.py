@@ -6,10 +6,10 @@ from typing import Annotated, Final
 import typer
 
 from shared.cli import connection
-from shared.cli.console import output
+from shared.cli.console import notice, output
 from shared.cli.dev_file import DATA_DIR
 from shared.cli.ids import RunId
-from shared.cli.runs import EPILOG, EXIT_CODES
+from shared.cli.runs import EPILOG, EXIT_CODES, reason_of
 from shared.runs.lifecycle import RunStatus
 
 LOOK: Final = 0.5  # seconds between two looks at a run that goes on
@@ -36,6 +36,8 @@ def logs(
         status = RunStatus.QUEUED
         for status, lines in client.follow_log(run_id, look=LOOK):  # noqa: B007  # the last is wanted
             _print(lines)
+        if status is not RunStatus.SUCCEEDED:
+            notice(reason_of(client.structure_run(run_id)))
     raise typer.Exit(EXIT_CODES[status])
 
 

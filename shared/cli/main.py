@@ -1,6 +1,7 @@
 """The `runyard` command: its subcommands, and what a failure looks like."""
 
 import importlib
+import importlib.metadata
 import sys
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from shared.cli.console import failure
+from shared.cli.console import failure, output
 from shared.errors import RunyardError
 from shared.failures import EXIT_CODE, EXPECTED, sentence_of
 from shared.processes.hidden import hide_memory
@@ -87,8 +88,19 @@ app = typer.Typer(
 )
 
 
+def _tell_version(is_asked: bool) -> None:  # noqa: FBT001  # as typer calls it
+    if is_asked:
+        output(f"runyard {importlib.metadata.version('runyard')}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say which this is.")
+    ] = False,
+) -> None:
     """Run assistants on your own machines."""
 
 

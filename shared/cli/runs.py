@@ -212,8 +212,13 @@ def _print_rest(run: dict[str, Any], streamed: str) -> None:
     if answer and answer.strip() != streamed.strip():
         output(answer)
     if run["status"] != RunStatus.SUCCEEDED:
-        detail = run.get("status_detail") or {}
-        notice(f"{run['status']}: {detail.get('message', detail.get('reason', 'no reason given'))}")
+        notice(reason_of(run))
+
+
+def reason_of(run: dict[str, Any]) -> str:
+    """Where a run is and why, in a line."""
+    detail = run.get("status_detail") or {}
+    return f"{run['status']}: {detail.get('message', detail.get('reason', 'no reason given'))}"
 
 
 def _ending(last: Event | None) -> RunStatus:

@@ -30,3 +30,26 @@ def account_for(directory: Path) -> Account | None:
     except KeyError:
         raise NoUnprivilegedAccountError from None
     return Account(entry.pw_uid, entry.pw_gid)
+
+
+class NamelessAccountError(RunyardError):
+    """PostgreSQL does not start as a user without a name."""
+
+    def __init__(self, uid: int) -> None:
+        super().__init__(
+            f"PostgreSQL does not start as a user without a name, and {uid} has none: give it a line in"
+            " /etc/passwd, or set RUNYARD_DATABASE_URL to a PostgreSQL that is there."
+        )
+
+
+def demand_name(account: Account | None) -> None:
+    """Return if whom a server runs as has a name, without which PostgreSQL makes no cluster.
+
+    Raises:
+        NamelessAccountError: it has none.
+    """
+    uid = os.geteuid() if account is None else account.uid
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        raise NamelessAccountError(uid) from None

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 import psycopg
 from psycopg import sql
 
-from shared.embedded.account import account_for
+from shared.embedded.account import account_for, demand_name
 from shared.embedded.installation import MAJOR, Installation
 from shared.embedded.server import ENVIRONMENT, EmbeddedServer, EmbeddedServiceError
 from shared.migrations import roles
@@ -126,6 +126,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _initialize(self) -> None:
         """Make the cluster beside its place and move it there, so that it is whole or not at all."""
+        demand_name(self._account)
         unfinished = self._directory / "cluster.new"
         if unfinished.exists():
             shutil.rmtree(unfinished)

@@ -70,6 +70,7 @@ class Reason(StrEnum):
     COMPLETED = "Completed"
     ASSISTANT_FAILED = "AssistantFailed"
     STRUCTURE_FAILED = "StructureFailed"  # the program said so, or its exit code
+    OUTPUT_TOO_LARGE = "OutputTooLarge"  # what the program gave back is more than is kept
     MODEL_FAILED = "ModelFailed"  # the provider refused, hung, broke off or answered garbage
     MODEL_REFUSED = "ModelRefused"  # the model would not answer, or what filters it did not let it
     GUARDRAIL_BLOCKED = "GuardrailBlocked"  # something in its input or answer may not pass

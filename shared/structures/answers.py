@@ -1,12 +1,25 @@
-"""Which of the Finish events that a run's code has reported is the answer of the run."""
+"""Which of the Finish events of a run's code is the answer of the run, and which reports were refused."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.orm import Session
 
 from shared.models import FINISH, START, STRUCTURE_RUN_STARTING, Origin, RunEvent
+
+REPORT_REFUSED: Final = "StructureRunReportRefused"
+"""The type of the platform's event that tells of a report of a run's code that was not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedReport:
+    """A report of a run's code that was not taken, as the log tells of it."""
+
+    message: str  # why, for people
+    may_hold_output: bool = False  # it was refused unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +37,13 @@ def find_answer(session: Session, run_id: uuid.UUID) -> Answer | None:
     one that was started first; of an attempt that reports no start, every Finish event counts as its
     own, as does one that names no structure.
     """
-    of_run = RunEvent.run_id == run_id
-    begun = (
-        select(func.max(RunEvent.seq))
-        .where(of_run, RunEvent.origin == Origin.SYSTEM, RunEvent.type == STRUCTURE_RUN_STARTING)
-        .scalar_subquery()
-    )
     query = (
         select(RunEvent.seq, RunEvent.type, RunEvent.payload["structure_id"].astext.label("structure_id"))
         .where(
-            of_run, RunEvent.seq > begun, RunEvent.origin == Origin.USER, RunEvent.type.in_((START, FINISH))
+            RunEvent.run_id == run_id,
+            RunEvent.seq > _beginning(run_id),
+            RunEvent.origin == Origin.USER,
+            RunEvent.type.in_((START, FINISH)),
         )
         .order_by(RunEvent.seq)
     )
@@ -44,3 +54,32 @@ def find_answer(session: Session, run_id: uuid.UUID) -> Answer | None:
     if not finished:
         return None
     return Answer((finals or finished)[-1].seq, is_final=bool(finals))
+
+
+def find_refused(session: Session, run_id: uuid.UUID) -> Sequence[RefusedReport]:
+    """Return the reports of a held run's present attempt that were not taken, as far as the log tells."""
+    message, may_hold_output = RunEvent.payload["message"], RunEvent.payload["may_hold_output"]
+    query = (
+        select(message.astext, may_hold_output.as_boolean())
+        .where(
+            RunEvent.run_id == run_id,
+            RunEvent.seq > _beginning(run_id),
+            RunEvent.origin == Origin.SYSTEM,
+            RunEvent.type == REPORT_REFUSED,
+        )
+        .order_by(RunEvent.seq)
+    )
+    return [RefusedReport(*row) for row in session.execute(query)]
+
+
+def _beginning(run_id: uuid.UUID) -> ScalarSelect[Any]:
+    """The number of the event with which a run's present attempt began."""
+    return (
+        select(func.max(RunEvent.seq))
+        .where(
+            RunEvent.run_id == run_id,
+            RunEvent.origin == Origin.SYSTEM,
+            RunEvent.type == STRUCTURE_RUN_STARTING,
+        )
+        .scalar_subquery()
+    )

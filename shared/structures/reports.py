@@ -3,13 +3,14 @@
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
+from shared.artifacts import ERROR
 from shared.dispatch import Dispatcher
 from shared.errors import ConflictError, InvalidRequestError, LeaseLostError
 from shared.events import log
@@ -17,15 +18,17 @@ from shared.events.log import NewEvent, StoredEvent
 from shared.events.text import storable, storable_text
 from shared.keys.principal import Principal
 from shared.models import FINISH, JsonObject, Origin, Run, RunLogLine, RunSpan
-from shared.runs.lifecycle import HELD, RunStatus
+from shared.runs.lifecycle import HELD, Reason, RunStatus
 from shared.sizes import without_large
-from shared.structures.answers import find_answer
+from shared.structures.answers import REPORT_REFUSED, RefusedReport, find_answer, find_refused
+from shared.structures.outputs import output_size, size_of, stand_in, too_large, why_too_large
 from shared.structures.runs import Completion, end_elsewhere, lock_reported
 
 MAX_SPANS: Final = 10_000
 """Spans that are kept of one run."""
 
-_ERROR: Final = "ErrorArtifact"
+MAX_REFUSED: Final = 10
+"""Reports of one attempt whose refusal is told in its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,13 @@ def post_events(
     principal: Principal,
     run_id: uuid.UUID,
     reports: Sequence[Report],
-) -> None:
+    *,
+    largest: int,
+) -> str | None:
     """Store what a run's code reports; what is stored already, as after a retry, is left out.
+
+    Of an output that is larger than `largest` bytes the Finish event says so in its place; any other
+    event that is larger is left out, and the log tells of it.
 
     The framework's Finish event sets the run's output; that of the run's own structure, as opposed to
     one that runs inside it, ends a run that is executed elsewhere.
@@ -52,18 +60,80 @@ def post_events(
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
         ConflictError: the run is not STARTING or RUNNING; or as `lock_reported`.
+
+    Returns:
+        What of it was too large, for people; None if nothing was.
     """
     reports = [replace(report, payload=storable(report.payload)) for report in reports]  # before the lock
+    reports, refusals = _moderate(reports, largest)
     run = lock_reported(session, principal, run_id)
     fresh = _fresh(session, run, reports)
-    if not fresh:
-        return
-    if run.status not in HELD:
+    if (fresh or refusals) and run.status not in HELD:
         raise ConflictError(f"The run is {run.status}: it takes no events.")
+    fresh += _tellable(session, run, [RefusedReport(message) for message in refusals])
+    if not fresh:
+        return refusals[0] if refusals else None
     stored = log.append(session, run.id, fresh, attempt=run.attempt)
     dispatcher.announce(session, stored)
     if any(event.type == FINISH for event in stored):
         _take_output(session, dispatcher, run, stored)
+    return refusals[0] if refusals else None
+
+
+def note_refused(
+    session: Session,
+    dispatcher: Dispatcher,
+    principal: Principal,
+    run_id: uuid.UUID,
+    message: str,
+    *,
+    has_events: bool,
+) -> None:
+    """Tell in a run's log that a report of its code was refused unread; of a run that has ended, nothing.
+
+    Args:
+        has_events: whether it was one of events, so that the run's output may have been among them.
+
+    Raises:
+        RunNotFoundError: there is no such structure run in the principal's organization.
+        ConflictError: as `lock_reported`.
+    """
+    run = lock_reported(session, principal, run_id)
+    if run.status not in HELD:
+        return
+    events = _tellable(session, run, [RefusedReport(message, may_hold_output=has_events)])
+    if events:
+        dispatcher.announce(session, log.append(session, run.id, events, attempt=run.attempt))
+
+
+def _moderate(reports: Sequence[Report], largest: int) -> tuple[list[Report], list[str]]:
+    """The reports without what is too large in them, and what is to be said of that."""
+    taken, refusals = [], []
+    for report in reports:
+        payload = report.payload
+        if report.type == FINISH:
+            size = output_size(payload.get("output_task_output"))
+            if size > largest:
+                refusals.append(too_large("The output", size, largest))
+                without = {"output_task_input": None, "output_task_output": stand_in(refusals[-1])}
+                payload = {**payload, **without}
+        elif (size := size_of(payload)) > largest:
+            refusals.append(too_large(f"An event of the type {report.type}", size, largest))
+            continue
+        taken.append(replace(report, payload=payload))
+    return taken, refusals
+
+
+def _tellable(session: Session, run: Run, refused: Sequence[RefusedReport]) -> list[NewEvent]:
+    """The platform's events of refused reports, each once, and only so many in an attempt."""
+    if not refused:
+        return []
+    told = find_refused(session, run.id)
+    fresh = [one for one in dict.fromkeys(refused) if one not in told]
+    return [
+        NewEvent(Origin.SYSTEM, REPORT_REFUSED, asdict(one))
+        for one in fresh[: max(0, MAX_REFUSED - len(told))]
+    ]
 
 
 def _fresh(session: Session, run: Run, reports: Sequence[Report]) -> list[NewEvent]:
@@ -95,9 +165,11 @@ def _take_output(session: Session, dispatcher: Dispatcher, run: Run, stored: Seq
         update(Run).where(Run.id == run.id).values(values).execution_options(synchronize_session=False)
     )
     if answer.is_final and run.is_external and run.status is RunStatus.RUNNING:
-        has_failed = isinstance(output, dict) and output.get("type") == _ERROR
+        has_failed = isinstance(output, dict) and output.get("type") == ERROR
         message = str(output.get("value")) if has_failed else "Its Finish event came in."
-        end_elsewhere(session, dispatcher, run, Completion(succeeded=not has_failed, message=message))
+        reason = Reason.OUTPUT_TOO_LARGE if why_too_large(output) else None
+        completion = Completion(succeeded=not has_failed, message=message, reason=reason)
+        end_elsewhere(session, dispatcher, run, completion)
 
 
 def post_spans(

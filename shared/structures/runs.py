@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.db import Lock
@@ -19,6 +19,8 @@ from shared.runs import queries, transitions
 from shared.runs.acceptance import accept
 from shared.runs.effects import follow
 from shared.runs.lifecycle import TERMINAL, Reason, RunKind, RunStatus, Trigger
+from shared.structures.answers import RefusedReport, find_answer, find_refused
+from shared.structures.outputs import why_too_large
 from shared.structures.queries import get_structure
 from shared.terms import UNBOUNDED, Terms
 
@@ -122,21 +124,43 @@ def end_of_program(
     exit_code: int,
     message: str,
     attempt: int,
-) -> None:
+) -> bool:
     """End a run with the exit of its program: SUCCEEDED with 0, FAILED with any other code.
+
+    It is FAILED, too, if its output was too large to be kept, whatever the program made of that.
 
     Raises:
         TransitionRefusedError: the run has ended, or is another attempt's; nothing was written.
+
+    Returns:
+        Whether it has succeeded.
     """
-    reason = Reason.STRUCTURE_FAILED if exit_code else Reason.COMPLETED
-    applied = transitions.apply(
-        session,
-        run_id,
-        Trigger.FAIL if exit_code else Trigger.SUCCEED,
-        attempt=attempt,
-        detail={"reason": reason, "message": message, "exit_code": exit_code},
-    )
+    detail: JsonObject = {
+        "reason": Reason.STRUCTURE_FAILED if exit_code else Reason.COMPLETED,
+        "message": message,
+        "exit_code": exit_code,
+    }
+    refused = find_refused(session, run_id)
+    if refused:
+        detail["refused_reports"] = [one.message for one in refused]
+    too_large = _why_output_is_too_large(session, run_id, refused)
+    if too_large is not None:
+        detail |= {"reason": Reason.OUTPUT_TOO_LARGE, "message": too_large}
+    succeeds = exit_code == 0 and too_large is None
+    trigger = Trigger.SUCCEED if succeeds else Trigger.FAIL
+    applied = transitions.apply(session, run_id, trigger, attempt=attempt, detail=detail)
     follow(session, dispatcher, applied)
+    return succeeds
+
+
+def _why_output_is_too_large(
+    session: Session, run_id: uuid.UUID, refused: Sequence[RefusedReport]
+) -> str | None:
+    """Why a held run's output is not there; None if it is, or if there was none."""
+    if find_answer(session, run_id) is None:
+        return next((one.message for one in refused if one.may_hold_output), None)
+    stands_in = Run.output["meta"]["reason"].astext == Reason.OUTPUT_TOO_LARGE
+    return why_too_large(session.scalar(select(Run.output).where(Run.id == run_id, stands_in)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +171,7 @@ class Completion:
     message: str
     output: Any = None  # an artifact; None leaves what its events said
     exit_code: int | None = None
+    reason: Reason | None = None  # if it is not what follows from its success
 
 
 def lock_reported(session: Session, principal: Principal, run_id: uuid.UUID) -> Run:
@@ -186,7 +211,8 @@ def complete(
 def end_elsewhere(session: Session, dispatcher: Dispatcher, run: Run, completion: Completion) -> Run:
     """End an external run that is locked and has not ended."""
     detail: JsonObject = {
-        "reason": Reason.COMPLETED if completion.succeeded else Reason.STRUCTURE_FAILED,
+        "reason": completion.reason
+        or (Reason.COMPLETED if completion.succeeded else Reason.STRUCTURE_FAILED),
         "message": completion.message,
     }
     if completion.exit_code is not None:

@@ -249,3 +249,50 @@ def test_a_called_run_is_cancelled_with_its_caller(stack, read):
     child = read(called["structure_run_id"])
     assert child["status"] == "CANCELLED"
     assert child["status_detail"]["requested_by"] == f"its parent run {run_id}"
+
+
+OUTPUT = 4_194_304  # bytes: RUNYARD_STRUCTURE_OUTPUT
+
+
+def test_an_output_of_more_than_a_mebibyte_is_kept(begin, ended):
+    run = ended(begin("from worker.structures.finish import finish\nfinish('é' * 1_500_000)"))
+    assert (run["status"], run["output"]["value"]) == ("SUCCEEDED", "é" * 1_500_000)
+
+
+FRAMEWORK = """
+    import os
+    from griptape.artifacts import TextArtifact
+    from griptape.drivers.event_listener.griptape_cloud import GriptapeCloudEventListenerDriver
+    from griptape.events import FinishStructureRunEvent
+
+    driver = GriptapeCloudEventListenerDriver()
+    artifact = TextArtifact("x" * {size})
+    driver.publish_event(FinishStructureRunEvent(
+        structure_id=os.environ["GT_CLOUD_STRUCTURE_RUN_ID"], output_task_output=artifact
+    ))
+    driver.flush_events()
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"from worker.structures.finish import finish_or_exit\nfinish_or_exit('x' * {OUTPUT + 1})",
+        FRAMEWORK.format(size=OUTPUT + 1),
+        FRAMEWORK.format(size=4 * OUTPUT),
+    ],
+    ids=["ours", "framework", "framework-unread"],
+)
+def test_a_larger_output_fails_the_run_and_says_what_the_limit_is(begin, ended, source):
+    run = ended(begin(source))
+    detail = run["status_detail"]
+    assert (run["status"], detail["reason"]) == ("FAILED", "OutputTooLarge"), detail
+    assert f"{OUTPUT}" in detail["message"]
+    assert "RUNYARD_STRUCTURE_OUTPUT" in detail["message"]
+
+
+def test_what_failed_a_program_is_in_the_message(begin, ended):
+    run = ended(begin("raise LookupError('nothing there')"))
+    assert run["status_detail"]["message"] == (
+        "The program exited with code 1. It said last: LookupError: nothing there"
+    )

@@ -1,5 +1,6 @@
 """The command line: its commands, what it finds by itself, and what its failures look like."""
 
+import importlib.metadata
 import os
 import stat
 import sys
@@ -46,6 +47,11 @@ def test_every_command_explains_itself(name):
     result = CliRunner().invoke(main.app, [name, "--help"])
     assert result.exit_code == 0
     assert f"Usage: runyard {name}" in result.stdout
+
+
+def test_the_version_is_told():
+    result = CliRunner().invoke(main.app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"runyard {importlib.metadata.version('runyard')}\n")
 
 
 def run_main(monkeypatch, *arguments: str) -> int:

@@ -18,7 +18,7 @@ class Api:
 
     def __init__(self, *steps):
         self.steps = list(steps)  # a status with the lines there are by then, or what goes wrong
-        self.status, self.lines = None, []
+        self.status, self.lines, self.detail = None, [], None
 
     def __call__(self, request):
         path = request.url.path.removeprefix(f"/api/structure-runs/{RUN_ID}")
@@ -32,7 +32,7 @@ class Api:
         if isinstance(step, httpx2.Response):
             return step
         self.status, self.lines = step
-        return httpx2.Response(200, json={"status": self.status})
+        return httpx2.Response(200, json={"status": self.status, "status_detail": self.detail})
 
 
 @pytest.fixture
@@ -59,6 +59,15 @@ def test_a_run_is_followed_to_its_end_and_the_exit_code_says_how_it_ended(invoke
     api = Api(("QUEUED", []), ("RUNNING", ["one"]), ("RUNNING", ["one"]), (status, ["one", "two", "three"]))
     result = invoke(api, "-f", RUN_ID)
     assert (result.exit_code, result.stdout) == (runs.EXIT_CODES[status], "one\ntwo\nthree\n")
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL - {"SUCCEEDED"}))
+def test_of_a_run_that_did_not_succeed_it_is_said_why(invoke, status):
+    api = Api(("RUNNING", ["one"]), (status, ["one"]))
+    api.detail = {"reason": "InvalidConfiguration", "message": "There is no folder 'mine'."}
+    result = invoke(api, "-f", RUN_ID)
+    assert result.exit_code == runs.EXIT_CODES[status] != 0
+    assert result.stderr == f"{status}: There is no folder 'mine'.\n"
 
 
 @pytest.mark.parametrize("away", [AWAY, httpx2.Response(503, json={})])

@@ -12,9 +12,15 @@ import yaml
 from shared.cli.main import COMMANDS
 from shared.embedded import redis_user
 from shared.migrations import roles
+from shared.models import ProcessKind
 from shared.settings import Settings
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+PROVIDERS_VARIABLE = re.compile(
+    r"\b((?:OPENAI|ANTHROPIC|OLLAMA|AZURE|GOOGLE|GEMINI|COHERE|CO|AWS)_[A-Z_]*[A-Z])\b"
+)
+ALIVE = ["python", "-m", "shared.alive"]
 PROCESSES = {"api", "worker", "structures", "reconciler", "flower", "migrate"}
 SERVED = {"api", "flower"}
 SET_BY_COMPOSE = {  # the image says where to listen; compose.yaml says where to publish it
@@ -105,6 +111,38 @@ def test_only_workers_get_the_keys_of_model_providers(compose: dict[str, Any]):
     for name in PROCESSES - {"worker"}:
         environment = compose["services"][name]["environment"]
         assert [key for key in environment if not key.startswith("RUNYARD_")] == []
+
+
+def test_the_worker_gets_every_variable_that_what_it_says_of_providers_names(compose: dict[str, Any]):
+    sources = [ROOT / "worker" / "credentials.py", *(ROOT / "worker" / "executors").rglob("*.py")]
+    named = {
+        name for path in sources for name in PROVIDERS_VARIABLE.findall(path.read_text(encoding="utf-8"))
+    }
+    assert {"OPENAI_API_KEY", "AWS_DEFAULT_REGION", "GEMINI_API_KEY", "CO_API_URL"} <= named
+    assert named - set(compose["services"]["worker"]["environment"]) == set()
+
+
+def test_every_service_has_a_health_check_but_the_migration_that_ends(compose: dict[str, Any]):
+    for name, service in compose["services"].items():
+        check = service["healthcheck"]
+        assert check == {"disable": True} if name == "migrate" else check["test"][1:], name
+
+
+def test_the_health_checks_of_processes_are_commands_of_the_image(compose: dict[str, Any]):
+    for name, kind in (("worker", "worker"), ("structures", "worker"), ("reconciler", "reconciler")):
+        assert compose["services"][name]["healthcheck"]["test"] == ["CMD", *ALIVE, kind]
+        assert kind in set(ProcessKind)
+
+
+def test_more_of_the_api_can_be_started_with_a_range_of_ports(compose: dict[str, Any]):
+    assert compose["services"]["api"]["ports"] == ["127.0.0.1:${RUNYARD_API_PORT:-8000}:8000"]
+    assert "RUNYARD_API_PORT=8000-8002" in (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+
+
+def test_folders_of_structures_may_be_in_a_volume(compose: dict[str, Any]):
+    (mount,) = compose["services"]["structures"]["volumes"]
+    assert mount == "${STRUCTURES_VOLUME:-./structures}:/structures:ro"
+    assert "structures" in compose["volumes"]
 
 
 def test_programs_have_a_service_of_their_own_that_gives_them_users(compose: dict[str, Any]):

@@ -155,6 +155,7 @@ class Exited:
 
     exit_code: int
     message: str
+    last_words: str = ""  # the last line of its error stream
 
 
 class InvalidConfigurationError(Exception):

@@ -9,9 +9,19 @@ from typing import Final
 from shared.settings import Settings, names_of
 from shared.structures.allowed import Allowed, AllowListError
 from shared.structures.sandbox import Mode, Sandbox, choose
-from worker.executors.base import Emit, Executor, InvalidConfigurationError, Outcome, Program, RunContext
+from worker.executors.base import (
+    Emit,
+    Executor,
+    InvalidConfigurationError,
+    Outcome,
+    PlatformError,
+    Program,
+    RunContext,
+)
 from worker.redaction import secrets_among
+from worker.structures.finish import LIMIT, NOT_TOLD
 from worker.structures.holding import Holder
+from worker.structures.homes import Home
 from worker.structures.process import Job, Limits, run_program
 from worker.structures.sources import Sources, Start, prepare
 
@@ -61,16 +71,21 @@ def make_executor(settings: Settings) -> Executor:
                 home=home,
                 organization_id=program.organization_id,
             )
-            return run_program(
-                _job(start, program, own, place),
+            ended = run_program(
+                _job(start, program, own, place, output_bytes=settings.structure_output),
                 mark=f"{context.run_id}/{context.attempt}",
-                holder=_holder(settings, own, is_sample=start.is_sample),
+                holder=_holder(
+                    settings, own, is_sample=start.is_sample, home=_lasting_home(settings, program)
+                ),
                 secrets={**secrets_among(own), **program.secrets},
                 place=place,
                 limits=limits,
                 token=context.token,
                 write_lines=program.write_lines,
             )
+            if start.tells_output and ended.exit_code == NOT_TOLD:
+                raise PlatformError(ended.last_words or ended.message)
+            return ended
 
     return execute
 
@@ -82,7 +97,7 @@ def _sources(settings: Settings) -> Sources:
         raise InvalidConfigurationError(f"What structures may execute cannot be read: {error}") from error
 
 
-def _job(start: Start, program: Program, own: Mapping[str, str], place: Path) -> Job:
+def _job(start: Start, program: Program, own: Mapping[str, str], place: Path, *, output_bytes: int) -> Job:
     """What a program is started with; of the sample's caller only what the sample reads."""
     if start.is_sample:
         variables = {name: program.env[name] for name in SAMPLE_READS if name in program.env}
@@ -91,7 +106,7 @@ def _job(start: Start, program: Program, own: Mapping[str, str], place: Path) ->
     return Job(
         start.arguments,
         start.directory,
-        variables,
+        {**variables, LIMIT: str(output_bytes)},
         environment={name: own[name] for name in BEFORE_START if name in own},
         path=start.path,
     )
@@ -101,7 +116,12 @@ def _home(place: Path) -> Mapping[str, str]:
     return {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp"), "PYTHONUNBUFFERED": "1"}
 
 
-def _holder(settings: Settings, own: Mapping[str, str], *, is_sample: bool) -> Holder:
+def _lasting_home(settings: Settings, program: Program) -> Home | None:
+    directory = settings.structure_home
+    return None if directory is None else Home(directory.absolute(), program.organization_id)
+
+
+def _holder(settings: Settings, own: Mapping[str, str], *, is_sample: bool, home: Home | None) -> Holder:
     """What holds a program.
 
     Where there is no sandbox, the sample is executed nevertheless: it is our own, takes its arguments as
@@ -122,4 +142,5 @@ def _holder(settings: Settings, own: Mapping[str, str], *, is_sample: bool) -> H
             *(Path(own[name]) for name in TRUST if own.get(name)),
         ),
         memory=settings.structure_memory,
+        home=None if is_sample else home,
     )

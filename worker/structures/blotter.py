@@ -1,7 +1,8 @@
 """Blots the values of a program's variables out of what it writes."""
 
+import re
 from collections import defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Final
 
 SHORTEST: Final = 8  # characters; what is shorter would be found where it does not stand
@@ -41,6 +42,20 @@ class Blotter:
                 return start or end
         return at
 
+    def open_from(self, text: bytes) -> int:
+        """Where what may be the beginning of a value starts, at the end of a text; its length if nowhere."""
+        for start in range(max(0, len(text) - self.longest + 1), len(text)):
+            if any(secret.startswith(text[start:]) for secret in self._beginning_with(text, start)):
+                return start
+        return len(text)
+
+    def _beginning_with(self, text: bytes, start: int) -> Iterable[bytes]:
+        """The values that begin as a text does from a place on, as far as that is quick to tell."""
+        beginning = text[start : start + SHORTEST]
+        if len(beginning) == SHORTEST:
+            return (secret for secret, _ in self._by_start.get(beginning, ()))
+        return (own for own in self._by_start if own.startswith(beginning))
+
     def _finds(self, text: bytes, before: int) -> Generator[tuple[int, int, bytes]]:
         """Start, end and name of each stretch that begins before a place; values that overlap are one."""
         found: tuple[int, int, bytes] | None = None
@@ -65,6 +80,6 @@ class Blotter:
 
 def _parts(value: str) -> Generator[str]:
     """What of a value may stand in a line of output, if it is long enough."""
-    for part in {*value.split("\n"), *value.splitlines()}:
+    for part in {*value.split("\n"), *re.split("[\r\n]", value), *value.splitlines()}:
         if len(part.strip()) >= SHORTEST:
             yield part.strip()

@@ -12,14 +12,14 @@ import json
 import sys
 from collections.abc import Callable
 
-from worker.structures.finish import finish
+from worker.structures.finish import finish_or_exit
 
 
 def main() -> None:
     scope, target, *args = sys.argv[1:]
     result = _function(target, has_to_be_defined=scope == "defined")(*args)
     if result is not None:
-        finish(result if isinstance(result, str) else json.dumps(result, default=str))
+        finish_or_exit(result if isinstance(result, str) else json.dumps(result, default=str))
 
 
 def _function(target: str, *, has_to_be_defined: bool) -> Callable[..., object]:

@@ -3,13 +3,14 @@
 import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from shared.structures.sandbox import Mode, Sandbox, closed_above, python_paths
 from worker.structures.accounts import Account, give, lent_account
+from worker.structures.homes import Home, LentHome
 
 LAUNCH: Final = Path(__file__).with_name("launch.py")
 
@@ -41,6 +42,7 @@ class Holder:
     uids: int = 0
     paths: tuple[Path, ...] = ()  # of the operator's, to read
     memory: int = 1 << 30  # bytes that files in memory may have
+    home: Home | None = None  # that stays
 
     @contextmanager
     def hold(self, place: Path) -> Generator["Hold"]:
@@ -48,13 +50,18 @@ class Holder:
 
         Raises:
             PlatformError: there is none left.
+            InvalidConfigurationError: there is to be a home that stays, and its directory cannot be used.
         """
-        if not self.sandbox.has_accounts:
-            yield Hold(self, place, None)
-            return
-        with lent_account(self.first_uid, self.uids) as account:
-            give(account, place)
-            yield Hold(self, place, account)
+        with self._account() as account, self._home(account) as home:
+            if account is not None:
+                give(account, place)
+            yield Hold(self, place, account, home)
+
+    def _account(self) -> AbstractContextManager[Account | None]:
+        return lent_account(self.first_uid, self.uids) if self.sandbox.has_accounts else nullcontext()
+
+    def _home(self, account: Account | None) -> AbstractContextManager[LentHome | None]:
+        return nullcontext() if self.home is None else self.home.lent(account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,29 @@ class Hold:
     holder: Holder
     place: Path
     account: Account | None
+    home: LentHome | None = None
+
+    @property
+    def private(self) -> list[int]:
+        """Descriptors that keep what is lent from others: the warden's to have, not the program's."""
+        descriptors = (
+            None if self.account is None else self.account.descriptor,
+            None if self.home is None else self.home.descriptor,
+        )
+        return [descriptor for descriptor in descriptors if descriptor is not None]
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What the program's variables say of its home, if that stays."""
+        return {} if self.home is None else {"HOME": str(self.home.path)}
+
+    @property
+    def packages(self) -> str | None:
+        """Where a home that stays has packages, as `pip install --user` would place them."""
+        if self.home is None:
+            return None
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        return str(self.home.path / ".local" / "lib" / version / "site-packages")
 
     def command(self, order: int, cwd: Path) -> list[str]:
         """What to execute; `{tell}` in it is the descriptor in which a program tells that it began."""
@@ -79,7 +109,7 @@ class Hold:
         covers, shown = self._revealed()
         return {
             "account": None if account is None else [account.uid, account.uid],
-            "private": [] if account is None else [account.descriptor],  # of the warden, not of the program
+            "private": self.private,
             "covers": covers,
             "shown": shown,
             "layers": BUBBLEWRAP_LAYERS if self.holder.sandbox.mode is Mode.BUBBLEWRAP else 0,
@@ -92,8 +122,9 @@ class Hold:
         """The directories that keep the program's user from what it needs, and what it needs of them."""
         if self.account is None or not self.holder.sandbox.can_mount:
             return [], []
-        needed = [(path, False) for path in self._needed()] + [(self.place, True)]
-        covers = closed_above([path for path, _ in needed if path != self.place] + [self.place.parent])
+        own = [self.place] if self.home is None else [self.place, self.home.path]
+        needed = [(path, False) for path in self._needed()] + [(path, True) for path in own]
+        covers = closed_above([path for path, is_own in needed if not is_own] + [path.parent for path in own])
         below = [
             [str(path), is_writable]
             for path, is_writable in needed
@@ -116,6 +147,7 @@ class Hold:
             *("--dir", "/run", "--bind", str(own), "/tmp", "--symlink", "/tmp", "/var/tmp"),  # noqa: S108
             *(word for path in self._shown() for word in _readable(path)),
             *("--bind", str(self.place), str(self.place)),
+            *(() if self.home is None else ("--bind", str(self.home.path), str(self.home.path))),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--hostname", "program"),
         ]
 

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import resource
+import site
 import sys
 from types import ModuleType, TracebackType
 from typing import Any
@@ -30,6 +31,8 @@ def _prepare(order: dict[str, Any]) -> None:
     sys.argv[:] = order["arguments"]
     sys.path[:0] = order["path"]
     os.environ.update(order["variables"])
+    if order["packages"] is not None:
+        site.addsitedir(order["packages"])
     # Threads keep to what was in force when the interpreter was started.
     _, most = resource.getrlimit(resource.RLIMIT_STACK)
     resource.setrlimit(resource.RLIMIT_STACK, (order["stack"], most))

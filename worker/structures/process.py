@@ -103,10 +103,10 @@ def run_program(
             report = {**report, "why": "memory"}
     if token.is_cancelled:
         raise RunStopped(StoppedHow.KILLED if report["killed"] else StoppedHow.COOPERATIVE)
-    return _exited(report, limits)
+    return _exited(report, limits, output.last_words)
 
 
-def _exited(report: Mapping[str, Any], limits: Limits) -> Exited:
+def _exited(report: Mapping[str, Any], limits: Limits, last_words: str) -> Exited:
     exit_code: int = report["exit_code"]
     match report["why"]:
         case "start":
@@ -120,7 +120,8 @@ def _exited(report: Mapping[str, Any], limits: Limits) -> Exited:
     if exit_code > 128:  # noqa: PLR2004  # as shells count
         with suppress(ValueError):
             return Exited(exit_code, f"The program was ended by {signal.Signals(exit_code - 128).name}.")
-    return Exited(exit_code, f"The program exited with code {exit_code}.")
+    said = f" It said last: {last_words}" if last_words else ""
+    return Exited(exit_code, f"The program exited with code {exit_code}.{said}", last_words)
 
 
 class Warden:
@@ -226,7 +227,7 @@ def _warden(
     line, far_end = socket.socketpair()
     account = hold.account
     with ExitStack() as ours, far_end:
-        of_program = ours.enter_context(_told(_program_order(job)))
+        of_program = ours.enter_context(_told(_program_order(job, hold)))
         of_warden = ours.enter_context(
             _told(
                 {
@@ -253,7 +254,7 @@ def _warden(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=inherited if account is None else [*inherited, account.descriptor],
+                pass_fds=[*inherited, *hold.private],
                 start_new_session=True,
             )
         except OSError:
@@ -266,11 +267,12 @@ def _warden(
         warden.close()
 
 
-def _program_order(job: Job) -> Mapping[str, Any]:
+def _program_order(job: Job, hold: Hold) -> Mapping[str, Any]:
     return {
         "arguments": list(job.arguments),
-        "variables": dict(job.variables),
+        "variables": {**job.variables, **hold.variables},
         "path": list(job.path),
+        "packages": hold.packages,
         "stack": resource.getrlimit(resource.RLIMIT_STACK)[0],
     }
 

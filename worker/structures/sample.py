@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from worker.structures.finish import finish
+from worker.structures.finish import finish_or_exit
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
         print(word, flush=True)  # noqa: T201  # its output is what it is for
         if pace > 0:
             time.sleep(1 / pace)
-    finish(" ".join(words))
+    finish_or_exit(" ".join(words))
 
 
 if __name__ == "__main__":

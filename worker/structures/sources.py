@@ -38,6 +38,7 @@ class Start:
     directory: Path
     path: Sequence[str] = ()  # where its modules are looked for first
     is_sample: bool = False  # nothing of anybody's but ours
+    tells_output: bool = False  # by `worker.structures.finish`, as its last act
 
 
 def prepare(
@@ -70,8 +71,10 @@ def prepare(
     if CALLABLE in source:
         target = source[CALLABLE]
         scope = _scope(sources.allowed, target, organization_id)
-        return Start([str(OURS / "call.py"), scope, target, *args], home, path=_added_path())
-    return Start([str(OURS / "sample.py"), *args], home, is_sample=True)
+        return Start(
+            [str(OURS / "call.py"), scope, target, *args], home, path=_added_path(), tells_output=True
+        )
+    return Start([str(OURS / "sample.py"), *args], home, is_sample=True, tells_output=True)
 
 
 def _scope(allowed: Allowed, target: str, organization_id: uuid.UUID) -> str:

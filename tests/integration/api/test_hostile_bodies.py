@@ -37,6 +37,7 @@ NOT_JSON = {
 }
 NO_OBJECT = {"an array": b"[]", "a text": b'"x"', "a number": b"5", "true": b"true", "a list": b"[{}]"}
 TAKE_ARRAYS = {"CreateEvents", "CreateSpans"}
+TAKE_OUTPUTS = {"CreateEvents", "CompleteStructureRun"}
 WRONG = [None, True, 0, -1, 1.5, "", "x", [], ["x"], [None], {}, {"x": "x"}, [[["x"]]]]
 
 
@@ -125,6 +126,17 @@ def test_what_is_no_json_object_is_a_400(with_body, send, what):
 def test_two_mebibytes_are_a_413(with_body, send):
     content = b'{"name": "' + b"x" * 2 * 1_048_576 + b'"}'
     for operation in with_body:
+        if operation.name in TAKE_OUTPUTS:
+            continue
+        assert_refused(send(operation, content), operation, too_large=True)
+
+
+@pytest.mark.parametrize("prefix", ["griptape"], indirect=True)
+def test_where_outputs_are_taken_sixteen_mebibytes_are_a_413(with_body, send):
+    content = b'{"name": "' + b"x" * 16 * 1_048_576 + b'"}'
+    taking = [operation for operation in with_body if operation.name in TAKE_OUTPUTS]
+    assert len(taking) == len(TAKE_OUTPUTS)
+    for operation in taking:
         assert_refused(send(operation, content), operation, too_large=True)
 
 

@@ -11,10 +11,22 @@ from shared.models import Run
 from shared.runs import transitions
 from shared.runs.lifecycle import RunStatus, Trigger
 from shared.structures import reports
-from shared.structures.reports import Report, page_of_spans, post_events, post_spans
+from shared.structures.answers import find_refused
+from shared.structures.reports import (
+    MAX_REFUSED,
+    Report,
+    note_refused,
+    page_of_spans,
+    post_events,
+    post_spans,
+)
+from shared.structures.runs import end_of_program
 from tests.support.factories import LEASE, WORKER
 
 SPANS = [{"span_id": str(number)} for number in range(4)]
+
+LARGEST = 100_000
+AT_THE_MOST = "that it may have at the most (RUNYARD_STRUCTURE_OUTPUT)."
 
 OUTER, INNER = "outer", "inner"
 
@@ -39,7 +51,9 @@ def post(sessions, dispatcher, factories):
         for report in reports:
             with unit_of_work(sessions) as session:
                 batch = report if isinstance(report, list) else [report]
-                post_events(session, dispatcher, factories.default_principal(), run.id, batch)
+                post_events(
+                    session, dispatcher, factories.default_principal(), run.id, batch, largest=LARGEST
+                )
         with sessions() as session:
             return session.get_one(Run, run.id)
 
@@ -147,3 +161,109 @@ def test_spans_that_are_sent_again_take_up_no_room(post_some_spans):
 
 def test_a_span_that_is_twice_in_a_batch_counts_once(post_some_spans):
     assert post_some_spans([SPANS[0], SPANS[1], SPANS[0], SPANS[2]]) == SPANS[:3]
+
+
+def large(structure_id=OUTER, *, identifier=None):
+    return finish(structure_id, "x" * (LARGEST + 1), identifier=identifier)
+
+
+@pytest.fixture
+def report(sessions, dispatcher, factories):
+    """Report events of a run, and return what of them was too large."""
+
+    def report(run, *batch):
+        with unit_of_work(sessions) as session:
+            who = factories.default_principal()
+            return post_events(session, dispatcher, who, run.id, list(batch), largest=LARGEST)
+
+    return report
+
+
+@pytest.fixture
+def read(sessions):
+    def read(run):
+        with sessions() as session:
+            return session.get_one(Run, run.id)
+
+    return read
+
+
+@pytest.fixture
+def end(sessions, dispatcher):
+    """End a run with the exit of its program."""
+
+    def end(run, exit_code=0):
+        with unit_of_work(sessions) as session:
+            end_of_program(
+                session, dispatcher, run.id, exit_code=exit_code, message="It ended.", attempt=run.attempt
+            )
+
+    return end
+
+
+def test_an_output_of_the_largest_size_is_kept(report, managed, read):
+    assert report(managed, start(OUTER), finish(OUTER, "é" * (LARGEST // 2))) is None
+    assert read(managed).output["value"] == "é" * (LARGEST // 2)
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_an_output_that_is_too_large_fails_the_run_whatever_its_exit_code(
+    report, managed, read, end, exit_code
+):
+    refusal = report(managed, start(OUTER), large())
+    assert refusal == f"The output has 100001 bytes, of the {LARGEST} {AT_THE_MOST}"
+    end(managed, exit_code)
+    after = read(managed)
+    assert after.status == RunStatus.FAILED
+    assert after.status_detail["reason"] == "OutputTooLarge"
+    assert after.status_detail["message"] == refusal
+    assert after.output["value"] == refusal
+
+
+def test_an_output_that_is_too_large_is_refused_again_when_it_is_sent_again(report, managed):
+    batch = [start(OUTER), large(identifier="1")]
+    assert report(managed, *batch) == report(managed, *batch)
+
+
+def test_a_smaller_output_after_one_that_was_too_large_counts(report, managed, read, end):
+    report(managed, start(OUTER), large())
+    report(managed, finish(OUTER, "short"))
+    end(managed)
+    after = read(managed)
+    assert (answer(after), after.status_detail["reason"]) == ((RunStatus.SUCCEEDED, "short"), "Completed")
+
+
+def test_an_external_run_ends_with_an_output_that_is_too_large(report, external, read):
+    report(external, start(OUTER), large())
+    after = read(external)
+    assert (after.status, after.status_detail["reason"]) == (RunStatus.FAILED, "OutputTooLarge")
+
+
+def test_another_event_that_is_too_large_is_left_out_and_named(report, managed, read, end):
+    refusal = report(managed, start(OUTER), Report("Big", {"x": "x" * LARGEST}), finish(OUTER, "short"))
+    assert refusal.startswith("An event of the type Big has 1000")
+    end(managed)
+    after = read(managed)
+    assert answer(after) == (RunStatus.SUCCEEDED, "short")
+    assert after.status_detail["refused_reports"] == [refusal]
+
+
+def test_refusals_are_told_of_in_the_log_only_so_often(report, managed, sessions):
+    for number in range(MAX_REFUSED + 5):
+        report(managed, Report(f"Big{number}", {"x": "x" * LARGEST}))
+    with sessions() as session:
+        assert len(find_refused(session, managed.id)) == MAX_REFUSED
+
+
+@pytest.mark.parametrize(("has_events", "status"), [(True, RunStatus.FAILED), (False, RunStatus.SUCCEEDED)])
+def test_a_report_that_was_refused_unread_may_have_held_the_output(
+    managed, read, end, sessions, dispatcher, factories, has_events, status
+):
+    with unit_of_work(sessions) as session:
+        who = factories.default_principal()
+        note_refused(session, dispatcher, who, managed.id, "Too large.", has_events=has_events)
+    end(managed)
+    after = read(managed)
+    assert after.status == status
+    assert (after.status_detail["reason"] == "OutputTooLarge") == has_events
+    assert after.status_detail["refused_reports"] == ["Too large."]

@@ -55,6 +55,7 @@ def setting_overrides(folders):
         "cancel_grace": timedelta(seconds=1),
         "heartbeat": timedelta(milliseconds=200),
         "structures_dir": folders,
+        "structure_home": folders / "homes",
         "structure_callables": "json:dumps",
         "structure_env": "OPENAI_API_KEY,REGION",
     }
@@ -115,7 +116,7 @@ def test_another_exit_code_is_a_failure(make, attempt, read, lines):
     assert attempt(run) is Ending.FAILED
     assert read(run).status_detail == {
         "reason": "StructureFailed",
-        "message": "The program exited with code 1.",
+        "message": "The program exited with code 1. It said last: no",
         "exit_code": 1,
     }
     assert lines(run) == ["no"]
@@ -330,7 +331,7 @@ def test_a_key_that_is_still_cached_writes_nothing_once_its_attempt_is_over(
         transitions.claim(session, run.id, attempt=2, worker="w", lease_ttl=timedelta(seconds=9))
     report = Report(FINISH, {"output_task_output": {"type": "TextArtifact", "value": "late"}})
     with pytest.raises(ConflictError), unit_of_work(committed_sessions) as session:
-        post_events(session, dispatcher, stale, run.id, [report])
+        post_events(session, dispatcher, stale, run.id, [report], largest=1000)
     with pytest.raises(ConflictError), unit_of_work(committed_sessions) as session:
         post_spans(session, stale, run.id, [{"span_id": "late"}])
     with unit_of_work(committed_sessions) as session:
@@ -413,3 +414,9 @@ def test_one_that_takes_too_long_is_ended(make, in_thread, read):
     run, seat = make(FOREVER, limits={"max_duration": timedelta(seconds=1)}), FakeSeat()
     assert in_thread(run, seat)() is Ending.BROKEN
     assert read(run).status_detail["reason"] == "TimedOut"
+
+
+def test_the_home_that_stays_is_that_of_the_organization(make, attempt, lines, folders):
+    run = make("import os; print(os.environ['HOME'])")
+    assert attempt(run) is Ending.SUCCEEDED
+    assert lines(run) == [str(folders / "homes" / str(run.organization_id))]

@@ -7,7 +7,15 @@ import pytest
 from worker.cancellation import RunStopped
 from worker.executors.base import LogLine, LogStream
 from worker.structures.blotter import Blotter
-from worker.structures.output import BATCH_BYTES, LINE_COST, LONGEST_LINE, TAIL_BYTES, Output
+from worker.structures.output import (
+    BATCH_BYTES,
+    LINE_COST,
+    LONGEST_LINE,
+    PROGRESS_AT_ONCE,
+    TAIL_BYTES,
+    UNFINISHED,
+    Output,
+)
 
 OUT, ERR = LogStream.STDOUT, LogStream.STDERR
 
@@ -192,3 +200,137 @@ def test_many_variables_cost_little_time(output):
         one.feed(OUT, b"x" * 49 + b"\n")
     one.close()
     assert time.process_time() - before < 2
+
+
+def test_progress_shows_as_it_comes(output, batches, clock):
+    one = output()
+    for number, piece in enumerate((b"\r 10%", b"\r 20%", b"\r 30%")):
+        clock[0] = number
+        one.feed(ERR, piece)
+    assert texts(batches) == [" 10%", " 20%"]
+    one.feed(ERR, b"\r100%\n")
+    one.close()
+    assert texts(batches) == [" 10%", " 20%", " 30%", "100%"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "lines"),
+    [
+        ([b"a\r\nb\r\n"], ["a", "b"]),
+        ([b"a\r", b"\nb\r", b"\n"], ["a", "b"]),
+        ([b"a\r\n\r\nb"], ["a", "", "b"]),
+        ([b"a\r\n\r", b"\nb"], ["a", "", "b"]),
+        ([b"a\r", b"\n\nb"], ["a", "", "b"]),
+        ([b"a\r\r\nb"], ["a", "b"]),
+        ([b"a\rb\rc\n"], ["a", "b", "c"]),
+        ([b"a\r", b"b"], ["a", "b"]),
+        ([b"\r\r\ra\r"], ["a"]),
+        ([b"\n\n"], ["", ""]),
+        ([b"a\x00b\n"], ["a\x00b"]),
+        ([b"x", b"\r", b"\r", b"y", b"\r", b"\n"], ["x", "y"]),
+    ],
+)
+def test_each_kind_of_end_ends_one_line(output, batches, pieces, lines):
+    one = output()
+    for piece in pieces:
+        one.feed(OUT, piece)
+    one.close()
+    assert texts(batches) == lines
+
+
+def test_progress_that_nobody_could_follow_does_not_use_up_the_log(output, batches, clock):
+    one = output(limit=2**20)
+    for number in range(60_000):  # ten minutes
+        clock[0] = number / 100
+        one.feed(ERR, b"\r%5d of 60000" % number)
+    one.feed(ERR, b"\nthe result\n")
+    one.close()
+    said = texts(batches)
+    assert said[: PROGRESS_AT_ONCE // 2] == [f"{n:5d} of 60000" for n in range(PROGRESS_AT_ONCE // 2)]
+    assert said[-2:] == ["59999 of 60000", "the result"]
+    assert 600 < len(said) < 800
+
+
+def test_the_newest_progress_shows_though_no_more_comes(output, batches, clock):
+    one = output(limit=2**20)
+    one.feed(ERR, b"".join(b"%d\r" % number for number in range(1000)))
+    assert texts(batches)[-1:] != ["999"]
+    clock[0] += one.due_in
+    one.flush_if_due()
+    clock[0] += 1.0
+    one.flush_if_due()
+    clock[0] += 1.0
+    one.flush_if_due()
+    assert texts(batches)[-1] == "999"
+    assert one.due_in is None
+
+
+def test_a_line_that_does_not_end_shows_after_a_while(output, batches, clock):
+    one = output()
+    one.feed(OUT, b"Name? ")
+    assert one.due_in == pytest.approx(UNFINISHED)
+    clock[0] = UNFINISHED
+    one.flush_if_due()
+    assert texts(batches) == ["Name? "]
+    one.feed(OUT, b"...\n")
+    one.close()
+    assert texts(batches) == ["Name? ", "..."]
+
+
+def test_dots_that_keep_coming_show_too(output, batches, clock):
+    one = output()
+    for tenth in range(100):
+        clock[0] = tenth / 10
+        one.feed(OUT, b".")
+    assert len(texts(batches)) >= 4
+    one.close()
+    assert "".join(texts(batches)) == "." * 100
+
+
+def test_what_is_shown_of_a_line_ends_before_a_value_that_may_begin(output, batches, clock):
+    one = output(NAME=SECRET.decode())
+    one.feed(OUT, b"it is " + SECRET[:9])
+    clock[0] = UNFINISHED
+    one.flush_if_due()
+    assert texts(batches) == ["it is "]
+    one.feed(OUT, SECRET[9:] + b"!\n")
+    one.close()
+    assert texts(batches) == ["it is ", "[NAME]!"]
+
+
+@pytest.mark.parametrize("character", ["é", "€", "😀"])
+def test_no_character_is_cut_in_two(output, batches, clock, character):
+    encoded = character.encode()
+    for cut in range(1, len(encoded)):
+        one = output(limit=10**6)
+        one.feed(OUT, b"a" + encoded[:cut])
+        clock[0] += UNFINISHED
+        one.flush_if_due()
+        one.feed(OUT, encoded[cut:] + b"\n")
+        one.feed(OUT, b"x" * (LONGEST_LINE - cut) + encoded * 20_000 + b"\n")
+        one.close()
+    assert "\N{REPLACEMENT CHARACTER}" not in "".join(texts(batches))
+    assert "".join(texts(batches)).count(character) == 20_001 * (len(encoded) - 1)
+
+
+def test_the_remembered_end_begins_with_a_whole_character(output, batches):
+    one = output(limit=1)
+    one.feed(OUT, b"1\n" + "€".encode() * 9_000)
+    one.close()
+    assert set(texts(batches)[-1]) == {"€"}
+
+
+def test_of_progress_that_was_left_out_the_last_shows(output, batches):
+    one = output(limit=1)
+    one.feed(OUT, b"1\n")
+    one.feed(OUT, b"\r".join(b"%d%%" % number for number in range(101)) + b"\r\n")
+    one.close()
+    assert texts(batches)[-1] == "100%"
+
+
+def test_the_last_words_are_of_the_error_stream(output):
+    one = output(NAME=SECRET.decode())
+    one.feed(ERR, b"Traceback:\n  File\nValueError: " + SECRET + b"\n  \n")
+    one.feed(OUT, b"bye\n")
+    one.close()
+    assert one.last_words == "ValueError: [NAME]"

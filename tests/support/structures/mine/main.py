@@ -1,0 +1,4 @@
+import os
+import sys
+
+sys.stdout.write(f"{os.environ['GREETING']} {sys.argv[1]}\n")
