@@ -220,7 +220,7 @@ class Settings(BaseSettings):
     running_share: int | None = Field(
         default=None,
         gt=0,
-        description="Runs of one organization that workers have at once, the others wait;"
+        description="Runs of one tenant that workers have at once, the others wait;"
         " without it, as many as there are slots.",
     )
     lock_timeout: Seconds = Field(

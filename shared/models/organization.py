@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base, Identified, JsonObject, Timestamped
@@ -12,7 +12,10 @@ class Organization(Identified, Timestamped, Base):
     """An owner of assistants, runs and keys; nothing is ever seen across organizations."""
 
     __tablename__ = "organizations"
-    __table_args__ = (CheckConstraint("length(name) between 1 and 200", name="name_length"),)
+    __table_args__ = (
+        CheckConstraint("length(name) between 1 and 200", name="name_length"),
+        Index("ix_organizations_tenant", "tenant_id", postgresql_where=text("tenant_id IS NOT NULL")),
+    )
 
     name: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")

@@ -1,6 +1,7 @@
-"""How many runs of one organization the workers have at once, so that nobody's runs fill them all.
+"""How many runs of one tenant the workers have at once, so that nobody's runs fill them all.
 
 A run beyond the share stays QUEUED and is not sent: `dispatched_at` is empty until there is room for it.
+Organizations that the keys of one have made are one tenant with it (`Organization.tenant_id`).
 What a run calls as a tool counts with its caller, which waits for it; an external run is in no worker.
 """
 
@@ -13,11 +14,11 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import ShareUsedUpError
-from shared.models import Run
+from shared.models import Organization, Run
 from shared.runs.lifecycle import HELD, RunKind, RunStatus
 
 _LOCKS: Final = 0x5348
-"""The first half of the advisory locks of organizations, so that they meet no others."""
+"""The first half of the advisory locks of tenants, so that they meet no others."""
 
 _COUNTED: Final = (Run.parent_run_id.is_(None), ~Run.is_external)
 _WAITING: Final = and_(
@@ -25,6 +26,7 @@ _WAITING: Final = and_(
 )
 _SENT: Final = and_(Run.status == RunStatus.QUEUED, Run.dispatched_at.isnot(None), *_COUNTED)
 _UNDER_WAY: Final = and_(Run.status.in_(HELD), *_COUNTED)
+_TENANT: Final = func.coalesce(Organization.tenant_id, Organization.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +44,16 @@ def counts(run: Run, share: int | None) -> bool:
 
 
 def is_held_back(share: int | None) -> ColumnElement[bool]:
-    """Whether a run waits until there is room for it in its organization's share."""
+    """Whether a run waits until there is room for it in its tenant's share."""
     return false() if share is None else _WAITING
 
 
 def take_next(session: Session, organization_id: uuid.UUID, *, share: int) -> Sequence[Message]:
-    """Choose what an organization has room for, the oldest first, and note that it is sent.
+    """Choose what an organization's tenant has room for, the oldest first, and note that it is sent.
 
     Nothing may be locked before it in the same transaction.
     """
-    _have_turn(session, organization_id)
-    own = Run.organization_id == organization_id
+    own = _of_tenant(_have_turn(session, organization_id))
     room = share - _count(session, own, or_(_UNDER_WAY, _SENT))
     if room <= 0:
         return []
@@ -81,20 +82,23 @@ def waiting_organizations(session: Session, *, share: int | None, limit: int) ->
     """Organizations that have runs waiting, and room for them: whoever was to send them did not."""
     if share is None:
         return []
+    is_its = Organization.id == Run.organization_id
     full = (
-        select(Run.organization_id)
+        select(_TENANT)
+        .select_from(Run)
+        .join(Organization, is_its)
         .where(or_(_UNDER_WAY, _SENT))
-        .group_by(Run.organization_id)
+        .group_by(_TENANT)
         .having(func.count() >= share)
     )
-    waiting = select(Run.organization_id).where(_WAITING, Run.organization_id.not_in(full))
+    waiting = select(Run.organization_id).join(Organization, is_its).where(_WAITING, _TENANT.not_in(full))
     return session.scalars(waiting.distinct().limit(limit)).all()
 
 
 def require_room(session: Session, run: Run, *, share: int | None) -> None:
-    """Refuse a run that was just claimed, if its organization has more under way than its share.
+    """Refuse a run that was just claimed, if its tenant has more under way than its share.
 
-    Claims of one organization wait here for each other's commits: nobody counts past another. Nothing
+    Claims of one tenant wait here for each other's commits: nobody counts past another. Nothing
     may be locked after it in the same transaction.
 
     Raises:
@@ -102,9 +106,9 @@ def require_room(session: Session, run: Run, *, share: int | None) -> None:
     """
     if share is None or not counts(run, share):
         return
-    _have_turn(session, run.organization_id)
-    if _count(session, Run.organization_id == run.organization_id, _UNDER_WAY) > share:
-        raise ShareUsedUpError(f"Its organization has {share} runs under way, which is its share.")
+    tenant = _have_turn(session, run.organization_id)
+    if _count(session, _of_tenant(tenant), _UNDER_WAY) > share:
+        raise ShareUsedUpError(f"Its tenant has {share} runs under way, which is its share.")
 
 
 def put_back(session: Session, run_id: uuid.UUID) -> uuid.UUID | None:
@@ -117,8 +121,16 @@ def put_back(session: Session, run_id: uuid.UUID) -> uuid.UUID | None:
     return session.scalar(back.returning(Run.organization_id).execution_options(synchronize_session=False))
 
 
-def _have_turn(session: Session, organization_id: uuid.UUID) -> None:
-    session.execute(select(func.pg_advisory_xact_lock(_LOCKS, func.hashtext(str(organization_id)))))
+def _have_turn(session: Session, organization_id: uuid.UUID) -> uuid.UUID:
+    """Wait for those who count for the same tenant, and return which that is."""
+    tenant = session.scalar(select(_TENANT).where(Organization.id == organization_id)) or organization_id
+    session.execute(select(func.pg_advisory_xact_lock(_LOCKS, func.hashtext(str(tenant)))))
+    return tenant
+
+
+def _of_tenant(tenant: uuid.UUID) -> ColumnElement[bool]:
+    its = select(Organization.id).where(or_(Organization.id == tenant, Organization.tenant_id == tenant))
+    return Run.organization_id.in_(its)
 
 
 def _count(session: Session, *conditions: ColumnElement[bool]) -> int:

@@ -23,10 +23,17 @@ def upgrade() -> None:
     op.add_column("organizations", sa.Column("tenant_id", sa.Uuid(), nullable=True))
     op.execute(TENANTS)
     op.create_index(
+        "ix_organizations_tenant",
+        "organizations",
+        ["tenant_id"],
+        postgresql_where=sa.text("tenant_id IS NOT NULL"),
+    )
+    op.create_index(
         "ix_runs_queued_of", "runs", ["organization_id"], postgresql_where=sa.text("status = 'QUEUED'")
     )
 
 
 def downgrade() -> None:
     op.drop_index("ix_runs_queued_of", "runs")
+    op.drop_index("ix_organizations_tenant", "organizations")
     op.drop_column("organizations", "tenant_id")

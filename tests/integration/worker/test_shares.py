@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 
 from shared.db import unit_of_work
 from shared.doctor.stuck import examine_runs
-from shared.models import Run
+from shared.models import Organization, Run
 from shared.runs import service, shares, transitions
 from shared.runs.effects import cancel_by, follow
 from shared.runs.lifecycle import HELD, RunStatus, Trigger
@@ -64,6 +64,24 @@ def test_a_run_beyond_the_share_waits_and_others_do_not(
     with committed_sessions() as session:
         run = session.get_one(Run, waiting.id)
         assert (run.status, run.attempt, run.worker, run.event_count) == (RunStatus.QUEUED, 0, None, 1)
+
+
+def test_the_organizations_that_a_tenant_makes_have_one_share(
+    resources, committed_sessions, make_run, make_principal
+):
+    for status in (RunStatus.STARTING, RunStatus.RUNNING):
+        make_run(status=status)
+    waiting, own = make_run(), make_run(make_principal())
+    with unit_of_work(committed_sessions) as session:
+        made = session.get_one(Organization, own.organization_id)
+        made.tenant_id = waiting.organization_id
+    assert attempt(resources, own) is Ending.NOT_CLAIMED
+    with unit_of_work(committed_sessions) as session:
+        assert shares.waiting_organizations(session, share=2, limit=9) == []
+        assert shares.take_next(session, own.organization_id, share=2) == []
+        assert set(shares.waiting_organizations(session, share=4, limit=9)) == {own.organization_id}
+        taken = shares.take_next(session, own.organization_id, share=4)
+    assert [one.run_id for one in taken] == [own.id]
 
 
 def test_claims_at_the_same_time_do_not_pass_the_share(resources, committed_sessions, make_run):
@@ -250,7 +268,7 @@ def test_the_doctor_says_what_waits_for_its_share(
         )
     hold_back(committed_sessions, waiting)
     with committed_sessions() as session:
-        findings = {one.name: one for one in examine_runs(session, committed_settings, queue_length=1)}
+        findings = {one.name: one for one in examine_runs(session, committed_settings, waiting=frozenset())}
     assert str(waiting.id) in findings["Held back"].seen
     assert str(neighbours.id) not in findings["Held back"].seen
     assert str(neighbours.id) in findings["Waiting"].seen
