@@ -231,7 +231,7 @@ def test_a_reader_of_events_keeps_nothing_large_of_their_run(sessions, make_run,
     run_id = make_run(input=LARGE).id
     with unit_of_work(sessions) as session:
         run = session.get_one(Run, run_id)
-        answer(nothing(), run)
+        answer(nothing(), run, heartbeat=5)
         loaded = inspect(run).dict
         assert "input" not in loaded
         assert {"id", "thread_id", "structure_ids", "model"} <= set(loaded)
