@@ -26,6 +26,7 @@ CLAIMED = Claimed(
     guardrails={},
     structure=None,
     callable_structures=(),
+    unserved=(),
 )
 
 
