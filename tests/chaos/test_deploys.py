@@ -131,7 +131,7 @@ def await_busy(database_url: str, worker: Worker, load: Load) -> None:
 
     def is_busy() -> bool:
         rows = [read_row(database_url, run_id) for run_id in load.run_ids[::LONG_EVERY][-2:]]
-        return any(row["status"] == "RUNNING" and row["worker"].rpartition("/")[2] in pids for row in rows)
+        return any(row["status"] == "RUNNING" and row["process"].rpartition("/")[2] in pids for row in rows)
 
     wait_until(is_busy, timeout=30, pause=0.05, what="a long run on it")
 
