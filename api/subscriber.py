@@ -107,7 +107,8 @@ class Subscriber:
         is_first = True
         while True:
             try:
-                await self._serve()
+                # A task of its own: that one of its group failed must not look as if this was to end.
+                await asyncio.create_task(self._serve())
             except* (redis.RedisError, OSError) as failures:
                 write = log.warning if self.is_connected or is_first else log.debug
                 write("pub/sub connection lost", error=str(failures.exceptions[0]))

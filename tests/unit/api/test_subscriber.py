@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
+import redis
 
 from api.subscriber import Subscriber
 
@@ -61,3 +62,30 @@ async def test_it_ends_when_it_is_told_to_whatever_it_is_doing(where):
     running.cancel()
     ended, _ = await asyncio.wait({running}, timeout=PATIENCE)
     assert ended
+
+
+class Lost(Connection):
+    """Is lost again and again, as soon as something is read."""
+
+    def __init__(self) -> None:
+        super().__init__("nowhere")
+        self.connects: asyncio.Queue[None] = asyncio.Queue()
+
+    async def connect(self) -> None:
+        self.connects.put_nowait(None)
+
+    async def read_response(self, **_how: object) -> None:
+        raise redis.ConnectionError
+
+
+async def test_it_connects_again_however_often_the_connection_is_lost(monkeypatch):
+    monkeypatch.setattr("api.subscriber.RECONNECT_AFTER", 0.001)
+    connection = Lost()
+    running = asyncio.create_task(Subscriber(connection, buffer=1, secret=lambda: b"secret").run())
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(3):
+            await connection.connects.get()
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait({running}, timeout=PATIENCE)
+    assert running.cancelled()
