@@ -77,7 +77,7 @@ NAMES = {
         "thread_id",
         "user_id",
     },
-    WATSONX: {"assistant_id", "message_id", "run_id", "thread_id"},
+    WATSONX: {"agent_id", "assistant_id", "message_id", "run_id", "thread_id", "tool_id"},
 }
 """Every kind of thing there is: a new one is a case of the test below as soon as it is named here."""
 
