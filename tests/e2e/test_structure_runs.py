@@ -197,7 +197,7 @@ def test_no_secret_of_a_program_is_in_flower_or_in_a_log(stack, begin, ended):
     task = wait_until(
         lambda: (
             (answer := stack.flower("GET", f"/api/task/info/{run_id}.1")).status_code == 200
-            and answer.json()["state"] == "SUCCESS"
+            and answer.json()["state"] == "FAILURE"
             and answer
         ),
         timeout=20,
