@@ -103,7 +103,8 @@ def main() -> None:
         signal.signal(number, _exit)
     log.info("listening", addresses=[taken.getsockname()[:2] for taken in sockets])
     app = create_app(settings)
-    threading.Thread(target=make_documents, args=(app,), name="documents", daemon=True).start()
+    # No daemon: a process that ends while it computes has to wait for it, or is aborted by its library.
+    threading.Thread(target=make_documents, args=(app,), name="documents").start()
     server = Server(app, settings)
     server.run(sockets)
     if server.has_given_up:
