@@ -13,6 +13,7 @@ import pytest
 
 from shared.runs.lifecycle import RunStatus
 from tests.integration.api.serving import Reader, api_process, received
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -73,7 +74,12 @@ def test_the_log_of_a_request_names_its_key_and_has_neither_secret_nor_query(pro
     secret = process.client.headers["Authorization"].split()[1]
     assert process.client.get("/api/users", params={"page": "1", "x": "unheard-of"}).status_code == 200
     assert process.client.get("/api/users?x=unheard-of", headers={"Authorization": "x"}).status_code == 401
-    lines = [json.loads(line) for line in process.log.splitlines() if '"/api/users"' in line]
+
+    def lines_of_both():  # each is written once its answer is out
+        lines = [json.loads(line) for line in process.log.splitlines() if '"/api/users"' in line]
+        return lines if len(lines) == 2 else None
+
+    lines = wait_until(lines_of_both)
     assert [(line["status"], line["key"]) for line in lines] == [
         (200, str(factories._principal.key_id)),
         (401, None),
