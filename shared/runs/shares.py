@@ -21,10 +21,9 @@ _LOCKS: Final = 0x5348
 """The first half of the advisory locks of tenants, so that they meet no others."""
 
 _COUNTED: Final = (Run.parent_run_id.is_(None), ~Run.is_external)
-_WAITING: Final = and_(
-    Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, Run.dispatched_at.is_(None), *_COUNTED
-)
-_SENT: Final = and_(Run.status == RunStatus.QUEUED, Run.dispatched_at.isnot(None), *_COUNTED)
+_READY: Final = (Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, *_COUNTED)
+_WAITING: Final = and_(*_READY, Run.dispatched_at.is_(None))
+_SENT: Final = and_(*_READY, Run.dispatched_at.isnot(None))
 _UNDER_WAY: Final = and_(Run.status.in_(HELD), *_COUNTED)
 _TENANT: Final = func.coalesce(Organization.tenant_id, Organization.id)
 

@@ -167,6 +167,16 @@ def test_only_what_there_is_room_for_is_sent_at_all(resources, committed_session
         assert session.scalars(waiting).all() == [run.id for run in runs[2:]]
 
 
+def test_what_waits_for_its_thread_takes_no_room(resources, make_run, sent):
+    first = make_run(status=RunStatus.RUNNING, new_thread=True)
+    for _ in range(4):
+        make_run(thread_id=first.thread_id)
+    waiting = make_run()
+    hold_back(resources.sessions, waiting)
+    send_what_there_is_room_for(resources, waiting)
+    wait_until(lambda: sent == [waiting.id], timeout=20)
+
+
 def test_a_message_that_came_too_early_is_sent_again(resources, committed_sessions, make_run, sent):
     running = [make_run(status=RunStatus.RUNNING) for _ in range(2)]
     early = make_run()  # its message came by another way, such as the reconciler's
