@@ -1,10 +1,10 @@
 """The name of this worker process: had before it listens to anybody, and by no other that lives."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from typing import Final
 
-import psutil
 import structlog
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
@@ -138,4 +138,14 @@ def _is_known_to_be_dead(process: str | None) -> bool:
         return False
     host, _, pid = beats.this_process().rpartition("/")
     of_host, _, of_pid = process.rpartition("/")
-    return of_host == host and (of_pid == pid or not psutil.pid_exists(int(of_pid)))
+    return of_host == host and (of_pid == pid or not _exists(int(of_pid)))
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
