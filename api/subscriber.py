@@ -115,6 +115,7 @@ class Subscriber:
             except* Exception:
                 log.exception("pub/sub connection failed unexpectedly")
             is_first, self._commands = False, None
+            _heed_cancellation()  # it may have met a failure of the connection, and gone down with that
             await asyncio.sleep(RECONNECT_AFTER)
 
     async def _serve(self) -> None:

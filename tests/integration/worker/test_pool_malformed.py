@@ -139,7 +139,7 @@ def test_what_is_no_task_is_dropped_and_the_runs_of_the_process_go_on(bench: Poo
         assert "Traceback" not in bench.log
         assert "forged" not in bench.log
         assert process.poll() is None
-        assert bench.redis.hlen("unacked") == 0
+        eventually(lambda: bench.redis.hlen("unacked") == 0, "the last of them to be given back")
         bench.terminate(running.id)
         assert bench.heard("stopped", running.id).pid == running.pid
 

@@ -133,7 +133,7 @@ def test_what_could_do_harm_stays_text(instruction) -> None:
     ],
 )
 def test_a_template_that_grows_beyond_all_bounds_is_refused(instruction) -> None:
-    with pytest.raises(PromptError, match="exceeds"):
+    with pytest.raises(PromptError, match=r"exceeds|computes for more than"):  # whichever comes first
         compose_prompt(instruction, ["x" * 100_000, *("y" * 100)])
 
 
