@@ -34,11 +34,13 @@ def chunks(run):
     return chunks
 
 
+THEN = datetime(2026, 11, 28, tzinfo=UTC)  # an id tells its milliseconds
+
+
 def stored(run, kind, token=""):
-    now = datetime.now(UTC)
     payload = {"token": token, "status": "CANCELLED"}
     origin = Origin.SYSTEM if kind.startswith("AssistantRun") else Origin.ASSISTANT
-    return StoredEvent(run.id, 3, uuid.uuid4(), origin, kind, payload, now.timestamp(), now)
+    return StoredEvent(run.id, 3, uuid.uuid4(), origin, kind, payload, THEN.timestamp(), THEN)
 
 
 WORD = ("TextChunkEvent", "word")
