@@ -17,7 +17,7 @@ from api.dependencies import PrincipalDep
 from api.routing import KeyedRoute
 from shared.errors import InvalidRequestError
 from shared.models import Installation
-from shared.paging import Page, Position
+from shared.paging import Page, Part, Position
 
 PLACING: Final = frozenset({"page", "page_size", "limit", "offset", "cursor"})
 """Parameters that say which part of a list is wanted, and not of which list."""
@@ -48,6 +48,17 @@ class Binding:
 
     def __init__(self, what: bytes) -> None:
         self._what = what
+
+    def part(self, session: Session, cursor: str | None, *, limit: int, offset: int) -> Part:
+        """The part that was asked for: at an offset, or what follows a cursor; an empty one begins.
+
+        Raises:
+            InvalidRequestError: as `position`.
+        """
+        if cursor is None:
+            return Part(limit=limit, offset=offset)
+        after = self.position(session, cursor) if cursor else None
+        return Part(limit=limit, after=after, is_walk=True)
 
     def position(self, session: Session, cursor: str) -> Position:
         """Return where a cursor stands.

@@ -68,10 +68,7 @@ class PartQuery:
         Raises:
             InvalidRequestError: the cursor is none of this list.
         """
-        if self.cursor is None:
-            return Part(limit=self.page.size, offset=self.page.offset)
-        after = self.binding.position(session, self.cursor) if self.cursor else None
-        return Part(limit=self.page.size, after=after, is_walk=True)
+        return self.binding.part(session, self.cursor, limit=self.page.size, offset=self.page.offset)
 
     def pagination(self, session: Session, found: Page[Any]) -> "Pagination | Walk":
         """Where the part is among the others."""

@@ -37,10 +37,7 @@ class Slice:
         Raises:
             InvalidRequestError: the cursor is none of this list.
         """
-        if self.cursor is None:
-            return Part(limit=self.limit, offset=self.offset)
-        after = self.binding.position(session, self.cursor) if self.cursor else None
-        return Part(limit=self.limit, after=after, is_walk=True)
+        return self.binding.part(session, self.cursor, limit=self.limit, offset=self.offset)
 
     def next_cursor(self, session: Session, found: Page[Any]) -> str | None:
         """Where to go on after the part; None at the end of the list."""

@@ -105,8 +105,8 @@ def _of_dispatch(settings: Settings, waiting: frozenset[str] | None) -> list[Sus
             "Held back",
             Severity.WARNING,
             and_(long, held_back),
-            f"QUEUED for over {LONG.total_seconds():g} s: their organizations have their share of workers",
-            "They go on as others of the same organization end; RUNYARD_RUNNING_SHARE sets how many may run.",
+            f"QUEUED for over {LONG.total_seconds():g} s: their tenants have their share of workers",
+            "They go on as others of the same tenant end; RUNYARD_RUNNING_SHARE sets how many may run.",
         ),
     ]
 

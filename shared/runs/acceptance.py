@@ -17,7 +17,7 @@ from shared.runs.narration import queued
 def accept(session: Session, dispatcher: Dispatcher, run: Run, *, name: str, is_sent: bool) -> None:
     """Store a new run and its first event; once that is committed, send it to the workers.
 
-    Where organizations have a share of the workers, it is sent when there is room for it. What its caller
+    Where tenants have a share of the workers, it is sent when there is room for it. What its caller
     noted of it is stored beside it, to be found by. The event says what readers of the log need and may
     change later: the name of what is run, the thread.
 

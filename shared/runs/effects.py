@@ -19,7 +19,7 @@ from shared.runs.transitions import Applied
 def follow(session: Session, dispatcher: Dispatcher, applied: Applied) -> None:
     """Tell readers and Flower; send a requeued run to the workers; let the next run have a thread left free.
 
-    Where organizations have a share of the workers, what waits for it is sent, too.
+    Where tenants have a share of the workers, what waits for it is sent, too.
 
     The keys of a structure run go with its attempt, and the runs that an assistant run called with it.
     """

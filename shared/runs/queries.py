@@ -144,7 +144,7 @@ def is_undelivered(
 ) -> ColumnElement[bool]:
     """Whether a run is QUEUED, and its message should have reached a worker by now.
 
-    One that waits for room in its organization's share has no message yet, and one whose message still
+    One that waits for room in its tenant's share has no message yet, and one whose message still
     waits in the broker is merely behind others. Of any other the message is on its way or lost, and is sent
     again after `after`. Where nobody can tell, since too much waits, it is sent again after `after`, then
     after twice as long, and so on up to 64 times: a backlog grows by a logarithm.
@@ -184,7 +184,7 @@ def count_waiting(
 ) -> Mapping[str, int]:
     """Count the runs that wait for a worker, by queue.
 
-    Those that wait for their thread, or for room in their organization's share, want none yet.
+    Those that wait for their thread, or for room in their tenant's share, want none yet.
     """
     is_structure = Run.structure_id.isnot(None)
     query = (
