@@ -1,28 +1,17 @@
 """The tables, one a file; imported here so that the metadata is complete."""
 
-from shared.models.api_key import ApiKey
+from shared.lifecycle import Origin
+from shared.models.api_key import ApiKey, KeyScope
 from shared.models.assistant import LIMITS, RESOURCE_LISTS, UNSERVED_LISTS, Assistant
 from shared.models.base import Base, JsonObject
 from shared.models.idempotency_key import IdempotencyKey
 from shared.models.installation import Installation
+from shared.models.metadata import AssistantMetadata, RunMetadata, ThreadMetadata
 from shared.models.organization import Organization
 from shared.models.process_beat import ProcessBeat, ProcessKind
 from shared.models.ruleset import Rule, Ruleset, RulesetRule
-from shared.models.run import Run
-from shared.models.run_event import (
-    FINISH,
-    FINISH_PROMPT,
-    LAST_TYPES,
-    REPEATED_TEXT,
-    RUN_COMPLETED,
-    RUN_RUNNING,
-    START,
-    STRUCTURE_RUN_STARTING,
-    TEXT_CHUNK,
-    Origin,
-    RunEvent,
-)
-from shared.models.run_metadata import RunMetadata
+from shared.models.run import RUNS, Run
+from shared.models.run_event import EARLIER_DAY, RUN_EVENTS, RunEvent
 from shared.models.run_output import RunLogLine, RunSpan
 from shared.models.run_tally import RunTally
 from shared.models.structure import Deployment, DeploymentStatus, RunScope, Structure
@@ -30,26 +19,22 @@ from shared.models.thread import Message, Thread
 from shared.models.user import Membership, Role, User
 
 __all__ = [
-    "FINISH",
-    "FINISH_PROMPT",
-    "LAST_TYPES",
+    "EARLIER_DAY",
     "LIMITS",
-    "REPEATED_TEXT",
     "RESOURCE_LISTS",
-    "RUN_COMPLETED",
-    "RUN_RUNNING",
-    "START",
-    "STRUCTURE_RUN_STARTING",
-    "TEXT_CHUNK",
+    "RUNS",
+    "RUN_EVENTS",
     "UNSERVED_LISTS",
     "ApiKey",
     "Assistant",
+    "AssistantMetadata",
     "Base",
     "Deployment",
     "DeploymentStatus",
     "IdempotencyKey",
     "Installation",
     "JsonObject",
+    "KeyScope",
     "Membership",
     "Message",
     "Organization",
@@ -69,5 +54,6 @@ __all__ = [
     "RunTally",
     "Structure",
     "Thread",
+    "ThreadMetadata",
     "User",
 ]

@@ -2,11 +2,25 @@
 
 import uuid
 from datetime import datetime
+from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint
+from sqlalchemy import CheckConstraint, Enum, ForeignKey, ForeignKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base, Identified, Timestamped
+
+
+class KeyScope(StrEnum):
+    """What a key lets its bearer do; each scope includes the ones before it."""
+
+    READ = "read"  # everything there is to see
+    RUN = "run"  # also start and cancel runs, report on them, and write and delete threads
+    ADMIN = "admin"  # also change assistants, structures, rules, keys and organizations, and delete runs
+
+    def includes(self, other: "KeyScope") -> bool:
+        """Whether a key of this scope may do what takes the other."""
+        scopes = list(KeyScope)
+        return scopes.index(self) >= scopes.index(other)
 
 
 class ApiKey(Identified, Timestamped, Base):
@@ -28,9 +42,20 @@ class ApiKey(Identified, Timestamped, Base):
     user_id: Mapped[uuid.UUID] = mapped_column(index=True)
     name: Mapped[str]
     secret_sha256: Mapped[bytes] = mapped_column(unique=True)
-    has_checksum: Mapped[bool] = mapped_column(server_default="false")  # as all keys have from 0.1 on
+    has_checksum: Mapped[bool] = mapped_column(server_default="false")  # true for all keys since 0.1
+    scope: Mapped[KeyScope] = mapped_column(
+        Enum(
+            KeyScope,
+            native_enum=False,
+            create_constraint=True,
+            name="scope",
+            length=5,
+            values_callable=lambda scopes: [scope.value for scope in scopes],
+        ),
+        server_default="admin",
+    )
     last_used_at: Mapped[datetime | None]
     run_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("runs.id", ondelete="CASCADE"), index=True
-    )  # of a structure run: the key is good while this attempt has the run
+    )  # the key of a structure run is valid while this attempt holds the run
     run_attempt: Mapped[int | None]

@@ -7,11 +7,11 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, Uui
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.models.base import Base, Identified, Timestamped
+from shared.models.base import Base, Identified, JsonObject, Timestamped
 
 
 class Resources:
-    """The things an assistant works with, and a run in its stead, by id and in order."""
+    """The ids of the resources of an assistant, or of a run, in order."""
 
     knowledge_base_ids: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
     retriever_ids: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
@@ -30,15 +30,17 @@ RESOURCE_LISTS = (
 """The names of the columns of `Resources`."""
 
 UNSERVED_LISTS = ("knowledge_base_ids", "retriever_ids", "tool_ids")
-"""Those whose resources do not exist here yet: they are kept, and nothing is done with them."""
+"""The lists without resources in this release: they are stored, and not used."""
 
 
 class Limits:
-    """What a run may use up; null leaves it to the next: a run's assistant, then the settings."""
+    """The limits of a run. Null means the next one: of the run's assistant, then of the settings."""
 
     max_duration: Mapped[timedelta | None]  # how long it may be RUNNING
     queue_ttl: Mapped[timedelta | None]  # how long it may stay QUEUED
-    max_attempts: Mapped[int | None]  # before and once RUNNING: a second attempt may repeat what tools did
+    max_attempts: Mapped[
+        int | None
+    ]  # before and while RUNNING: a second attempt may repeat the effects of tools
 
 
 LIMITS = ("max_duration", "queue_ttl", "max_attempts")
@@ -48,10 +50,9 @@ LIMITS_ARE_POSITIVE = "max_duration > interval '0' AND queue_ttl > interval '0' 
 
 
 class Assistant(Resources, Limits, Identified, Timestamped, Base):
-    """What a caller configures once and runs many times.
+    """A caller's configuration of runs.
 
-    A deleted assistant keeps its row, so that its runs stay readable; it can neither be
-    seen nor run any more.
+    A deleted assistant keeps its row, so that its runs stay readable; it can neither be read nor run.
     """
 
     __tablename__ = "assistants"
@@ -61,6 +62,7 @@ class Assistant(Resources, Limits, Identified, Timestamped, Base):
     description: Mapped[str] = mapped_column(server_default="")
     input: Mapped[str | None]
     model: Mapped[str | None]
+    meta: Mapped[JsonObject] = mapped_column("metadata", server_default="{}")  # what its caller noted
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     deleted_at: Mapped[datetime | None]
 

@@ -10,9 +10,9 @@ from shared.models.base import Base
 
 
 class IdempotencyKey(Base):
-    """A caller's name for one create, and what was made for it.
+    """A caller's key for one create, and the created resource.
 
-    The row is written in the transaction of the create, so there is none for one that failed.
+    The transaction of the create writes the row, so a failed create leaves none.
     `resource_id` is null only inside that transaction.
     """
 

@@ -1,4 +1,4 @@
-"""The table of what an installation knows of itself: one row."""
+"""The table of the installation: one row."""
 
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,10 +7,10 @@ from shared.models.base import Base
 
 
 class Installation(Base):
-    """What all processes of an installation share, and nobody else knows."""
+    """Secrets that the processes of an installation share."""
 
     __tablename__ = "installation"
     __table_args__ = (CheckConstraint("is_only", name="is_only"),)
 
     is_only: Mapped[bool] = mapped_column(primary_key=True, server_default="true")
-    channel_secret: Mapped[bytes]  # by which processes know what one of them has published
+    channel_secret: Mapped[bytes]  # seals messages on Redis channels

@@ -1,4 +1,4 @@
-"""The table of processes that say they are there."""
+"""The table of processes' heartbeats."""
 
 import uuid
 from datetime import datetime
@@ -11,16 +11,16 @@ from shared.models.base import Base
 
 
 class ProcessKind(StrEnum):
-    """What a process is for."""
+    """The kind of a process."""
 
     WORKER = "worker"
     RECONCILER = "reconciler"
 
 
 class ProcessBeat(Base):
-    """A process, and when it last said that it goes on; one that stops in good order takes its row along.
+    """A process and its last heartbeat; a process that stops in good order deletes its row.
 
-    The `holder` of a worker's name is its supervisor, for all of the processes that it starts under it.
+    The `holder` of a worker's name is its supervisor, for all processes that the supervisor starts.
     """
 
     __tablename__ = "process_beats"
@@ -38,5 +38,7 @@ class ProcessBeat(Base):
     )
     beat_at: Mapped[datetime] = mapped_column(server_default=func.now())
     holder: Mapped[uuid.UUID | None]
-    process: Mapped[str | None]  # host/process id: where it is, for who is on that machine
+    process: Mapped[str | None]  # host/process id, for operators on that machine
     taken_at: Mapped[datetime | None]
+    slots: Mapped[int | None]  # of a worker process; 0 while it drains
+    busy: Mapped[int | None]  # slots with a run, of whatever organization

@@ -1,4 +1,4 @@
-"""The tables of rules, of rulesets, and of which ruleset holds which rules."""
+"""The tables of rules, of rulesets, and of the rules in each ruleset."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from shared.models.base import Base, Identified, JsonObject, Timestamped
 
 
 class Rule(Identified, Timestamped, Base):
-    """One thing an assistant is to observe."""
+    """An instruction for assistants."""
 
     __tablename__ = "rules"
 
@@ -28,7 +28,7 @@ class Rule(Identified, Timestamped, Base):
 
 
 class Ruleset(Identified, Timestamped, Base):
-    """Rules that belong together, under one name."""
+    """A named list of rules."""
 
     __tablename__ = "rulesets"
 
@@ -49,7 +49,7 @@ class Ruleset(Identified, Timestamped, Base):
 
 
 class RulesetRule(Base):
-    """A rule's place in a ruleset; it goes with either."""
+    """A rule's place in a ruleset; deleting either deletes it."""
 
     __tablename__ = "ruleset_rules"
 

@@ -1,16 +1,16 @@
-"""The table of runs. Only `shared.runs.transitions` changes a status."""
+"""The table of runs. Only `shared.runs.moves` changes a status."""
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, CheckConstraint, Computed, Enum, ForeignKeyConstraint, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 from shared.models.assistant import LIMITS_ARE_POSITIVE, Limits, Resources
 from shared.models.base import Base, Identified, JsonObject, Timestamped
-from shared.runs.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 
 
 def _listed(statuses: frozenset[RunStatus]) -> str:
@@ -23,16 +23,21 @@ _IS_WAITING = "waits_for_thread AND status = 'QUEUED'"
 _IS_TERMINAL = f"status IN ({_listed(TERMINAL)})"
 
 
+def trace_id_of(run_id: uuid.UUID, traceparent: str | None) -> str:
+    """The id of the trace of a run; a run without a place in another's trace begins one of its own id."""
+    return run_id.hex if traceparent is None else traceparent.split("-")[1]
+
+
 class Run(Resources, Limits, Identified, Timestamped, Base):
     """One execution of an assistant, or of a structure.
 
-    The row is also the outbox: a QUEUED run whose Celery message got lost is sent again by the
-    reconciler, paced by `dispatched_at` and `dispatch_count`.
-    `attempt` is the fencing token; `losses` is what counts against the limit of attempts.
-    A run cancelled while a worker held it `is_stopping`, and keeps its lease, until the worker has
-    said how the work stopped. A run that `waits_for_thread` is sent to no worker until an earlier run
-    of its thread has ended; if it is ended before, it keeps that mark.
-    A structure run that `is_external` is executed by its caller; no worker has it, and its lease is nominal.
+    The row is also the outbox: the reconciler sends a QUEUED run again if its Celery message got lost,
+    paced by `dispatched_at` and `dispatch_count`.
+    `attempt` is the fencing token; `losses` counts against the limit of attempts.
+    A run that is cancelled while a worker holds it `is_stopping`, and keeps its lease, until the worker
+    reports how the work stopped. A run that `waits_for_thread` is sent to no worker until the earlier runs
+    of its thread have ended; a run that ends while it waits keeps the mark.
+    The caller executes a structure run that `is_external`: no worker has it, and its lease is nominal.
     """
 
     __tablename__ = "runs"
@@ -113,6 +118,15 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
             "id",
             postgresql_where=text("structure_id IS NOT NULL"),
         ),
+        # The runs that did not just complete, by the reason. Written as a status changes, like those above.
+        Index(
+            "ix_runs_reason",
+            "organization_id",
+            text("(status_detail ->> 'reason')"),
+            "created_at",
+            "id",
+            postgresql_where=text("(status_detail ->> 'reason') <> 'Completed'"),
+        ),
         # What the reconciler polls. No column that a heartbeat writes is indexed, so that
         # renewing a lease stays a heap-only update.
         Index("ix_runs_queued", "created_at", postgresql_where=text("status = 'QUEUED'")),
@@ -166,6 +180,8 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     additional_parameters: Mapped[JsonObject | None]
     meta: Mapped[JsonObject] = mapped_column("metadata", server_default="{}")  # what its caller noted
 
+    traceparent: Mapped[str | None]  # W3C: the span below which its attempts hang; None begins a trace
+
     status: Mapped[RunStatus] = mapped_column(
         Enum(RunStatus, native_enum=False, create_constraint=True, name="status", length=9)
     )
@@ -193,5 +209,14 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     completed_at: Mapped[datetime | None]
 
     @property
+    def trace_id(self) -> str:
+        """The id of its trace, 32 hexadecimal digits."""
+        return trace_id_of(self.id, self.traceparent)
+
+    @property
     def kind(self) -> RunKind:
         return RunKind.ASSISTANT if self.structure_id is None else RunKind.STRUCTURE
+
+
+RUNS: Final = Base.metadata.tables[Run.__tablename__]
+"""The table itself, for statements without entities."""

@@ -1,4 +1,4 @@
-"""The tables of what a structure run says beside its events: lines of output, and spans."""
+"""The tables of a structure run's lines of output, and of its spans."""
 
 import uuid
 from datetime import datetime
@@ -10,7 +10,7 @@ from shared.models.base import Base, JsonObject
 
 
 class RunLogLine(Base):
-    """A line that a run's program has written; `seq` counts from 0 without holes."""
+    """A line of output of a run's program; `seq` counts from 0 without holes."""
 
     __tablename__ = "run_log_lines"
     __table_args__ = (
@@ -26,7 +26,7 @@ class RunLogLine(Base):
 
 
 class RunSpan(Base):
-    """A span that a run's own tracing has posted, as it was given (contract: griptape §8.3)."""
+    """A span as a run's own tracing posted it."""
 
     __tablename__ = "run_spans"
     __table_args__ = (Index("uq_run_spans_span", "run_id", "span_id", unique=True),)

@@ -1,12 +1,12 @@
-"""The table of how many runs have ended; written by triggers on `runs` alone."""
+"""The table of the numbers of ended runs; only triggers on `runs` write it."""
 
 import uuid
 
 from sqlalchemy import BigInteger, CheckConstraint, Enum, ForeignKey, Identity, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.lifecycle import RunStatus
 from shared.models.base import Base
-from shared.runs.lifecycle import RunStatus
 
 
 class RunTally(Base):

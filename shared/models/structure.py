@@ -1,4 +1,4 @@
-"""The tables of structures, a user's own programs, and of their deployments."""
+"""The tables of structures (a user's own programs) and of their deployments."""
 
 import uuid
 from datetime import datetime
@@ -14,21 +14,21 @@ from shared.models.base import Base, Identified, JsonObject, Timestamped
 
 
 class DeploymentStatus(StrEnum):
-    """How a deployment went, of the contract's statuses those it can come to here."""
+    """The status of a deployment."""
 
     SUCCEEDED = "SUCCEEDED"
-    ERROR = "ERROR"  # its code is nothing that this system executes
+    ERROR = "ERROR"  # the workers do not execute its code
 
 
 class RunScope(StrEnum):
-    """What the key of a structure's run may do."""
+    """What the API key of a structure run may do."""
 
-    OWN = "own"  # report of its run, and read it
-    RUNS = "runs"  # besides, start and read runs of the organization
+    OWN = "own"  # report on its run, and read it
+    RUNS = "runs"  # also start and read runs of the organization
 
 
 class Structure(Limits, Identified, Timestamped, Base):
-    """A program of a user's own, which runs as a process.
+    """A user's own program; a run of it is a process.
 
     A deleted structure keeps its row, so that its runs stay readable.
     """
@@ -38,7 +38,7 @@ class Structure(Limits, Identified, Timestamped, Base):
     organization_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
     name: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
-    code: Mapped[JsonObject]  # where it is (contract: griptape §9)
+    code: Mapped[JsonObject]  # its source
     env_vars: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")  # name, value, source
     structure_config_file: Mapped[str | None]
     webhook_enabled: Mapped[bool] = mapped_column(server_default="false")
@@ -72,7 +72,7 @@ class Structure(Limits, Identified, Timestamped, Base):
 
 
 class Deployment(Identified, Timestamped, Base):
-    """A structure's code made ready to run, which here is done as soon as it is asked for."""
+    """A structure's code, made ready to run; here this takes no time."""
 
     __tablename__ = "deployments"
     __table_args__ = (

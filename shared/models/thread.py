@@ -1,4 +1,4 @@
-"""The tables of threads and of the messages in them."""
+"""The tables of threads and of their messages."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from shared.models.base import Base, Identified, JsonObject, Timestamped
 
 
 class Thread(Identified, Timestamped, Base):
-    """A conversation. Its row is the lock under which runs are put on it and taken off it."""
+    """A conversation. Its row is the lock for putting runs on it and taking them off."""
 
     __tablename__ = "threads"
 
@@ -20,7 +20,7 @@ class Thread(Identified, Timestamped, Base):
     created_by: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
 
     __table_args__ = (
-        # What a run refers to, so that no run can be on another organization's thread.
+        # Runs refer to both columns, so that no run is on another organization's thread.
         UniqueConstraint("organization_id", "id"),
         CheckConstraint("length(name) between 1 and 200", name="name_length"),
         CheckConstraint("length(alias) between 1 and 200", name="alias_length"),
@@ -31,7 +31,7 @@ class Thread(Identified, Timestamped, Base):
 
 
 class Message(Identified, Timestamped, Base):
-    """One exchange of a thread: what was asked and what was answered; `index` orders them."""
+    """A message of a thread: an input and the output that answers it; `index` orders them."""
 
     __tablename__ = "messages"
     __table_args__ = (

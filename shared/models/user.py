@@ -21,14 +21,14 @@ class User(Identified, Timestamped, Base):
 
 
 class Role(StrEnum):
-    """What a user may do in an organization beyond working in it."""
+    """A user's rights in an organization."""
 
-    OWNER = "owner"  # changes and deletes it, and manages everybody's keys
+    OWNER = "owner"  # also changes and deletes it, and manages all keys
     MEMBER = "member"
 
 
 class Membership(Base):
-    """A user's place in an organization."""
+    """A user's membership in an organization."""
 
     __tablename__ = "memberships"
 
