@@ -14,7 +14,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings. PostgreSQL is the truth; a message is a wake-up call that may get lost.
 
     Raises:
-        shared.addresses.AddressError: `settings.redis_url` is none of a Redis that we can use.
+        shared.addresses.base.AddressError: `settings.redis_url` is none of a Redis that we can use.
     """
     address = settings.redis_address
     return {
@@ -24,7 +24,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "result_backend": None,  # outcomes live in PostgreSQL
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
-        "task_default_queue": settings.queue,
+        "task_default_queue": settings.run_queue,
         "task_create_missing_queues": True,
         "task_serializer": "json",
         "accept_content": ["json"],

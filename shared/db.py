@@ -1,18 +1,26 @@
-"""The database: engine, units of work, and what is to happen after a commit."""
+"""The database: engine, row locks, units of work, callbacks after a commit, and what errors mean."""
 
-from collections.abc import Callable, Generator, Mapping
+import select
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import URL, Engine, ExceptionContext, Select, create_engine, event
+import psycopg
+from sqlalchemy import URL, Engine, ExceptionContext, PoolProxiedConnection, Select, create_engine, event
+from sqlalchemy import exc as sql
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from shared import pooled_dialect
-from shared.database_errors import DEMOTED, sqlstate_of
-from shared.postgres_address import PREPARE_THRESHOLD
+from shared.addresses.postgres import PREPARE_THRESHOLD
+from shared.metrics import definitions as metrics
 from shared.settings import TRANSACTION, Settings
 
 Sessions = sessionmaker[Session]
@@ -21,27 +29,27 @@ Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
 
 
 class Lock(Enum):
-    """How a row is held from its reading to the end of the transaction.
+    """A row lock from the read to the end of the transaction.
 
-    Who changes or deletes a row reads it under its lock, so that what has been deleted meanwhile is not
-    found instead of failing later. Several locks are taken in one order, wherever they are needed:
+    Code that changes or deletes a row reads it under its lock. A row that was deleted meanwhile is then
+    not found, rather than failing later. Several locks are always taken in this order:
 
-    1. the organization, by what is begun in it (REFERENCE) or deletes it (REMOVAL);
+    1. the organization, by work that starts in it (REFERENCE) or deletes it (REMOVAL);
     2. the assistant or the structure of a run;
-    3. the run that has a thread, and any other run that is being ended;
+    3. the run that occupies a thread, and any other run that is ended;
     4. the thread;
-    5. the runs that wait for the thread, and what it holds: messages;
-    6. rules, by their ids; then the ruleset; then which ruleset lists which rules, by both ids.
+    5. the runs that wait for the thread, and its messages;
+    6. rules, by their ids; then the ruleset; then its list of rules, by both ids.
 
-    Keys are locked one at a time, or, when their uses are recorded, only if nobody else has them.
+    Keys are locked one at a time; when their uses are stored, locked keys are skipped.
     """
 
-    REFERENCE = "reference"  # it stays there; others may change it
-    CHANGE = "change"  # nobody else changes it
-    REMOVAL = "removal"  # and nobody refers to it anew
+    REFERENCE = "reference"  # others may change the row, not delete it
+    CHANGE = "change"  # nobody else changes the row
+    REMOVAL = "removal"  # and nobody adds a reference to it
 
     def __call__(self, query: Rows, of: type[DeclarativeBase]) -> Rows:
-        """A query that locks those of its rows that are `of` one table, and reads them as they are then."""
+        """Lock the query's rows of one table, and read them as they are after the lock."""
         match self:
             case Lock.REFERENCE:
                 locked = query.with_for_update(read=True, key_share=True, of=of)
@@ -53,12 +61,43 @@ class Lock(Enum):
 
 
 def locked(query: Rows, lock: Lock | None, of: type[DeclarativeBase]) -> Rows:
-    """A query under a lock, if there is to be one."""
+    """The query, under a lock if one is given."""
     return query if lock is None else lock(query, of)
 
 
+POOLED: Final = "postgresql+pooled"
+
+registry.register("postgresql.pooled", __name__, "PooledDialect")
+
+
+class PooledDialect(PGDialect_psycopg):
+    """PostgreSQL behind a pooler that lends a connection per transaction.
+
+    Such a session has several users: a setting would outlive its transaction, and poolers refuse session
+    options. So every transaction begins with the settings that it needs, and they end with it.
+    """
+
+    supports_statement_cache = True
+
+    def __init__(self, transaction_settings: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        self._settings = dict(transaction_settings or {})
+        calls = ", ".join("set_config(%s, %s, true)" for _ in self._settings)
+        self._statement = f"SELECT {calls}"
+        self._values = [word for pair in self._settings.items() for word in pair]
+
+    def do_begin(self, dbapi_connection: DBAPIConnection) -> None:
+        """Begin a transaction and apply the settings. Errors are raised as by any statement."""
+        if self._settings:
+            cursor = dbapi_connection.cursor()
+            try:
+                cursor.execute(self._statement, self._values)
+            finally:
+                cursor.close()
+
+
 KEEPALIVES: Final = {
-    # A peer that vanished without a word is noticed within about 15 s.
+    # A vanished peer is noticed within about 15 s.
     "keepalives_idle": 5,
     "keepalives_interval": 3,
     "keepalives_count": 3,
@@ -73,46 +112,112 @@ def _dumps(value: Any) -> str:
 def make_engine(
     settings: Settings, *, pool_size: int | None = None, limits: Mapping[str, timedelta] | None = None
 ) -> Engine:
-    """Make the engine of one process; under prefork, after the fork.
+    """Create the engine of a process; under prefork after the fork.
+
+    PostgreSQL ends a transaction in which its client has done nothing for a lease. A process that was stopped
+    or swapped out in a transaction would otherwise keep the locks of its runs for ever, and nobody could take
+    the runs over.
 
     Args:
-        settings: where the database is and how patient to be.
-        pool_size: connections to keep at the most; the setting's number if absent.
-        limits: PostgreSQL's own timeouts for what these connections do, by their names there.
+        settings: address and timeouts of the database.
+        pool_size: the largest number of connections; by default that of the settings.
+        limits: timeouts that PostgreSQL enforces on these connections, by their names in PostgreSQL.
 
     Raises:
-        shared.addresses.AddressError: `settings.database_url` is no address of PostgreSQL.
+        shared.addresses.base.AddressError: `settings.database_url` is not an address of PostgreSQL.
     """
+    all_limits = {"idle_in_transaction_session_timeout": settings.lease_ttl, **(limits or {})}
     ours = {"timezone": "UTC"} | {
-        name: f"{int(limit.total_seconds() * 1000)}ms" for name, limit in (limits or {}).items()
+        name: f"{int(limit.total_seconds() * 1000)}ms" for name, limit in all_limits.items()
     }
     timeout = settings.database_timeout.total_seconds()
     is_pooled = settings.database_pooler == TRANSACTION
     arguments = _connect_arguments(settings, {} if is_pooled else ours)
     pooled: dict[str, Any] = {"transaction_settings": ours} if is_pooled else {}
-    driver = pooled_dialect.NAME if is_pooled else "postgresql+psycopg"
+    driver = POOLED if is_pooled else "postgresql+psycopg"
     engine = create_engine(
         URL.create(driver, database=arguments.get("dbname")),
         pool_size=pool_size or settings.database_pool,
         max_overflow=0,
         pool_timeout=timeout,
-        pool_pre_ping=True,  # hides a restarted server; without it the first transaction fails
         pool_use_lifo=True,
-        hide_parameters=True,  # what users said is not for the log
+        hide_parameters=True,  # texts of users must not be logged
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         connect_args=arguments,
         **pooled,
     )
     event.listen(engine, "handle_error", _leave_demoted)
+    event.listen(engine, "handle_error", _hide_values)
+    event.listen(engine, "handle_error", _count)
+    _ping_where_due(engine)
+    _close_what_comes_late(engine)
     return engine
 
 
+PING_AFTER: Final = 1.0  # seconds that a connection was idle
+_IDLE_SINCE: Final = "runyard_idle_since"
+
+
+def _ping_where_due(engine: Engine) -> None:
+    """Ping a connection before its transaction if it was idle for long, or if something came meanwhile.
+
+    Without it, the first transaction after a restart of the server fails. A server that ends a connection
+    says so, or closes the socket; a ping costs a round trip only where neither is sure.
+    """
+
+    def note_idle(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info[_IDLE_SINCE] = time.monotonic()
+
+    def ping(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        idle_since = record.info.get(_IDLE_SINCE)
+        if idle_since is None:  # it is new
+            return
+        if time.monotonic() - idle_since <= PING_AFTER and not _has_news(connection):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise sql.InvalidatePoolError from error  # all of its age; then SQLAlchemy connects anew
+
+    event.listen(engine, "checkin", note_idle)
+    event.listen(engine, "checkout", ping)
+
+
+def _close_what_comes_late(engine: Engine) -> None:
+    """Let an engine keep no connection after its first `engine.dispose()`; it may still lend new ones.
+
+    A thread may be in its transaction at that moment, or about to begin one, and no thread can be cancelled.
+    SQLAlchemy puts its connection into a pool, and nobody would ever close it.
+    """
+    is_disposed = False
+
+    def note(_engine: Engine) -> None:
+        nonlocal is_disposed
+        is_disposed = True
+
+    def close(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        if is_disposed:
+            record.invalidate()
+
+    event.listen(engine, "engine_disposed", note)
+    event.listen(engine, "checkin", close)
+
+
+def _has_news(connection: Any) -> bool:
+    """Whether something has arrived on a connection that waits for nothing, such as its end."""
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def _connect_arguments(settings: Settings, session: Mapping[str, str]) -> dict[str, Any]:
-    """What to connect with: the address's own words count for more than our defaults.
+    """The arguments of psycopg. Parameters of the address override the defaults.
 
     Args:
-        session: what is set for the whole session, after what the address sets; nothing behind a pooler.
+        session: settings for the whole session, after those of the address; empty behind a pooler.
     """
     given = settings.postgres_address
     options = [given.get("options") or "", *(f"-c {name}={value}" for name, value in session.items())]
@@ -130,20 +235,49 @@ def _connect_arguments(settings: Settings, session: Mapping[str, str]) -> dict[s
 
 
 def _leave_demoted(context: ExceptionContext) -> None:
-    """Drop every connection to a server that takes no writes any more; the next may find its successor."""
+    """Drop all connections to a demoted server; a new one may reach its successor."""
     if context.original_exception is not None and sqlstate_of(context.original_exception) == DEMOTED:
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = True
 
 
+def _hide_values(context: ExceptionContext) -> None:
+    """Leave out of an error what quotes rows and parameters: its details, and messages about data."""
+    error, told = context.original_exception, context.sqlalchemy_exception
+    if not isinstance(error, psycopg.Error) or not error.diag.message_primary:
+        return
+    is_about_data = (error.sqlstate or "").startswith("22")
+    words = f"SQLSTATE {error.sqlstate}" if is_about_data else error.diag.message_primary
+    error.args = (words,)
+    if told is not None:
+        told.args = (f"({type(error).__module__}.{type(error).__qualname__}) {words}",)
+
+
+def _count(context: ExceptionContext) -> None:
+    if context.original_exception is not None:
+        metrics.DATABASE_ERRORS.inc(fault_of(context.sqlalchemy_exception or context.original_exception))
+
+
 def make_sessions(engine: Engine) -> Sessions:
-    """The sessions of an engine; what they load stays readable after the commit."""
+    """Create the session factory of an engine. Loaded objects stay readable after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def for_reading(sessions: Sessions) -> Sessions:
+    """Create a factory of sessions on the same connections that only read: no BEGIN and no COMMIT is sent.
+
+    Each statement sees what is committed when it begins, as in a transaction of READ COMMITTED. Behind a
+    pooler, sessions need the settings with which their transactions begin.
+    """
+    engine = sessions.kw["bind"]
+    if isinstance(engine.dialect, PooledDialect):
+        return sessions
+    return make_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 @contextmanager
 def unit_of_work(sessions: Sessions) -> Generator[Session]:
-    """Run a block as one transaction, then what it asked to be done after."""
+    """Run a block as one transaction, then its `after_commit` callbacks."""
     with sessions() as session:
         with session.begin():
             yield session
@@ -151,11 +285,103 @@ def unit_of_work(sessions: Sessions) -> Generator[Session]:
 
 
 def after_commit(session: Session, callback: Callable[[], object]) -> None:
-    """Do `callback` once the transaction has committed; never if it rolls back."""
+    """Call `callback` after the commit; never after a rollback."""
     session.info.setdefault("after_commit", []).append(callback)
 
 
 def run_after_commit(session: Session) -> None:
-    """Do, in order, what was asked for with `after_commit`."""
+    """Call the `after_commit` callbacks in order."""
     for callback in session.info.pop("after_commit", ()):
         callback()
+
+
+class Fault(StrEnum):
+    """Whose fault an error is, and so what helps."""
+
+    CONTENTION = "contention"  # others were in the way: the same transaction may well succeed at once
+    OUTAGE = "outage"  # PostgreSQL is away, or there and refuses: later
+    GONE = "gone"  # what was to be changed, or is referred to, has been deleted meanwhile
+    TAKEN = "taken"  # what was to be unique is there already
+    UNSTORABLE = "unstorable"  # a value that the tables do not take
+    BUG = "bug"  # anything else is ours
+
+
+_BY_STATE: Final = {
+    "40001": Fault.CONTENTION,  # serialization_failure; a standby that cancels for its recovery says so, too
+    "40P01": Fault.CONTENTION,  # deadlock_detected
+    "55P03": Fault.CONTENTION,  # lock_not_available, also after lock_timeout
+    "25006": Fault.OUTAGE,  # read_only_sql_transaction: a server that was demoted, or is a standby
+    "25P03": Fault.OUTAGE,  # idle_in_transaction_session_timeout
+    "25P04": Fault.OUTAGE,  # transaction_timeout
+    "40003": Fault.OUTAGE,  # statement_completion_unknown
+    "55000": Fault.OUTAGE,  # object_not_in_prerequisite_state: what recovery does not allow
+    "57014": Fault.OUTAGE,  # query_canceled: statement_timeout, or an administrator
+    "23503": Fault.GONE,  # foreign_key_violation
+    "23001": Fault.GONE,  # restrict_violation
+    "23505": Fault.TAKEN,  # unique_violation
+    "23P01": Fault.TAKEN,  # exclusion_violation
+    "23514": Fault.UNSTORABLE,  # check_violation
+}
+_BY_CLASS: Final = {
+    "08": Fault.OUTAGE,  # connection exceptions
+    "53": Fault.OUTAGE,  # insufficient resources: disk full, out of memory, too many connections
+    "57": Fault.OUTAGE,  # operator intervention: shutdowns, a crash, a server that is starting
+    "58": Fault.OUTAGE,  # system errors: input and output, files that are missing
+    "22": Fault.UNSTORABLE,  # data exceptions
+    "54": Fault.UNSTORABLE,  # program limits: too large for an index, too deep
+}
+
+DEMOTED: Final = "25006"
+"""What a server says that took writes before, and does not any more: connections to it are of no use."""
+
+LACKING: Final = frozenset({"3F000", "42703", "42P01"})
+"""What a server says of a schema, a column or a table that is not there: it has not been migrated."""
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Classify an error by what PostgreSQL said, or by how it said nothing."""
+    if isinstance(error, StaleDataError | ObjectDeletedError):
+        return Fault.GONE
+    state = sqlstate_of(error)
+    if state is not None:
+        return _BY_STATE.get(state) or _BY_CLASS.get(state[:2], Fault.BUG)
+    if isinstance(error, sql.TimeoutError | sql.InterfaceError | sql.OperationalError):
+        return Fault.OUTAGE  # nobody answered: refused, reset, unknown to DNS, or no connection was free
+    if isinstance(error, sql.DBAPIError) and error.connection_invalidated:
+        return Fault.OUTAGE
+    return Fault.BUG
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same work may succeed later, and nobody has done anything wrong."""
+    return fault_of(error) in {Fault.CONTENTION, Fault.OUTAGE}
+
+
+def is_lost_race(error: BaseException) -> bool:
+    """Whether PostgreSQL has ended a transaction in favour of another; begun anew, it goes through."""
+    return sqlstate_of(error) in {"40001", "40P01"}
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """The five characters that PostgreSQL gave an error; None if it gave none."""
+    states = (getattr(one, "sqlstate", None) for one in _told_by(error))
+    return next((state for state in states if isinstance(state, str)), None)
+
+
+def constraint_of(error: BaseException) -> str | None:
+    """The name of the constraint that an error is about; None if it is about none."""
+    names = (getattr(getattr(one, "diag", None), "constraint_name", None) for one in _told_by(error))
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def words_of(error: BaseException) -> str:
+    """What the driver said, for a log line."""
+    return str(getattr(error, "orig", None) or error.__cause__ or error).strip()
+
+
+def _told_by(error: BaseException) -> Iterator[BaseException]:
+    """An error and what of the driver's is in it."""
+    yield error
+    for inner in (getattr(error, "orig", None), error.__cause__):
+        if isinstance(inner, BaseException):
+            yield inner

@@ -1,9 +1,9 @@
 """Errors that Runyard raises on purpose.
 
 RunyardError
-├── InvalidRequestError         what was asked makes no sense; nothing was done
-├── OutputTooLargeError         a program has more to give back, or to report, than is kept
-├── NotFoundError               there is no such thing in this organization
+├── InvalidRequestError         the request is not valid; nothing was done
+├── OutputTooLargeError         a program's output or report is larger than the limit
+├── NotFoundError               this organization has no such resource
 │   ├── RunNotFoundError
 │   ├── AssistantNotFoundError
 │   ├── StructureNotFoundError
@@ -16,18 +16,18 @@ RunyardError
 │   ├── OrganizationNotFoundError
 │   ├── UserNotFoundError
 │   └── ApiKeyNotFoundError
-├── ConflictError               what is there already forbids it; nothing was done
-│   └── LimitReachedError       there are as many as there may be
-├── UnauthenticatedError        no key, or one that is not valid
-├── ForbiddenError              the key is valid, and not meant for this
-├── TransitionRefusedError      the run is elsewhere in its life; nothing was written
-├── ShareUsedUpError            its organization has enough under way; nothing was written
-├── LeaseLostError              the run is no longer this attempt's; nothing was written
+├── ConflictError               the present state forbids it; nothing was done
+│   └── LimitReachedError       the organization has as many as its limit allows
+├── UnauthenticatedError        no key, or an invalid one
+├── ForbiddenError              the key is valid, but may not do this
+├── TransitionRefusedError      the run's status or attempt forbids the move; nothing was written
+├── ShareUsedUpError            its tenant's share has no room; nothing was written
+├── LeaseLostError              the attempt no longer holds the run; nothing was written
 ├── QueueFullError              an organization has as many QUEUED runs as it may; ask again
 ├── TooManyRefusalsError        an address tries too many keys
 └── ServiceUnavailableError     PostgreSQL cannot be used; ask again
-    ├── ContendedError          others were in the way; ask again
-    └── OverloadedError         there was no turn in time; ask again
+    ├── ContendedError          other transactions were in the way; ask again
+    └── OverloadedError         too many requests wait; ask again
 """
 
 import uuid

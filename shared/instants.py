@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 
 def rfc3339(instant: datetime) -> str:
-    """An aware instant as UTC with microseconds and `Z` (contract: griptape §1.6)."""
+    """An aware instant as UTC with microseconds and `Z`."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

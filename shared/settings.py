@@ -1,26 +1,41 @@
-"""Settings of every process, from the environment, read once and handed down."""
+"""Settings: one frozen object a process, read from the environment once and handed down."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from shared.postgres_address import parse_postgres_address
-from shared.redis_address import RedisAddress, parse_redis_address
-from shared.runs.lifecycle import RunKind
-from shared.terms import ModelRules
-from shared.web_addresses import parse_network, parse_origin, parse_root_path
-from shared.worker_names import check_name, default_name
+from shared.addresses.postgres import parse_postgres_address
+from shared.addresses.redis import RedisAddress, parse_redis_address
+from shared.addresses.web import parse_network, parse_origin, parse_root_path
+from shared.contradictions import ContradictingSettingsError, contradictions
+from shared.durations import parse_duration
+from shared.errors import RunyardError
+from shared.lifecycle import RunKind
+from shared.log_levels import LEVELS, parse_levels
+from shared.terms import ModelRules, Terms
+from shared.variables import (
+    FILE,
+    PREFIX,
+    SecretFiles,
+    UnknownVariableError,
+    unknown_variables,
+    value_of,
+    variable_of,
+    variables_of,
+)
+from shared.workers import check_name, default_name
 
 TRANSACTION = "transaction"
-"""The way of a pooler that lends a connection for one transaction."""
+"""A value of `database_pooler`: the pooler lends a connection for one transaction."""
 
 
 def _seconds(value: object) -> object:
@@ -38,12 +53,27 @@ def _log_format(value: str) -> str:
 
 
 def _log_level(value: str) -> str:
-    return _one_of(value.upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    return _one_of(value.upper(), LEVELS)
+
+
+def _log_levels(value: str) -> str:
+    parse_levels(value)
+    return value
 
 
 def _one_of(value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise ValueError(f"it is to be one of {', '.join(allowed)}")
+        raise ValueError(f"must be one of {', '.join(allowed)}")
+    return value
+
+
+def _port(value: object) -> object:
+    """Refuse an address: Kubernetes makes a variable of that name for a service `runyard-api`."""
+    if isinstance(value, str) and "://" in value:
+        raise ValueError(
+            "must be a number; if Kubernetes has made the variable for a service of that name, set"
+            " `enableServiceLinks: false` in the pod"
+        )
     return value
 
 
@@ -51,10 +81,10 @@ def _web_address(value: str) -> str:
     try:
         parts = urlsplit(value)
         is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none
+    except ValueError:  # the port is not a number
         is_one = False
     if not is_one:
-        raise ValueError("it is to be http://host:port or https://host")
+        raise ValueError("must be http://host:port or https://host")
     return value
 
 
@@ -67,20 +97,56 @@ def _networks(value: str) -> str:
 
 
 def _credentials(value: SecretStr) -> SecretStr:
-    """Check what Flower is to be given; it would take anything, and let nobody in by most of it."""
+    """Check Flower's credentials: Flower accepts any text, but most texts let nobody in."""
     for pair in value.get_secret_value().split(","):
         user, separator, password = pair.partition(":")
         if not (user.strip() and separator and password.strip()):
-            raise ValueError("it is to be user:password, several by commas")
+            raise ValueError("must be user:password; separate several by commas")
+    return value
+
+
+def _header_fields(value: SecretStr) -> SecretStr:
+    for pair in filter(None, map(str.strip, value.get_secret_value().split(","))):
+        name, separator, _ = pair.partition("=")
+        if not (separator and re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name.strip())):
+            raise ValueError("must be name=value, separated by commas")
+    return value
+
+
+MIN_TOKEN: Final = 16  # characters
+
+
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if len(text) < MIN_TOKEN or not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError(f"must have {MIN_TOKEN} printable characters or more, and no space")
     return value
 
 
 def _names(value: str) -> str:
     if not names_of(value):
-        raise ValueError("it names no queue")
+        raise ValueError("must name at least one queue")
     return value
 
 
+Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=65535)]
+
+SHORTEST_RETENTION: Final = timedelta(hours=1)
+"""A caller may wait for the end of a run for so long, come back to its stream, or repeat a request."""
+
+
+def _retention(value: object) -> object:
+    """Read a retention; 0 is none."""
+    duration = parse_duration(value) if isinstance(value, str) else value
+    if isinstance(duration, timedelta):
+        if not duration:
+            return None
+        if duration < SHORTEST_RETENTION:
+            raise ValueError("must be 0 to keep everything, or at least 1h")
+    return duration
+
+
+Retention = Annotated[timedelta | None, BeforeValidator(_retention)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
 
 
@@ -94,18 +160,30 @@ def names_of(listed: str) -> list[str]:
     return [name for part in listed.split(",") if (name := part.strip())]
 
 
-PREFIX: Final = "RUNYARD_"
-"""How the name of a variable begins that is a setting."""
+RENAMED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "RUNYARD_QUEUE": "RUNYARD_RUN_QUEUE",
+        "RUNYARD_QUEUES": "RUNYARD_WORKER_QUEUES",
+    }
+)
+"""Old variable to new variable. A process that reads settings refuses to start while an old one is set."""
 
-NEARLY: Final = 0.85
-"""How alike two names are of which one is taken for a slip, as `difflib` measures it."""
+
+class RenamedVariableError(RunyardError):
+    """The environment sets a variable by an old name."""
+
+    def __init__(self, old: str, new: str, why: str = "") -> None:
+        super().__init__(f"{old} is now {new}{why}: set {new} and remove {old}.")
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, each as `RUNYARD_<NAME>`; durations are in seconds.
+    """All settings. Each is the variable `RUNYARD_<NAME>`; durations are in seconds.
 
     Raises:
-        pydantic.ValidationError: a variable has a value of the wrong kind, or a needed one is missing.
+        pydantic.ValidationError: a variable has a value of the wrong kind, or a required one is missing.
+        RenamedVariableError: the environment sets a variable by an old name.
+        shared.variables.SecretFileError: the file of a secret cannot be used.
+        shared.variables.SecretGivenTwiceError: a secret stands in its variable and in a file.
     """
 
     model_config = SettingsConfigDict(
@@ -113,327 +191,433 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr = Field(
-        description="PostgreSQL, as postgresql://user:password@host:port/name; `?host=DIR` for a socket."
-        " Several hosts, and whatever else libpq knows, as libpq writes it."
+        description="The PostgreSQL database, as postgresql://user:password@host:port/name. `?host=DIR` names"
+        " a socket. Several hosts and other parameters follow the syntax of libpq."
     )
     database_pooler: str = Field(
         default="none",
         pattern=f"^(none|{TRANSACTION})$",
-        description=f"`{TRANSACTION}` if PostgreSQL is reached through a pooler that lends connections for a"
-        " transaction, as pgbouncer does: nothing is prepared on the server or set in a session.",
+        description=f"`{TRANSACTION}` for a pooler that lends a connection per transaction, such as"
+        f" PgBouncer."
+        " Runyard then prepares no statements on the server and sets nothing in a session.",
     )
     migration_database_url: SecretStr | None = Field(
         default=None,
-        description="The same database for the role that owns the schema: `runyard migrate` alone uses it.",
+        description="The same database, for the role that owns the schema. Only `runyard migrate` uses it.",
     )
     redis_url: SecretStr = Field(
-        description="Redis, as redis://:password@host:port/database (rediss:// with TLS) or"
-        " unix:///path?db=0; broker and pub/sub."
+        description="The Redis server for broker and pub/sub, as redis://:password@host:port/database"
+        " (rediss:// with TLS) or unix:///path?db=0."
     )
     redis_ca: FilePath | None = Field(
         default=None,
-        description="A file of certificates that may vouch for a rediss:// server, beside the system's.",
+        description="A file of CA certificates for a rediss:// server, trusted beside the system's.",
     )
     redis_prefix: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._:-]{0,64}$",
-        description="What every key and channel in Redis begins with, so that installations can share one.",
+        description="The prefix of every key and channel in Redis. Installations with different prefixes can"
+        " share a server.",
     )
     log_format: Annotated[str, AfterValidator(_log_format)] = Field(
-        default="json", description="`json` or `console`."
+        default="json", description="The format of logs: `json` or `console`."
     )
     log_level: Annotated[str, AfterValidator(_log_level)] = Field(
-        default="INFO", description="The least severe level that is logged."
+        default="INFO", description="The lowest level that is logged."
+    )
+    log_levels: Annotated[str, AfterValidator(_log_levels)] = Field(
+        default="",
+        description="Levels of single modules, as module=level, separated by commas:"
+        " `worker.attempt=debug,celery=info`. A level holds for what is below the module, too.",
+    )
+
+    traces_endpoint: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        default=None,
+        description="The OTLP/HTTP collector of traces, such as http://collector:4318. It needs the extra"
+        " `otel`. Without a value, nothing is recorded.",
+    )
+    traces_headers: Annotated[SecretStr, AfterValidator(_header_fields)] | None = Field(
+        default=None,
+        description="Headers for the collector, as name=value, separated by commas; values are"
+        " percent-encoded.",
+    )
+    traces_share: float = Field(
+        default=1, ge=0, le=1, description="The share of requests that are recorded, from 0 to 1."
+    )
+    traces_rate: float = Field(
+        default=20,
+        gt=0,
+        description="Recorded requests of one tenant per second and API process, at most.",
+    )
+    traces_callers: str = Field(
+        default="join",
+        pattern="^(join|link)$",
+        description="`join`: a request with a `traceparent` is a part of its caller's trace. `link`: it"
+        " begins a trace of its own, with a link to the caller's.",
+    )
+    traces_content: bool = Field(
+        default=False, description="Record prompts and answers of models in traces, shortened."
+    )
+
+    metrics_host: str = Field(
+        default="127.0.0.1", description="The address at which each process serves its `/metrics`."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="The port of each process's `/metrics`. Without a value nothing is measured there.",
+    )
+    metrics_on_api: bool = Field(
+        default=False,
+        description="Whether the API serves its `/metrics` at its own port, too; it needs"
+        " `RUNYARD_METRICS_TOKEN`.",
+    )
+    metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
+        default=None, description="The bearer token that scrapers send; 16 characters or more."
+    )
+
+    health_dir: Path | None = Field(
+        default=None,
+        description="The directory in which processes show `runyard health` that they live; by default"
+        " `runyard-<user id>` among temporary files. Each installation of a user on a machine needs its own.",
     )
 
     api_host: str = Field(default="127.0.0.1", description="The address the API listens on.")
-    api_port: int = Field(default=8000, ge=0, le=65535, description="The port the API listens on.")
+    api_port: Port = Field(default=8000, description="The port the API listens on.")
+    api_processes: int = Field(
+        default=1,
+        gt=0,
+        le=64,
+        description="Processes of the API on this machine; each has a database pool, a body memory and limits"
+        " of connections of its own.",
+    )
     root_path: Annotated[str, AfterValidator(parse_root_path)] = Field(
         default="",
-        description="The path below which a proxy shows the API, such as /runyard, taken off or not.",
+        description="The path under which a proxy publishes the API, such as /runyard. The proxy may strip it"
+        " or pass it on.",
     )
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
         default="",
-        description="Addresses and networks of proxies whose `X-Forwarded-For` is believed, by commas.",
+        description="Addresses and networks of proxies whose `X-Forwarded-For` is trusted, separated by"
+        " commas.",
     )
     cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
         default="",
         description="Origins whose pages may call the API from a browser, such as https://app.example.com,"
-        " by commas; each is exact.",
+        " separated by commas. Wildcards are not supported.",
+    )
+    console: str = Field(
+        default="on",
+        pattern="^(on|off)$",
+        description="Whether the API serves the console at `/console`: `on` or `off`.",
     )
     max_body_bytes: int = Field(
-        default=1_048_576, gt=0, description="The largest request body; a larger one is a 413."
+        default=1_048_576, gt=0, description="Bytes of the largest request body; a larger one is a 413."
     )
     max_body_memory: int = Field(
         default=16_777_216,
         gt=0,
-        description="Bytes of all request bodies that the API holds at once; the others wait.",
+        description="Bytes of request bodies that the API holds in memory at once. Further requests wait.",
     )
-    max_url_bytes: int = Field(default=8192, gt=0, description="The longest URL; a longer one is a 414.")
+    max_url_bytes: int = Field(
+        default=8192, gt=0, description="Bytes of the longest URL; a longer one is a 414."
+    )
     max_header_bytes: int = Field(
-        default=32_768, gt=0, description="Bytes of a request's line and headers; more are a 431."
+        default=32_768, gt=0, description="Bytes of a request's line and headers; more is a 431."
     )
     max_headers: int = Field(default=100, gt=0, description="Headers of a request; more are a 431.")
     header_timeout: Seconds = Field(
         default=timedelta(seconds=10),
-        description="How long a connection may take to its first byte, and then to the end of its headers.",
+        description="How long a connection may take until its first byte, and then until the end of its"
+        " headers.",
     )
     body_timeout: Seconds = Field(
         default=timedelta(seconds=10),
-        description="How long a request body may pause, and be slower than `RUNYARD_BODY_RATE`; then a 408.",
+        description="How long a request body may pause, or stay slower than `RUNYARD_BODY_RATE`; then a 408.",
     )
     body_rate: int = Field(
-        default=16_384, ge=0, description="Bytes a second that a request body has to come with on average."
+        default=16_384, ge=0, description="The lowest average rate of a request body, in bytes per second."
     )
     write_timeout: Seconds = Field(
-        default=timedelta(seconds=60), description="How long a reader may take nothing of what is sent to it."
+        default=timedelta(seconds=60),
+        description="How long a client may read nothing of a response; then the connection closes.",
     )
     keep_alive: Seconds = Field(
-        default=timedelta(seconds=75), description="How long a connection may be idle between two requests."
+        default=timedelta(seconds=75), description="How long a connection may stay idle between two requests."
     )
     max_connections: int | None = Field(
         default=None,
         gt=0,
-        description="Connections of an API process; beyond, only probes are answered. "
-        "By default what the limit of open files allows, up to 4096.",
+        description="Connections of one API process; beyond it, only probes are answered. "
+        "The default is what the limit of open files allows, up to 4096.",
     )
     max_address_connections: int | None = Field(
         default=None,
         gt=0,
-        description="Connections of one address but a trusted proxy's; by default three quarters of all.",
+        description="Connections of one address to one API process; trusted proxies are exempt. The default"
+        " is three quarters of `RUNYARD_MAX_CONNECTIONS`.",
     )
     key_refusals: int = Field(
         default=10,
         gt=0,
-        description="Wrong keys a second that one address may try; beyond, keys not seen before are a 429.",
+        description="Wrong keys per second that one address may try, divided among `RUNYARD_API_PROCESSES`."
+        " Beyond it, a key that was not seen before is a 429.",
     )
     admission_timeout: Seconds = Field(
         default=timedelta(seconds=15),
-        description="How long a request may wait for its turn; then 503, Overloaded.",
+        description="How long a request may wait for capacity; then a 503, Overloaded.",
     )
     organization_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="The share of the API's connections and body memory one organization has at the most.",
+        description="The largest share of the API's connections and body memory for one organization.",
     )
     running_share: int | None = Field(
         default=None,
         gt=0,
-        description="Runs of one tenant that workers have at once, the others wait;"
-        " without it, as many as there are slots.",
+        description="Runs of one tenant that workers hold at once; further runs wait."
+        " Without a value, one tenant may fill every slot.",
     )
     lock_timeout: Seconds = Field(
-        default=timedelta(seconds=5), description="How long a request waits for a row that another changes."
+        default=timedelta(seconds=5), description="How long a request waits for a row lock."
     )
     statement_timeout: Seconds = Field(
-        default=timedelta(seconds=30), description="How long one statement of a request may take."
+        default=timedelta(seconds=30), description="How long one SQL statement of a request may take."
     )
     key_cache_ttl: Seconds = Field(
-        default=timedelta(seconds=3), description="For how long a process trusts a key it has looked up."
+        default=timedelta(seconds=3),
+        description="How long a process caches an API key that it has looked up.",
     )
     key_use_flush: Seconds = Field(
         default=timedelta(seconds=30),
-        description="The pause between two records of when keys were last used.",
+        description="The interval at which the last use of keys is stored.",
     )
     max_keys: int = Field(
-        default=100, gt=0, description="API keys one user may have in one organization; more are a 409."
+        default=100, gt=0, description="API keys of one user in one organization; more are a 409."
     )
     max_organizations: int = Field(
-        default=100, gt=0, description="Organizations one user may make; more are a 409."
+        default=100, gt=0, description="Organizations that one user may create; more are a 409."
     )
     max_external_runs: int = Field(
         default=1000,
         gt=0,
-        description="External runs of one organization that may be under way at once; more are a 409.",
+        description="External runs of one organization that may be active at once; more are a 409.",
     )
     max_stored_bytes: int = Field(
         default=107_374_182_400,
         gt=0,
-        description="Bytes of runs, their events and spans one organization may keep; more are a 409.",
+        description="Stored bytes of one organization's runs, events and spans; more is a 409.",
     )
     max_queued_runs: int = Field(
         default=50_000,
         gt=0,
-        description="Runs of one organization that may be QUEUED at once; more are a 429, with Retry-After.",
+        description="QUEUED runs of one organization; more are a 429, with Retry-After.",
     )
     max_resources: int = Field(
         default=1_000_000,
         gt=0,
-        description="Assistants one organization may keep, and as many each of threads, messages, rules, "
-        "rulesets, structures and deployments; more are a 409.",
+        description="Assistants of one organization; more are a 409. The same limit holds for threads,"
+        " messages, "
+        "rules, rulesets, structures and deployments, each.",
     )
     stream_heartbeat: Seconds = Field(
         default=timedelta(seconds=5),
-        description="How long an event stream may be silent; most proxies end it after 60.",
+        description="The interval of heartbeats on an idle event stream. Most proxies close a stream after"
+        " 60 silent"
+        " seconds.",
     )
     stream_reread: Seconds = Field(
         default=timedelta(seconds=3),
-        description="How often an idle stream looks into PostgreSQL, in case a publish was lost.",
+        description="How often the API checks all followed runs in PostgreSQL, in case Redis lost a message.",
     )
     stream_buffer: int = Field(
         default=256,
         gt=0,
-        description="Live batches kept for one reader; one further behind reads PostgreSQL.",
+        description="Live batches buffered for one reader. A reader that is further behind reads PostgreSQL.",
     )
     database_pool: int = Field(
         default=20,
         gt=0,
-        description="PostgreSQL connections one process keeps at the most; the API needs 9 of them.",
+        description="PostgreSQL connections of one process. The API needs at least 10.",
     )
     database_timeout: Seconds = Field(
-        default=timedelta(seconds=5), description="How long to wait for a PostgreSQL connection."
+        default=timedelta(seconds=5), description="How long a process waits for a PostgreSQL connection."
     )
 
     model: str = Field(
-        default="echo", description="The model of runs whose assistant names none, as provider/model."
+        default="echo",
+        description="The default model, as provider/model. An assistant or a run may name another.",
     )
     history_messages: int = Field(
         default=1_000,
         ge=0,
-        description="Newest messages of its thread that a run is given, if they fit into the model's window.",
+        description="The number of a thread's newest messages that a run gets, as far as they fit into the"
+        " model's"
+        " window.",
     )
     history_bytes: int = Field(
         default=2_097_152,
         ge=0,
-        description="Bytes of the newest messages of its thread that are read for a run.",
+        description="Bytes of a thread's newest messages that are read for a run.",
     )
     models: Annotated[str, AfterValidator(_model_rules)] = Field(
         default="",
-        description="Models that may be used, as patterns separated by commas; by organization as"
-        " `<id>=openai/*, echo; *=echo`. Empty: every model.",
+        description="Allowed models, as patterns separated by commas. Rules per organization have the form"
+        " `<id>=openai/*, echo; *=echo`. Empty allows every model.",
     )
     worker_name: Annotated[str, AfterValidator(check_name)] = Field(
         default_factory=default_name,
-        description="What a worker is called in Flower, in logs, in its runs and to `runyard drain`; "
-        "by default `worker@` and the machine. Of several called alike, all but one get a number.",
+        description="The worker's name in Flower, in logs, in its runs and for `runyard drain`. "
+        "The default is `worker@` and the host name. Workers of the same name get numbers.",
     )
-    queues: Annotated[str, AfterValidator(_names)] = Field(
-        default="runs", description="The queues a worker takes from, separated by commas."
+    worker_queues: Annotated[str, AfterValidator(_names)] = Field(
+        default="runs", description="The queues that a worker consumes, separated by commas."
     )
-    queue: str = Field(default="runs", description="The queue that new runs are sent to.")
-    structure_queue: str = Field(default="runs", description="The queue that new structure runs are sent to.")
-    concurrency: int = Field(default=50, gt=0, description="Runs one worker process executes at once.")
+    run_queue: str = Field(default="runs", description="The queue to which new assistant runs are sent.")
+    structure_queue: str = Field(
+        default="runs", description="The queue to which new structure runs are sent."
+    )
+    concurrency: int = Field(default=50, gt=0, description="Runs that one worker process executes at once.")
     lease_ttl: Seconds = Field(
-        default=timedelta(seconds=20), description="How long a silent worker keeps its runs."
+        default=timedelta(seconds=20), description="How long a worker holds a run without renewing its lease."
     )
     heartbeat: Seconds = Field(
-        default=timedelta(seconds=5), description="The pause between two renewals of a lease."
+        default=timedelta(seconds=5), description="The interval between two renewals of a lease."
     )
     cancel_grace: Seconds = Field(
-        default=timedelta(seconds=5), description="How long a cancelled run may take to stop by itself."
+        default=timedelta(seconds=5), description="How long a cancelled run may take to stop cooperatively."
     )
     drain_grace: Seconds = Field(
-        default=timedelta(seconds=20), description="How long a stopping worker lets its runs go on."
+        default=timedelta(seconds=20), description="How long a stopping worker waits for its runs to end."
+    )
+    termination_grace: Seconds | None = Field(
+        default=None,
+        description="How long the platform waits after SIGTERM before it kills a worker, if it is known. A"
+        " worker whose graces are longer does not start.",
     )
     max_duration: Seconds = Field(
-        default=timedelta(hours=1), description="How long a run may be RUNNING; then ERROR, TimedOut."
+        default=timedelta(hours=1),
+        description="How long a run may be RUNNING; then it ends as ERROR, TimedOut.",
     )
     queue_ttl: Seconds = Field(
-        default=timedelta(hours=24), description="How long a run may stay QUEUED; then ERROR, Expired."
+        default=timedelta(hours=24),
+        description="How long a run may be QUEUED; then it ends as ERROR, Expired.",
     )
     max_attempts: int = Field(
-        default=3, ge=1, description="Attempts of a run that is lost before it was RUNNING."
+        default=3, ge=1, description="Attempts at a run that is lost before it is RUNNING."
     )
     max_duration_cap: Seconds = Field(
-        default=timedelta(days=7), description="The longest `max_duration` that a caller may ask for."
+        default=timedelta(days=7), description="The largest `max_duration` that a caller may request."
     )
     queue_ttl_cap: Seconds = Field(
-        default=timedelta(days=30), description="The longest `queue_ttl` that a caller may ask for."
+        default=timedelta(days=30), description="The largest `queue_ttl` that a caller may request."
     )
     max_attempts_cap: int = Field(
-        default=100, ge=1, description="The most `max_attempts` that a caller may ask for."
+        default=100, ge=1, description="The largest `max_attempts` that a caller may request."
     )
     max_attempts_running: int = Field(
         default=1,
         ge=1,
-        description="Attempts of a run that is lost while RUNNING, when tools may have acted.",
+        description="Attempts at a run that is lost while RUNNING, when its tools may already have acted.",
     )
     database_outage_grace: Seconds = Field(
-        default=timedelta(seconds=60), description="How long a worker outlives PostgreSQL being away."
+        default=timedelta(seconds=60), description="How long a worker survives an outage of PostgreSQL."
     )
     event_flush: Seconds = Field(
-        default=timedelta(milliseconds=40), description="How long events gather before they are stored."
+        default=timedelta(milliseconds=40),
+        description="How long a worker batches events before it stores them.",
     )
     echo_words_per_second: float = Field(
-        default=0, ge=0, description="The pace of the echo model; 0 is as fast as it can."
+        default=0, ge=0, description="The speed of the echo model; 0 means no limit."
     )
     model_patience: Seconds = Field(
         default=timedelta(minutes=5),
-        description="For how long a model that is busy or fails is asked again.",
+        description="How long a request to a busy or failing model is retried.",
     )
     model_silence: Seconds = Field(
         default=timedelta(minutes=10),
-        description="For how long a model may send nothing before it is given up.",
+        description="How long a model may send nothing; then the request is given up.",
     )
     model_max_steps: int = Field(
         default=20,
         gt=0,
         le=1_000,
-        description="How often a model may call tools in a run; then it is asked once more, without tools.",
+        description="Rounds of tool calls in a run. After the last one, the model is asked once more, without"
+        " tools.",
     )
     model_tool_output: int = Field(
         default=100_000,
         gt=0,
-        description="Characters of what a tool gives that a model is shown; the rest is cut, with a note.",
+        description="Characters of a tool's output that a model receives. The rest is replaced by a note.",
     )
     model_max_tokens: int | None = Field(
         default=None,
         gt=0,
-        description="Tokens of an answer, where a request must say; unset, the table of models says.",
+        description="Tokens of an answer, for providers whose requests must state them. Without a value, the"
+        " table of"
+        " models decides.",
     )
     model_window: int | None = Field(
-        default=None, gt=0, description="Tokens that fit into every model; unset, the table of models says."
+        default=None,
+        gt=0,
+        description="The context window of every model, in tokens. Without a value, the table of models"
+        " decides.",
     )
     model_limits: Path | None = Field(
         default=None,
-        description="A JSON file of limits by model, or by `assistant/<id>`, which go before those of"
+        description="A JSON file of limits by model or by `assistant/<id>`. They override those of"
         " `worker/executors/models.json`.",
     )
 
-    api_url: Annotated[str, AfterValidator(_web_address)] = Field(
-        default="http://127.0.0.1:8000", description="Where the programs of structure runs reach the API."
+    structure_api_url: Annotated[str, AfterValidator(_web_address)] = Field(
+        default="http://127.0.0.1:8000",
+        description="The address at which the programs of structure runs reach the API.",
     )
     structures_dir: Path | None = Field(
-        default=None, description="The directory whose folders structures may execute; without it, none."
+        default=None,
+        description="The directory whose folders structures may execute. Without a value, none may be"
+        " executed.",
     )
     structure_callables: str = Field(
         default="",
         description=(
-            "What structures may call, as module:function, or module for all that it defines, separated by "
-            "commas; each may end in @ and the ids of the organizations it is for, joined by +."
+            "Functions that structures may call, as module:function, separated by commas. A module alone"
+            " allows "
+            "all functions that it defines. A suffix `@<id>+<id>` limits an entry to these organizations."
         ),
     )
     structure_folders: str = Field(
         default="*",
         description=(
-            "The folders that structures may execute, separated by commas; `*` is all others; each may end "
-            "in @ and the ids of the organizations it is for, joined by +."
+            "Folders that structures may execute, separated by commas; `*` stands for all others. A suffix "
+            "`@<id>+<id>` limits an entry to these organizations."
         ),
     )
     structure_env: str = Field(
         default="",
-        description="Variables of the worker that its programs get, too, separated by commas.",
+        description="Variables of the worker that are passed on to its programs, separated by commas.",
     )
     structure_env_allowed: str = Field(
         default="",
         description=(
-            "Names that callers may give programs although such may steer what executes them; "
-            "patterns as of a shell, separated by commas."
+            "Names of variables that callers may set although names of that kind can steer a loader or an "
+            "interpreter. Shell patterns, separated by commas."
         ),
     )
     structure_sandbox: str = Field(
         default="auto",
         pattern="^(auto|bubblewrap|user|none)$",
         description=(
-            "What holds the programs of structures: `bubblewrap`, `user` (root only), `none`, "
-            "or `auto`: the strongest that works, never none."
+            "The sandbox of structure programs: `bubblewrap`, `user` (needs root), `none` or `auto`. "
+            "`auto` chooses the strongest that works, and never `none`."
         ),
     )
     structure_paths: str = Field(
         default="",
         description=(
-            "Files and directories that programs in a sandbox may read beside the system and Python, "
+            "Files and directories that sandboxed programs may read beside the system and Python, "
             "separated by commas."
         ),
     )
@@ -441,19 +625,22 @@ class Settings(BaseSettings):
         default=60_600,
         gt=0,
         le=4_000_000_000,
-        description="The first of the user ids that a worker of root's gives its programs.",
+        description="The first user id that a worker under root assigns to its programs.",
     )
     structure_uids: int = Field(
-        default=400, gt=0, le=100_000, description="How many there are: one for each program at once."
+        default=400,
+        gt=0,
+        le=100_000,
+        description="The number of these user ids. Each concurrent program needs one.",
     )
     structure_memory: int = Field(
-        default=1_073_741_824, gt=0, description="Bytes of memory one structure run may use."
+        default=1_073_741_824, gt=0, description="Bytes of memory that one structure run may use."
     )
     structure_cpu: Seconds = Field(
         default=timedelta(hours=1), description="CPU time that one process of a structure run may use."
     )
     structure_file_size: int = Field(
-        default=1_073_741_824, gt=0, description="Bytes of the largest file a structure run may write."
+        default=1_073_741_824, gt=0, description="Bytes of the largest file that a structure run may write."
     )
     structure_processes: int = Field(
         default=64, gt=0, description="Processes that a structure run may have at once."
@@ -462,49 +649,124 @@ class Settings(BaseSettings):
         default=4_194_304,
         gt=0,
         le=67_108_864,
-        description="Bytes of the output a structure run may have, and of any other event that its program "
-        "reports; more output ends it, FAILED, OutputTooLarge.",
+        description="Bytes of a structure run's output; more ends it as FAILED, OutputTooLarge. The same"
+        " limit "
+        "holds for any other event that its program reports.",
     )
     structure_home: Path | None = Field(
         default=None,
-        description="A directory in which the programs of each organization have a home that stays, with "
-        "their caches and packages; without it, the home of a run goes with it.",
+        description="A directory with a permanent home for the programs of each organization, with caches"
+        " and "
+        "packages. Without a value, the home of a run is deleted with the run.",
     )
     structure_log: int = Field(
         default=1_048_576,
         gt=0,
-        description="Bytes of a structure run's output that are kept; each line counts 64 more.",
+        description="Bytes of a structure run's log that are kept. Each line counts 64 bytes more.",
     )
 
     reconcile_interval: Seconds = Field(
-        default=timedelta(seconds=5), description="The pause between two rounds of the reconciler."
+        default=timedelta(seconds=5), description="The interval between two rounds of the reconciler."
     )
     republish_after: Seconds = Field(
         default=timedelta(seconds=10),
-        description="How long a run may wait for a worker before its message is sent again.",
+        description="How long a run may wait for a worker before its task is sent again.",
+    )
+
+    retention_runs: Retention = Field(
+        default=None,
+        description="How long a run is kept after its end, with its events, output, logs and spans, such as"
+        " `30d`. Without a value, or with 0, for ever. `runyard orgs retention` sets it for one"
+        " organization.",
+    )
+    retention_threads: Retention = Field(
+        default=None,
+        description="How long a thread is kept in which nothing happens, with its messages, such as `90d`."
+        " Without a value, or with 0, for ever.",
     )
 
     flower_host: str = Field(default="127.0.0.1", description="The address Flower listens on.")
-    flower_port: int = Field(default=5555, ge=0, le=65535, description="The port Flower listens on.")
+    flower_port: Port = Field(default=5555, description="The port Flower listens on.")
+    flower_url_prefix: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*)?$",
+        description="The path under which a proxy publishes Flower, such as flower. The proxy passes it on.",
+    )
+    flower_state: Path | None = Field(
+        default=None,
+        description="The file in which Flower keeps its tasks over restarts. Only its user may write to the"
+        " directory. Without a value it begins anew.",
+    )
     flower_forget_after: Seconds = Field(
         default=timedelta(minutes=5),
-        description="How long Flower shows a worker that has not been heard of.",
+        description="How long Flower shows a worker that is silent.",
     )
     flower_basic_auth: Annotated[SecretStr, AfterValidator(_credentials)] | None = Field(
-        default=None, description="user:password for Flower; needed outside loopback."
+        default=None, description="Credentials for Flower, as user:password. Required outside loopback."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then files of secrets, then the environment."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, SecretFiles(settings_cls), env_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, values: Any) -> Any:
+        for variable in sorted(os.environ):
+            if new := RENAMED.get(variable.upper()):
+                raise RenamedVariableError(variable, new)
+        return values
+
+    @model_validator(mode="after")
+    def _keep_strangers_out(self) -> Self:
+        if self.metrics_on_api and self.metrics_token is None:
+            raise ValueError(
+                "RUNYARD_METRICS_ON_API needs RUNYARD_METRICS_TOKEN, as strangers reach the API's port"
+            )
+        return self
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether processes count."""
+        return self.metrics_port is not None or self.metrics_on_api
+
+    @property
+    def traces_header_fields(self) -> dict[str, str]:
+        """`traces_headers`, by name."""
+        listed = self.traces_headers.get_secret_value() if self.traces_headers else ""
+        pairs = (pair.partition("=") for pair in listed.split(",") if pair.strip())
+        return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
     @property
     def queue_of(self) -> dict[RunKind, str]:
-        """The queue that new runs of a kind are sent to."""
-        return {RunKind.ASSISTANT: self.queue, RunKind.STRUCTURE: self.structure_queue}
+        """The queue of new runs, by their kind."""
+        return {RunKind.ASSISTANT: self.run_queue, RunKind.STRUCTURE: self.structure_queue}
+
+    @property
+    def terms(self) -> Terms:
+        """The models and limits that callers may ask for."""
+        caps = {
+            "max_duration": self.max_duration_cap,
+            "queue_ttl": self.queue_ttl_cap,
+            "max_attempts": self.max_attempts_cap,
+        }
+        return Terms(ModelRules.parse(self.models), caps)
 
     @property
     def postgres_address(self) -> dict[str, Any]:
         """`database_url`, as parameters of psycopg.
 
         Raises:
-            shared.addresses.AddressError: it is none of PostgreSQL.
+            shared.addresses.base.AddressError: the URL is not one of PostgreSQL.
         """
         return parse_postgres_address(self.database_url.get_secret_value())
 
@@ -513,15 +775,15 @@ class Settings(BaseSettings):
         """`redis_url` and `redis_ca`, for clients of Redis and for Celery.
 
         Raises:
-            shared.addresses.AddressError: it is none of a Redis that we can use.
+            shared.addresses.base.AddressError: the URL is not one of a Redis that Runyard can use.
         """
         return parse_redis_address(self.redis_url.get_secret_value(), ca=self.redis_ca)
 
     def for_migrations(self) -> Self:
-        """The same, but with `migration_database_url` for the database, if there is one.
+        """A copy whose `database_url` is `migration_database_url`; the settings themselves without one.
 
         Raises:
-            shared.addresses.AddressError: it is no address of PostgreSQL.
+            shared.addresses.base.AddressError: `migration_database_url` is not a URL of PostgreSQL.
         """
         if not self.migration_database_url:
             return self
@@ -530,27 +792,85 @@ class Settings(BaseSettings):
         return self.model_copy(update={"database_url": self.migration_database_url})
 
     def check_addresses(self) -> None:
-        """See at the start what would otherwise fail at the first connection.
+        """Check both addresses at the start, rather than at the first connection.
 
         Raises:
-            shared.addresses.AddressError: an address is none that can be used.
+            shared.addresses.base.AddressError: an address cannot be used.
         """
         _ = self.postgres_address, self.redis_address
 
 
-NOT_SETTINGS: Final = frozenset({"RUNYARD_API_KEY"})
-"""What begins like a setting and is for the command line."""
+def demand_structure_api_url(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse `RUNYARD_API_URL` where it is the old name of a worker's `RUNYARD_STRUCTURE_API_URL`.
 
+    The command line still reads `RUNYARD_API_URL`, together with `RUNYARD_API_KEY`. So a worker refuses
+    it only if it may execute structures, has no `RUNYARD_STRUCTURE_API_URL`, and no key stands beside it.
 
-def misspelt_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables that are no settings but nearly one, each with the setting that is meant.
-
-    Others that begin alike are no concern of ours: Kubernetes makes them by the names of services.
+    Raises:
+        RenamedVariableError: the worker would ignore the address that was meant for its programs.
     """
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-    nearly = {name: get_close_matches(name, known, n=1, cutoff=NEARLY) for name in unknown}
-    return {name: meant[0] for name, meant in nearly.items() if meant and name not in NOT_SETTINGS}
+    executes_structures = settings.structures_dir is not None or bool(settings.structure_callables)
+    if not executes_structures or "structure_api_url" in settings.model_fields_set:
+        return
+    if "RUNYARD_API_URL" in environment and "RUNYARD_API_KEY" not in environment:
+        raise RenamedVariableError(
+            "RUNYARD_API_URL", "RUNYARD_STRUCTURE_API_URL", " for a worker that executes structures"
+        )
+
+
+def find_unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str | None]:
+    """Find the variables with the prefix that are no settings, each with the setting it resembles most."""
+    return unknown_variables(list(variables_of(Settings.model_fields)), environment)
+
+
+def is_given(name: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment gives a secret setting, in its variable or in a file."""
+    variable = variable_of(name)
+    return bool(value_of(variable, environment) or value_of(f"{variable}{FILE}", environment))
+
+
+@lru_cache(maxsize=4)
+def _secrets_of(paths: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    found = SecretFiles(Settings, dict(paths))()
+    return MappingProxyType({variable_of(name): secret for name, secret in found.items()})
+
+
+def secrets_in_files(environment: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """The secrets that an environment gives by files, by their own variables. Each file is read once.
+
+    Raises:
+        shared.variables.SecretFileError: a file cannot be used.
+    """
+    paths = {
+        name: value
+        for name, value in environment.items()
+        if name.upper().startswith(PREFIX) and name.upper().endswith(FILE)
+    }
+    return _secrets_of(tuple(sorted(paths.items())))
+
+
+def demand_known_variables(environment: Mapping[str, str] = os.environ) -> None:
+    """Check that every variable with the prefix is a setting.
+
+    Raises:
+        shared.variables.UnknownVariableError: a variable is none.
+    """
+    if unknown := find_unknown_variables(environment):
+        raise UnknownVariableError(unknown)
+
+
+def demand_startable(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    """Check at the start of a process what no single setting shows.
+
+    Raises:
+        shared.variables.UnknownVariableError: the environment sets a variable that is no setting.
+        shared.contradictions.ContradictingSettingsError: settings contradict each other.
+        shared.addresses.base.AddressError: an address cannot be used.
+    """
+    demand_known_variables(environment)
+    if found := contradictions(settings):
+        raise ContradictingSettingsError(" ".join(found))
+    settings.check_addresses()
 
 
 @lru_cache(maxsize=1)
@@ -558,9 +878,15 @@ def get_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        pydantic.ValidationError: a variable has a value of the wrong kind, or a needed one is missing.
-        shared.addresses.AddressError: an address is none that can be used.
+        pydantic.ValidationError: a variable has a value of the wrong kind, or a required one is missing.
+        RenamedVariableError: the environment sets a variable by an old name.
+        shared.variables.SecretFileError: the file of a secret cannot be used.
+        shared.variables.SecretGivenTwiceError: a secret stands in its variable and in a file.
+        shared.variables.UnknownVariableError: the environment sets a variable that is no setting.
+        shared.contradictions.ContradictingSettingsError: settings contradict each other.
+        shared.addresses.base.AddressError: an address cannot be used.
     """
     settings = Settings()  # type: ignore[call-arg]  # the required fields come from the environment
-    settings.check_addresses()
+    demand_startable(settings)
+    secrets_in_files()  # read now, for logs: a file may be replaced later
     return settings

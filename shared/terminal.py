@@ -1,4 +1,4 @@
-"""Text that others wrote, made harmless to a terminal: what would steer it is shown instead."""
+"""Escaping of control characters, so that foreign text cannot steer a terminal."""
 
 import re
 from typing import Final
@@ -7,11 +7,11 @@ _STEERING: Final = re.compile(
     "["
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1: escape sequences begin with these
     "\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # direction, invisible
-    "\ud800-\udfff"  # halves of characters, which cannot be written at all
+    "\ud800-\udfff"  # surrogates, which cannot be encoded
     "\U000e0000-\U000e0fff"  # tags
     "]"
 )
-"""What moves the cursor, changes the order of characters, or is not seen. Joiners are letters' own."""
+"""Characters that move the cursor, reorder text, or are invisible. Joiners are allowed: scripts need them."""
 
 _BREAKING: Final = re.compile("[\n\t]")
 
@@ -19,20 +19,17 @@ _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def visible(text: str) -> str:
-    """Return a text with everything that steers a terminal escaped; its lines and tabs stay.
-
-    A line that ends as in Windows ends as everywhere.
-    """
+    """Escape control characters except line feeds and tabs. CRLF becomes LF."""
     return _STEERING.sub(_escaped, text.replace("\r\n", "\n"))
 
 
 def visible_line(text: str) -> str:
-    """Return a text as one line: `visible`, and the line's breaks and tabs escaped too."""
+    """Escape control characters, line feeds and tabs, so that the text is one line."""
     return _BREAKING.sub(_escaped, _STEERING.sub(_escaped, text))
 
 
 def visible_json(text: str) -> str:
-    """Return JSON that means the same, with everything that steers a terminal in JSON's own escapes."""
+    """Escape control characters of a JSON text by JSON's own escapes; its meaning stays."""
     return _STEERING.sub(_escaped_in_json, text)
 
 

@@ -5,12 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from shared.errors import InvalidRequestError
-
-if TYPE_CHECKING:
-    from shared.settings import Settings
 
 EVERYBODY: Final = "*"
 
@@ -71,15 +68,6 @@ class Terms:
     models: ModelRules = field(default_factory=ModelRules)
     caps: Mapping[str, Any] = field(default_factory=dict)  # by the names in `shared.models.LIMITS`
 
-    @classmethod
-    def of(cls, settings: "Settings") -> Self:
-        caps = {
-            "max_duration": settings.max_duration_cap,
-            "queue_ttl": settings.queue_ttl_cap,
-            "max_attempts": settings.max_attempts_cap,
-        }
-        return cls(ModelRules.parse(settings.models), caps)
-
     def check(self, organization_id: uuid.UUID, fields: Mapping[str, Any]) -> None:
         """Refuse a model or a limit that a caller gives an assistant, a structure or a run.
 
@@ -92,7 +80,8 @@ class Terms:
         for name, cap in self.caps.items():
             asked = fields.get(name)
             if asked is not None and asked > cap:
-                message = f"{name} is {_shown(cap)} at the most (RUNYARD_{name.upper()}_CAP)."
+                shown = f"{cap.total_seconds():g} s" if isinstance(cap, timedelta) else str(cap)
+                message = f"{name} is {shown} at the most (RUNYARD_{name.upper()}_CAP)."
                 raise InvalidRequestError(message, path=(name,))
 
     def capped(self, limits: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,10 +90,6 @@ class Terms:
             name: value if value is None or name not in self.caps else min(value, self.caps[name])
             for name, value in limits.items()
         }
-
-
-def _shown(cap: Any) -> str:
-    return f"{cap.total_seconds():g} s" if isinstance(cap, timedelta) else str(cap)
 
 
 UNBOUNDED: Final = Terms()

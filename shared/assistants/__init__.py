@@ -1,1 +1,1 @@
-"""Assistants: what a caller configures once and runs many times."""
+"""Assistants: configured once, run many times."""

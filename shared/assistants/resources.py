@@ -1,4 +1,4 @@
-"""The resources an assistant or a run may name: those of its organization that exist."""
+"""Checks of the resources that an assistant or a run names."""
 
 import uuid
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What can be asked of assistants: create, change, delete."""
+"""Use cases of assistants: create, change, delete."""
 
 import uuid
 from collections.abc import Mapping
@@ -13,9 +13,11 @@ from shared.db import Lock
 from shared.keys.principal import Principal
 from shared.models import RESOURCE_LISTS, Assistant
 from shared.organizations.queries import hold_organization
+from shared.rows import metadata
+from shared.rows import single as rows
 from shared.terms import UNBOUNDED, Terms
 
-CHANGEABLE: Final = frozenset({"name", "description", "input", "model", *RESOURCE_LISTS})
+CHANGEABLE: Final = frozenset({"name", "description", "input", "model", "meta", *RESOURCE_LISTS})
 """The fields a caller may set."""
 
 
@@ -30,9 +32,8 @@ def create(
     terms.check(principal.organization_id, fields)
     check_resources(session, principal, resources_in(fields))
     assistant = Assistant(organization_id=principal.organization_id, created_by=principal.user_id, **fields)
-    session.add(assistant)
-    session.flush()
-    session.refresh(assistant)
+    rows.store(session, assistant)
+    metadata.note(session, assistant)
     return assistant
 
 
@@ -75,7 +76,7 @@ def change(
     *,
     terms: Terms = UNBOUNDED,
 ) -> Assistant:
-    """Set those fields of an assistant that are given; the rest stays.
+    """Set the given fields of an assistant; the others stay.
 
     Raises:
         AssistantNotFoundError: there is no such assistant in the principal's organization.
@@ -86,15 +87,14 @@ def change(
         session, assistant_id, organization_id=principal.organization_id, lock=Lock.CHANGE
     )
     check_resources(session, principal, resources_in(fields))
-    for name, value in fields.items():
-        setattr(assistant, name, value)
-    session.flush()
-    session.refresh(assistant)
+    rows.change(session, assistant, fields)
+    if "meta" in fields:
+        metadata.note_anew(session, assistant)
     return assistant
 
 
 def delete(session: Session, principal: Principal, assistant_id: uuid.UUID) -> None:
-    """Delete an assistant; its runs go on and stay readable.
+    """Delete an assistant; its runs continue and stay readable.
 
     Raises:
         AssistantNotFoundError: there is no such assistant in the principal's organization.
@@ -103,3 +103,4 @@ def delete(session: Session, principal: Principal, assistant_id: uuid.UUID) -> N
         session, assistant_id, organization_id=principal.organization_id, lock=Lock.REMOVAL
     )
     assistant.deleted_at = func.now()
+    metadata.forget(session, assistant)

@@ -6,22 +6,13 @@ from typing import Final
 from sqlalchemy import BigInteger, Cast, Numeric, cast, func, select
 from sqlalchemy.orm import Session
 
-from shared.events.log import size_of_event
-from shared.models import FINISH_PROMPT, REPEATED_TEXT, TEXT_CHUNK, Origin, Run, RunEvent
-from shared.runs.lifecycle import RunKind
+from shared.events.log import is_of, size_of_event
+from shared.events.usage import Usage
+from shared.lifecycle import REPEATED_TEXT, EventType, RunKind
+from shared.models import Origin, Run, RunEvent
 
 SHOWN_BYTES: Final = 1_048_576
 """Bytes of text chunks that are read again; whoever has shown more shows all of it anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What calls of one model have used."""
-
-    model: str
-    calls: int
-    input_tokens: int
-    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +20,7 @@ class Earlier:
     """What was before an attempt."""
 
     shown: str  # the text that stands before readers who join all chunks they know
-    spent: tuple[Spent, ...]
-    has_lines: bool = False  # of output, which a program has written
+    spent: tuple[tuple[str, Usage], ...]  # by model
 
 
 NOTHING: Final = Earlier("", ())
@@ -38,15 +28,17 @@ NOTHING: Final = Earlier("", ())
 
 def earlier_attempts(session: Session, run: Run) -> Earlier:
     """Read what the attempts before a run's present one have shown and spent."""
-    if run.attempt == 1:
+    if run.attempt == 1 or run.kind is RunKind.STRUCTURE:  # a program's reports are not compared
         return NOTHING
-    if run.kind is RunKind.STRUCTURE:  # what its program reports is not ours to compare
-        return Earlier("", (), has_lines=run.log_count > 0)
     return Earlier(_shown(session, run), _spent(session, run))
 
 
 def _shown(session: Session, run: Run) -> str:
-    is_chunk = (RunEvent.run_id == run.id, RunEvent.type == TEXT_CHUNK, RunEvent.origin == Origin.ASSISTANT)
+    is_chunk = (
+        is_of(run.id, created_at=run.created_at),
+        RunEvent.type == EventType.TEXT_CHUNK,
+        RunEvent.origin == Origin.ASSISTANT,
+    )
     if (session.scalar(select(func.sum(size_of_event())).where(*is_chunk)) or 0) > SHOWN_BYTES:
         return ""
     query = (
@@ -71,7 +63,7 @@ def _shown(session: Session, run: Run) -> str:
     return "".join(chunks[:count])
 
 
-def _spent(session: Session, run: Run) -> tuple[Spent, ...]:
+def _spent(session: Session, run: Run) -> tuple[tuple[str, Usage], ...]:
     model = func.coalesce(RunEvent.payload["model"].astext, "None").label("model")
 
     def tokens(name: str) -> Cast[int]:
@@ -81,8 +73,12 @@ def _spent(session: Session, run: Run) -> tuple[Spent, ...]:
 
     query = (
         select(model, func.count(), tokens("input_token_count"), tokens("output_token_count"))
-        .where(RunEvent.run_id == run.id, RunEvent.type == FINISH_PROMPT, RunEvent.origin == Origin.ASSISTANT)
+        .where(
+            is_of(run.id, created_at=run.created_at),
+            RunEvent.type == EventType.FINISH_PROMPT,
+            RunEvent.origin == Origin.ASSISTANT,
+        )
         .group_by(model)
         .order_by(model)
     )
-    return tuple(Spent(*row) for row in session.execute(query))
+    return tuple((model, Usage(*counts)) for model, *counts in session.execute(query))

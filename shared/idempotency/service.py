@@ -1,4 +1,4 @@
-"""One resource for one key, however often and however concurrently the request is sent."""
+"""Idempotency keys: a repeated or concurrent request makes one resource."""
 
 import uuid
 from datetime import timedelta
@@ -12,19 +12,19 @@ from shared.errors import ConflictError
 from shared.models import IdempotencyKey
 
 KEY_TTL: Final = timedelta(hours=24)
-"""How long a key is remembered."""
+"""The lifetime of a key."""
 
 
 def claim(session: Session, organization_id: uuid.UUID, key: str, fingerprint: bytes) -> uuid.UUID | None:
-    """Take a key for what this transaction is about to make.
+    """Claim a key for the resource of this transaction.
 
-    While another transaction has the key, this waits for its end; if that rolls back, the key is free.
+    It waits for the end of a transaction that has the key; after its rollback the key is free.
 
     Args:
-        fingerprint: tells one request from another.
+        fingerprint: the hash of the request.
 
     Returns:
-        The id of what was made for the key before; None if nothing was, and the key is now taken.
+        The id of the resource made for the key before; None if this transaction now has the key.
 
     Raises:
         ConflictError: the key belongs to another request.
@@ -51,7 +51,7 @@ def claim(session: Session, organization_id: uuid.UUID, key: str, fingerprint: b
 
 
 def remember(session: Session, organization_id: uuid.UUID, key: str, resource_id: uuid.UUID) -> None:
-    """Note what was made for a key that this transaction has claimed."""
+    """Store the resource of a key that this transaction has claimed."""
     session.execute(
         update(IdempotencyKey).where(_is(organization_id, key)).values(resource_id=resource_id),
         execution_options={"synchronize_session": False},

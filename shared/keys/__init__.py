@@ -1,1 +1,1 @@
-"""API keys: who may act, and in which organization."""
+"""API keys: the user and the organization that a request acts for."""

@@ -1,10 +1,10 @@
-"""Who acts."""
+"""The principal: the user, the organization and the key of a request."""
 
 import uuid
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.models import RunScope
+from shared.models import KeyScope, RunScope
 
 
 class RunAttempt(NamedTuple):
@@ -25,6 +25,8 @@ class Principal:
     run: RunAttempt | None = None
     run_scope: RunScope = RunScope.OWN  # what the key of a run may do beyond its own run
     tenant_id: uuid.UUID | None = None  # of the organization, where that was made by the key of another
+
+    scope: KeyScope = KeyScope.ADMIN  # of the key; `api.key_scopes` holds endpoints against it
 
     @property
     def tenant(self) -> uuid.UUID:

@@ -2,13 +2,13 @@
 
 import uuid
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared.db import Lock, locked
+from shared.db import Lock
 from shared.errors import ApiKeyNotFoundError
 from shared.models import ApiKey
-from shared.paging import Page, Part, newest_first
+from shared.rows.paging import Page, Part, newest_first
+from shared.rows.single import get_owned
 
 
 def page(
@@ -32,15 +32,12 @@ def get_key(
     Raises:
         ApiKeyNotFoundError: there is none, or it is another organization's.
     """
-    key = session.scalar(
-        locked(
-            select(ApiKey).where(
-                ApiKey.id == key_id, ApiKey.organization_id == organization_id, ApiKey.run_id.is_(None)
-            ),
-            lock,
-            ApiKey,
-        )
+    return get_owned(
+        session,
+        ApiKey,
+        key_id,
+        ApiKey.organization_id == organization_id,
+        ApiKey.run_id.is_(None),
+        missing=ApiKeyNotFoundError,
+        lock=lock,
     )
-    if key is None:
-        raise ApiKeyNotFoundError(key_id)
-    return key

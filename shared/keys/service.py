@@ -1,4 +1,4 @@
-"""API keys: make one, find the principal behind one, and set up the first organization."""
+"""Use cases of API keys: create, rename, delete, find the principal of a secret, record uses."""
 
 import base64
 import hashlib
@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from shared.db import Lock
 from shared.errors import ApiKeyNotFoundError, ForbiddenError, UserNotFoundError
+from shared.fence import held_by
+from shared.keys.membership import role_of
 from shared.keys.principal import Principal, RunAttempt
 from shared.keys.queries import get_key
-from shared.models import ApiKey, Membership, Organization, Role, Run, RunScope, Structure, User
-from shared.organizations.queries import role_of
-from shared.runs.lifecycle import HELD
+from shared.models import ApiKey, KeyScope, Membership, Organization, Role, Run, RunScope, Structure, User
+from shared.rows import single as rows
 
 PREFIX: Final = "ry_"
 SECRET_BYTES: Final = 32
@@ -30,13 +31,13 @@ _PLAIN_LENGTH: Final = len(PREFIX) + 43
 
 
 def new_secret() -> str:
-    """Make a secret: `ry_`, 32 random bytes, and a checksum by which garbage is told without a look-up."""
+    """Make a secret: `ry_`, 32 random bytes, and a checksum that tells garbage without a look-up."""
     plain = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     return plain + _checksum(plain)
 
 
 def may_be_secret(secret: str) -> bool:
-    """Whether this has the form of a key; with a checksum, whether that is right. It costs no look-up."""
+    """Whether this has the form of a key, and the right checksum, if it has one."""
     if not _FORM.fullmatch(secret):
         return False
     return not has_checksum(secret) or _checksum(secret[:_PLAIN_LENGTH]) == secret[_PLAIN_LENGTH:]
@@ -52,17 +53,25 @@ def _checksum(plain: str) -> str:
 
 
 def hash_secret(secret: str) -> bytes:
-    """What is kept of a secret: 256 random bits need no salt and no slow hash."""
+    """Hash a secret for storage: 256 random bits need no salt and no slow hash."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def create_key(
-    session: Session, *, organization_id: uuid.UUID, user_id: uuid.UUID, name: str
+    session: Session,
+    *,
+    organization_id: uuid.UUID,
+    user_id: uuid.UUID,
+    name: str,
+    scope: KeyScope = KeyScope.ADMIN,
 ) -> tuple[ApiKey, str]:
     """Make a key for a member.
 
+    Args:
+        scope: what its bearer may do; it never changes.
+
     Returns:
-        The key, and its secret, never to be seen again.
+        The key and its secret, which is not stored.
 
     Raises:
         UserNotFoundError: the user does not belong to the organization, or not any more.
@@ -75,6 +84,7 @@ def create_key(
         name=name,
         secret_sha256=hash_secret(secret),
         has_checksum=True,
+        scope=scope,
     )
     session.add(key)
     session.flush()
@@ -101,6 +111,7 @@ def create_run_key(session: Session, run: Run) -> str:
             name=f"run {run.id}",
             secret_sha256=hash_secret(secret),
             has_checksum=True,
+            scope=KeyScope.RUN,
             run_id=run.id,
             run_attempt=run.attempt,
         )
@@ -123,21 +134,38 @@ def delete_run_keys(session: Session, run_id: uuid.UUID) -> None:
 
 
 def find_principal(session: Session, secret: str) -> Principal | None:
-    """Return who bears this secret, or None if nobody does."""
+    """Return the principal of a secret, or None if no key has it."""
+    return _find_principal(session, ApiKey.secret_sha256 == hash_secret(secret))
+
+
+def find_principal_of(session: Session, key_id: uuid.UUID) -> Principal | None:
+    """Return the principal of a key, or None if there is no such key or it is a run's."""
+    return _find_principal(session, and_(ApiKey.id == key_id, ApiKey.run_id.is_(None)))
+
+
+def _find_principal(session: Session, condition: ColumnElement[bool]) -> Principal | None:
     row = session.execute(
         select(ApiKey, User.email, Structure.run_scope, Organization.tenant_id)
         .join(User, User.id == ApiKey.user_id)
         .join(Organization, Organization.id == ApiKey.organization_id)
         .outerjoin(Run, Run.id == ApiKey.run_id)
         .outerjoin(Structure, Structure.id == Run.structure_id)
-        .where(ApiKey.secret_sha256 == hash_secret(secret))
-        .where(_is_good())
+        .where(condition, _is_good())
     ).one_or_none()
     if row is None:
         return None
-    key, email, scope, tenant = row
+    key, email, run_scope, tenant = row
     run = None if key.run_id is None else RunAttempt(key.run_id, key.run_attempt or 0)
-    return Principal(key.organization_id, key.user_id, key.id, email, run, scope or RunScope.OWN, tenant)
+    return Principal(
+        key.organization_id,
+        key.user_id,
+        key.id,
+        email,
+        run,
+        run_scope or RunScope.OWN,
+        tenant,
+        scope=key.scope,
+    )
 
 
 def good_among(session: Session, key_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
@@ -152,21 +180,17 @@ def has_old_keys(session: Session) -> bool:
 
 
 def _is_good() -> ColumnElement[bool]:
-    attempt_has_run = and_(Run.attempt == ApiKey.run_attempt, Run.status.in_(HELD))
-    return or_(ApiKey.run_id.is_(None), attempt_has_run)
+    return or_(ApiKey.run_id.is_(None), held_by(ApiKey.run_attempt))
 
 
 def rename_key(session: Session, principal: Principal, key_id: uuid.UUID, name: str) -> ApiKey:
-    """Give a key another name.
+    """Rename a key.
 
     Raises:
         ApiKeyNotFoundError: there is no such key in the organization that is the principal's to manage.
     """
     key = get_managed(session, principal, key_id, lock=Lock.CHANGE)
-    key.name = name
-    session.flush()
-    session.refresh(key)
-    return key
+    return rows.change(session, key, {"name": name})
 
 
 def delete_key(session: Session, principal: Principal, key_id: uuid.UUID) -> None:
@@ -198,7 +222,7 @@ def is_owner(session: Session, principal: Principal) -> bool:
 
 
 def require_oneself(principal: Principal, user_id: uuid.UUID) -> None:
-    """Refuse to make a key for anybody but the principal's own user.
+    """Refuse to create a key for another user.
 
     Raises:
         ForbiddenError: it is another user: whoever has a key of theirs would act in their name.

@@ -1,1 +1,1 @@
-"""Organizations, and the users who belong to them."""
+"""Organizations and their users."""

@@ -1,23 +1,17 @@
-"""Named reads of organizations and users, as far as a user belongs to them."""
+"""Named reads of organizations and users, within the organizations of a user."""
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from shared.db import Lock, locked
 from shared.errors import ForbiddenError, OrganizationNotFoundError, UserNotFoundError
+from shared.keys.membership import role_of
 from shared.models import ApiKey, Membership, Organization, Role, User
-
-
-@dataclass(frozen=True, slots=True)
-class UserPage:
-    """A slice of an organization's users, by e-mail address."""
-
-    users: Sequence[User]
-    total: int
+from shared.rows.paging import WHOLE, Page, Part, paginate
+from shared.rows.single import get_owned
 
 
 def organizations_of(session: Session, user_id: uuid.UUID) -> Sequence[Organization]:
@@ -42,26 +36,10 @@ def get_organization(
     Raises:
         OrganizationNotFoundError: there is none, or the user does not belong to it.
     """
-    organization = session.scalar(
-        locked(
-            select(Organization)
-            .join(Membership, Membership.organization_id == Organization.id)
-            .where(Organization.id == organization_id, Membership.user_id == user_id),
-            lock,
-            Organization,
-        )
-    )
-    if organization is None:
-        raise OrganizationNotFoundError(organization_id)
-    return organization
-
-
-def role_of(session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID) -> Role | None:
-    """Return a user's role in an organization, or None if the user does not belong to it."""
-    return session.scalar(
-        select(Membership.role).where(
-            Membership.organization_id == organization_id, Membership.user_id == user_id
-        )
+    of_user = select(Membership.organization_id).where(Membership.user_id == user_id)
+    owned = Organization.id.in_(of_user)
+    return get_owned(
+        session, Organization, organization_id, owned, missing=OrganizationNotFoundError, lock=lock
     )
 
 
@@ -95,23 +73,10 @@ def hold_organization(session: Session, organization_id: uuid.UUID, lock: Lock) 
     session.execute(locked(query, lock, Organization))
 
 
-def users_of(
-    session: Session, organization_id: uuid.UUID, *, offset: int = 0, limit: int | None = None
-) -> UserPage:
-    """Return the users of an organization; all of them without a limit."""
-    member = Membership.user_id == User.id
-    total = session.scalar(
-        select(func.count()).select_from(Membership).where(Membership.organization_id == organization_id)
-    )
-    query = (
-        select(User)
-        .join(Membership, member)
-        .where(Membership.organization_id == organization_id)
-        .order_by(User.email)
-        .offset(offset)
-        .limit(limit)
-    )
-    return UserPage(session.scalars(query).all(), total or 0)
+def users_of(session: Session, organization_id: uuid.UUID, *, part: Part = WHOLE) -> Page[User]:
+    """Return the users of an organization, by e-mail address."""
+    members = select(Membership.user_id).where(Membership.organization_id == organization_id)
+    return paginate(session, select(User).where(User.id.in_(members)).order_by(User.email), part)
 
 
 def get_user(session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID) -> User:
@@ -120,14 +85,8 @@ def get_user(session: Session, user_id: uuid.UUID, *, organization_id: uuid.UUID
     Raises:
         UserNotFoundError: there is none in that organization.
     """
-    user = session.scalar(
-        select(User)
-        .join(Membership, Membership.user_id == User.id)
-        .where(User.id == user_id, Membership.organization_id == organization_id)
-    )
-    if user is None:
-        raise UserNotFoundError(user_id)
-    return user
+    members = select(Membership.user_id).where(Membership.organization_id == organization_id)
+    return get_owned(session, User, user_id, User.id.in_(members), missing=UserNotFoundError)
 
 
 def memberships_of(

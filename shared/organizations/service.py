@@ -1,4 +1,4 @@
-"""What can be asked of organizations: create, change, delete."""
+"""Use cases of organizations: create, change, delete."""
 
 import uuid
 from collections.abc import Mapping
@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from shared.db import Lock
 from shared.errors import ConflictError, ForbiddenError, OrganizationNotFoundError
 from shared.keys.principal import Principal
+from shared.lifecycle import TERMINAL
 from shared.models import Membership, Organization, Role, Run
 from shared.organizations.queries import get_organization, has_keys, require_owner
-from shared.runs.lifecycle import TERMINAL
+from shared.rows import single as rows
 
 
 def create(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Organization:
@@ -51,7 +52,7 @@ def get_within_reach(
     raise ForbiddenError("This takes a key of that organization.")
 
 
-def get_owned(
+def get_as_owner(
     session: Session, principal: Principal, organization_id: uuid.UUID, *, lock: Lock | None = None
 ) -> Organization:
     """Return an organization within reach that a principal's user owns.
@@ -72,18 +73,14 @@ def get_owned(
 def change(
     session: Session, principal: Principal, organization_id: uuid.UUID, fields: Mapping[str, Any]
 ) -> Organization:
-    """Set those of `name`, `description` and `default_models` that are given.
+    """Set the given ones of `name`, `description` and `default_models`.
 
     Raises:
         OrganizationNotFoundError: the principal's user does not belong to it.
         ForbiddenError: the user does not own it, or the key is of another.
     """
-    organization = get_owned(session, principal, organization_id, lock=Lock.CHANGE)
-    for name, value in fields.items():
-        setattr(organization, name, value)
-    session.flush()
-    session.refresh(organization)
-    return organization
+    organization = get_as_owner(session, principal, organization_id, lock=Lock.CHANGE)
+    return rows.change(session, organization, fields)
 
 
 def delete(session: Session, principal: Principal, organization_id: uuid.UUID) -> None:
@@ -94,7 +91,7 @@ def delete(session: Session, principal: Principal, organization_id: uuid.UUID) -
         ForbiddenError: the user does not own it, or the key is of another.
         ConflictError: a run of it has not ended yet.
     """
-    erase(session, get_owned(session, principal, organization_id).id)
+    erase(session, get_as_owner(session, principal, organization_id).id)
 
 
 def erase(session: Session, organization_id: uuid.UUID) -> None:

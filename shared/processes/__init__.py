@@ -1,1 +1,1 @@
-"""Child processes: start them so that they cannot outlive us, watch them, stop them."""
+"""Building blocks of every server process: start, heartbeat, hidden memory, vital threads, health check."""

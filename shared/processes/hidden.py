@@ -1,10 +1,10 @@
-"""Processes whose memory and environment no other process of the same user can read.
+"""Hidden processes: no other process of the same user can read their memory and environment.
 
     python -m shared.processes.hidden MODULE ARGUMENTS...
 
-runs a module as `python -m MODULE` does, hidden from its first line on. The kernel forgets who is
-hidden when a process becomes another program, so each program of ours has to ask for itself; what
-it forks stays hidden. A debugger or profiler needs root from then on, and a crash leaves no core.
+runs a module as `python -m MODULE` does, hidden from its first line on. An exec resets the flag in
+the kernel, so each program sets it itself; a fork keeps it. A debugger or profiler then needs root,
+and a crash writes no core.
 """
 
 import ctypes
@@ -17,16 +17,16 @@ PR_SET_DUMPABLE: Final = 4
 
 
 def hide_memory() -> None:
-    """Keep others of the same user from `/proc/<pid>/environ`, `mem` and `maps`, and from tracing us.
+    """Deny processes of the same user `/proc/<pid>/environ`, `mem` and `maps`, and tracing.
 
-    Only Linux can; elsewhere nothing happens, which `configure_logging` says in the log.
+    Only Linux supports this. Elsewhere nothing happens, and `shared.processes.starting.begin` logs that.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def is_hidden() -> bool:
-    """Whether this process is hidden, by what the kernel says."""
+    """Whether the kernel reports this process as hidden."""
     if sys.platform != "linux":
         return False
     is_dumpable: int = ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
@@ -34,7 +34,7 @@ def is_hidden() -> bool:
 
 
 def hidden_module(module: str) -> list[str]:
-    """The command that runs a module hidden; and not a namesake in the current directory."""
+    """The command that runs a module hidden. `-P` keeps modules of the current directory out."""
     return [sys.executable, "-P", "-m", "shared.processes.hidden", module]
 
 

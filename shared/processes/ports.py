@@ -1,4 +1,4 @@
-"""Loopback: its free ports, and whether an address is on it."""
+"""Ports and loopback addresses."""
 
 import ipaddress
 import os
@@ -11,26 +11,26 @@ from shared.errors import RunyardError
 
 LOOPBACK: Final = "127.0.0.1"
 LOWEST: Final = 10_240
-EPHEMERAL: Final = 32_768  # where Linux begins to take ports for outgoing connections
+EPHEMERAL: Final = 32_768  # the first port that Linux assigns to outgoing connections
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TRIES: Final = 100
 
 
 class CannotListenError(RunyardError):
-    """An address or a port cannot be listened on."""
+    """A server cannot listen on an address or a port."""
 
     def __init__(self, who: str, host: str, port: int, error: OSError) -> None:
         reason = error.strerror or str(error)
         if not isinstance(error, socket.gaierror) and error.errno is not None:
-            reason = os.strerror(error.errno)  # without what `create_server` adds
+            reason = os.strerror(error.errno)  # without the addition of `create_server`
         super().__init__(f"{who} cannot listen on {host}, port {port}: {reason}.")
 
 
 def demand_free(who: str, host: str, port: int) -> None:
-    """See that a server can listen, before it has begun anything else.
+    """Check that a server can listen, before it starts anything else.
 
     Raises:
-        CannotListenError: it could not; the message says who wants to listen where, and why it cannot.
+        CannotListenError: it cannot; the message names server, address, port and reason.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -41,12 +41,12 @@ def demand_free(who: str, host: str, port: int) -> None:
 
 
 def free_port() -> int:
-    """A port nobody listens on now, outside the range that outgoing connections are given.
+    """Return a free port outside the range of outgoing connections.
 
-    There a client that keeps calling a stopped server would in the end be given the server's
-    own port, and talk to itself.
+    Inside that range, a client that keeps calling a stopped server may be assigned the server's own
+    port, and connect to itself.
     """
-    top = _ephemeral_start()
+    top = min(EPHEMERAL, int(_RANGE.read_text().split()[0])) if _RANGE.exists() else EPHEMERAL
     if top <= LOWEST:
         return _any_port()
     for _ in range(TRIES):
@@ -67,12 +67,6 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _ephemeral_start() -> int:
-    if not _RANGE.exists():
-        return EPHEMERAL
-    return min(EPHEMERAL, int(_RANGE.read_text().split()[0]))
-
-
 def _any_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
@@ -81,7 +75,7 @@ def _any_port() -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Whether an address is reachable only from this machine."""
     if host == "localhost":
         return True
     try:

@@ -1,1 +1,1 @@
-"""Rulesets and their rules: what an assistant is to observe."""
+"""Rulesets and their rules, which assistants follow."""

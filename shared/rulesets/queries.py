@@ -2,24 +2,15 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.db import Lock, locked
 from shared.errors import RuleNotFoundError, RulesetNotFoundError
 from shared.models import Rule, Ruleset, RulesetRule
-from shared.paging import Page, Part, newest_first
-from shared.sizes import without_large
-
-
-@dataclass(frozen=True, slots=True)
-class RulePage:
-    """A slice of rules: a ruleset's in its order, else an organization's, newest first."""
-
-    rules: Sequence[Rule]
-    total: int
+from shared.rows.paging import WHOLE, Page, Part, newest_first, paginate
+from shared.rows.single import get_owned
 
 
 def get_ruleset(
@@ -33,16 +24,8 @@ def get_ruleset(
     Raises:
         RulesetNotFoundError: there is none, or it is another organization's.
     """
-    ruleset = session.scalar(
-        locked(
-            select(Ruleset).where(Ruleset.id == ruleset_id, Ruleset.organization_id == organization_id),
-            lock,
-            Ruleset,
-        )
-    )
-    if ruleset is None:
-        raise RulesetNotFoundError(ruleset_id)
-    return ruleset
+    owned = Ruleset.organization_id == organization_id
+    return get_owned(session, Ruleset, ruleset_id, owned, missing=RulesetNotFoundError, lock=lock)
 
 
 def get_rule(
@@ -56,12 +39,8 @@ def get_rule(
     Raises:
         RuleNotFoundError: there is none, or it is another organization's.
     """
-    rule = session.scalar(
-        locked(select(Rule).where(Rule.id == rule_id, Rule.organization_id == organization_id), lock, Rule)
-    )
-    if rule is None:
-        raise RuleNotFoundError(rule_id)
-    return rule
+    owned = Rule.organization_id == organization_id
+    return get_owned(session, Rule, rule_id, owned, missing=RuleNotFoundError, lock=lock)
 
 
 def page_of_rulesets(
@@ -88,30 +67,21 @@ def page_of_rules(
     *,
     organization_id: uuid.UUID,
     ruleset_id: uuid.UUID | None = None,
-    offset: int = 0,
-    limit: int | None = None,
+    part: Part = WHOLE,
     is_light: bool = False,
-) -> RulePage:
-    """Return an organization's rules, or only a ruleset's; all of them without a limit.
+) -> Page[Rule]:
+    """Return an organization's rules, newest first, or the rules of one ruleset, in its order.
 
     Args:
         is_light: leave large values unloaded.
     """
-    query = (
-        select(Rule)
-        .options(*without_large(Rule, when=is_light))
-        .where(Rule.organization_id == organization_id)
-    )
-    count = select(func.count()).select_from(Rule).where(Rule.organization_id == organization_id)
+    query = select(Rule).where(Rule.organization_id == organization_id)
     if ruleset_id is None:
         query = query.order_by(Rule.created_at.desc(), Rule.id)
     else:
-        member = RulesetRule.rule_id == Rule.id
-        query = query.join(RulesetRule, member).where(RulesetRule.ruleset_id == ruleset_id)
-        query = query.order_by(RulesetRule.position)
-        count = count.join(RulesetRule, member).where(RulesetRule.ruleset_id == ruleset_id)
-    total = session.scalar(count) or 0
-    return RulePage(session.scalars(query.offset(offset).limit(limit)).all(), total)
+        query = query.join(RulesetRule, RulesetRule.rule_id == Rule.id)
+        query = query.where(RulesetRule.ruleset_id == ruleset_id).order_by(RulesetRule.position)
+    return paginate(session, query, part, is_light=is_light)
 
 
 def rule_ids_of(
@@ -132,7 +102,7 @@ def rule_ids_of(
 def missing_rulesets(
     session: Session, ruleset_ids: Sequence[uuid.UUID], *, organization_id: uuid.UUID
 ) -> list[uuid.UUID]:
-    """Return those ids that name no ruleset of the organization, in their order."""
+    """Return the ids that name no ruleset of the organization, in order."""
     known = set(
         session.scalars(
             select(Ruleset.id).where(Ruleset.id.in_(ruleset_ids), Ruleset.organization_id == organization_id)
@@ -148,7 +118,7 @@ def missing_rules(
     organization_id: uuid.UUID,
     lock: Lock | None = None,
 ) -> list[uuid.UUID]:
-    """Return those ids that name no rule of the organization, in their order.
+    """Return the ids that name no rule of the organization, in order.
 
     Args:
         lock: hold the rows of the others until the transaction ends.
@@ -161,7 +131,7 @@ def missing_rules(
 def rules_in_force(
     session: Session, ruleset_ids: Sequence[uuid.UUID], *, organization_id: uuid.UUID
 ) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return what a run is to observe: each ruleset's name with its rules' names and texts.
+    """Return the rules of a run: the name of each ruleset with the names and texts of its rules.
 
     A ruleset that was deleted since the run was accepted is left out.
     """
@@ -174,6 +144,6 @@ def rules_in_force(
     found = []
     for ruleset_id in ruleset_ids:
         if ruleset_id in names:
-            rules = page_of_rules(session, organization_id=organization_id, ruleset_id=ruleset_id).rules
+            rules = page_of_rules(session, organization_id=organization_id, ruleset_id=ruleset_id).rows
             found.append((names[ruleset_id], [(rule.name, rule.rule) for rule in rules]))
     return found

@@ -1,4 +1,4 @@
-"""What can be asked of rulesets and rules: create, change, delete."""
+"""Use cases of rulesets and rules: create, change, delete."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shared.db import Lock
-from shared.errors import ConflictError, InvalidRequestError
+from shared.errors import InvalidRequestError
 from shared.keys.principal import Principal
 from shared.models import Rule, Ruleset, RulesetRule
 from shared.organizations.queries import hold_organization
+from shared.rows import single as rows
 from shared.rulesets.queries import get_rule, get_ruleset, missing_rules
 
 
@@ -35,7 +35,7 @@ def create_ruleset(
     hold_organization(session, principal.organization_id, Lock.REFERENCE)
     wanted = _hold_rules(session, principal, rule_ids)
     session.add(ruleset)
-    _flush(session, ruleset)
+    rows.flush_alias(session, ruleset)
     _list_rules(session, ruleset.id, wanted)
     session.refresh(ruleset)
     return ruleset
@@ -48,7 +48,7 @@ def change_ruleset(
     fields: Mapping[str, Any],
     rule_ids: Sequence[uuid.UUID] | None = None,
 ) -> Ruleset:
-    """Set those fields of a ruleset that are given; `rule_ids`, if given, replace its rules.
+    """Set the given fields of a ruleset; `rule_ids`, if given, replace its rules.
 
     Raises:
         RulesetNotFoundError: there is no such ruleset in the principal's organization.
@@ -56,10 +56,8 @@ def change_ruleset(
     """
     wanted = None if rule_ids is None else _hold_rules(session, principal, rule_ids)
     ruleset = get_ruleset(session, ruleset_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
-    for name, value in fields.items():
-        setattr(ruleset, name, value)
-    ruleset.updated_at = func.now()
-    _flush(session, ruleset)
+    rows.set_fields(ruleset, {**fields, "updated_at": func.now()})
+    rows.flush_alias(session, ruleset)
     if wanted is not None:
         _unlist(session, RulesetRule.ruleset_id == ruleset_id)
         _list_rules(session, ruleset_id, wanted)
@@ -68,7 +66,7 @@ def change_ruleset(
 
 
 def delete_ruleset(session: Session, principal: Principal, ruleset_id: uuid.UUID) -> None:
-    """Delete a ruleset; its rules stay, and assistants that name it go on without it.
+    """Delete a ruleset; its rules stay, and assistants with it continue without it.
 
     Raises:
         RulesetNotFoundError: there is no such ruleset in the principal's organization.
@@ -81,30 +79,23 @@ def delete_ruleset(session: Session, principal: Principal, ruleset_id: uuid.UUID
 def create_rule(session: Session, principal: Principal, fields: Mapping[str, Any]) -> Rule:
     """Create a rule from `name`, `rule` and `meta`."""
     rule = Rule(organization_id=principal.organization_id, created_by=principal.user_id, **fields)
-    session.add(rule)
-    session.flush()
-    session.refresh(rule)
-    return rule
+    return rows.store(session, rule)
 
 
 def change_rule(
     session: Session, principal: Principal, rule_id: uuid.UUID, fields: Mapping[str, Any]
 ) -> Rule:
-    """Set those fields of a rule that are given.
+    """Set the given fields of a rule.
 
     Raises:
         RuleNotFoundError: there is no such rule in the principal's organization.
     """
     rule = get_rule(session, rule_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
-    for name, value in fields.items():
-        setattr(rule, name, value)
-    session.flush()
-    session.refresh(rule)
-    return rule
+    return rows.change(session, rule, fields)
 
 
 def delete_rule(session: Session, principal: Principal, rule_id: uuid.UUID) -> None:
-    """Delete a rule, also out of the rulesets that list it.
+    """Delete a rule and remove it from every ruleset.
 
     Raises:
         RuleNotFoundError: there is no such rule in the principal's organization.
@@ -112,17 +103,6 @@ def delete_rule(session: Session, principal: Principal, rule_id: uuid.UUID) -> N
     rule = get_rule(session, rule_id, organization_id=principal.organization_id, lock=Lock.REMOVAL)
     _unlist(session, RulesetRule.rule_id == rule_id)
     session.delete(rule)
-
-
-def _flush(session: Session, ruleset: Ruleset) -> None:
-    alias = ruleset.alias  # a flush that fails takes it away
-    try:
-        session.flush()
-    except IntegrityError as error:
-        if "uq_rulesets_alias" not in str(error.orig):
-            raise
-        message = f"Another ruleset has the alias {alias!r}."
-        raise ConflictError(message) from error
 
 
 def _hold_rules(session: Session, principal: Principal, rule_ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:

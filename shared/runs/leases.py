@@ -4,42 +4,54 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import Column, Float, func, select, update
 from sqlalchemy.orm import Session
 
-from shared.models import Run
-from shared.runs.lifecycle import HELD, RunStatus
+from shared.fence import given_attempts, held_by, held_by_any
+from shared.lifecycle import RunStatus
+from shared.models import RUNS, Run
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What became of some leases."""
+    """Which leases were renewed, and which runs are lost; neither, if somebody has locked the run."""
 
     kept: frozenset[uuid.UUID]
     lost: Mapping[uuid.UUID, RunStatus | None]  # with the run's status; None if there is no such run
 
 
-def renew(session: Session, held: Mapping[uuid.UUID, int], *, lease_ttl: timedelta) -> Renewal:
-    """Keep runs for `lease_ttl` from now on, by the database's clock.
+_given = given_attempts(Column("lease", Float)).c
 
-    A lease that lapsed is renewed all the same while nobody has taken the run.
+_RENEW: Final = (
+    update(RUNS)
+    .where(RUNS.c.id == _given.run_id, held_by(_given.attempt))
+    .values(
+        lease_expires_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, _given.lease),
+        updated_at=Run.updated_at,
+    )
+    .returning(Run.id)
+)
+
+
+def renew(session: Session, held: Mapping[uuid.UUID, int], *, lease_ttl: timedelta) -> Renewal:
+    """Renew the leases of runs for `lease_ttl`, by the database's clock.
+
+    A lapsed lease is renewed too, while no other attempt has the run. A run that somebody else has locked
+    is left out: it must not hold up the others.
 
     Args:
-        held: the runs, each with the attempt that holds it.
+        held: the ids of the runs, each with the attempt that holds the run.
     """
-    statement = (
-        update(Run)
-        .where(tuple_(Run.id, Run.attempt).in_(held.items()), Run.status.in_(HELD))
-        .values(lease_expires_at=func.now() + lease_ttl, updated_at=Run.updated_at)
-        .returning(Run.id)
-        .execution_options(synchronize_session=False)
-    )
-    kept = frozenset(session.scalars(statement))
+    lease = lease_ttl.total_seconds()
+    given = [{"run_id": run_id, "attempt": attempt, "lease": lease} for run_id, attempt in held.items()]
+    kept = frozenset(session.connection().scalars(_RENEW, {"given": given}))
     missing = held.keys() - kept
     if not missing:
         return Renewal(kept, {})
-    rows = session.execute(select(Run.id, Run.status).where(Run.id.in_(missing)))
-    statuses: dict[uuid.UUID, RunStatus | None] = dict.fromkeys(missing)
-    statuses.update((run_id, status) for run_id, status in rows)
-    return Renewal(kept, statuses)
+    rows = session.execute(
+        select(Run.id, Run.status, held_by_any(held).label("is_held")).where(Run.id.in_(missing))
+    ).all()
+    gone = missing - {row.id for row in rows}
+    return Renewal(kept, {row.id: row.status for row in rows if not row.is_held} | dict.fromkeys(gone))

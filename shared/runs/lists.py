@@ -1,6 +1,6 @@
-"""Lists of runs: of one assistant or structure or of all, in parts, narrowed by what callers ask for.
+"""Lists of runs: of one assistant or structure, or of all, in parts, with filters.
 
-Whatever is asked for, a part is reached within an index, and only its own rows are read.
+With every filter, an index leads to a part, and only the rows of the part are read.
 """
 
 import uuid
@@ -13,29 +13,31 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
+    Text,
     UnaryExpression,
     asc,
     desc,
-    exists,
     func,
+    literal_column,
     or_,
     select,
     union_all,
 )
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from shared.lifecycle import TERMINAL, Reason, RunKind, RunStatus
 from shared.models import Assistant, Run, RunMetadata, RunTally, Structure
-from shared.paging import Page, Part, Position, follows
-from shared.runs.lifecycle import TERMINAL, Reason, RunKind, RunStatus
-from shared.sizes import without_large
+from shared.rows.metadata import holds
+from shared.rows.paging import Page, Part, Position, follows
+from shared.rows.sizes import without_large
 
 TOOK_TOO_LONG: Final = frozenset({Reason.EXPIRED, Reason.TIMED_OUT})
-"""Reasons of an ERROR."""
+"""The reasons of an ERROR that took too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs are wanted; what is not given does not matter."""
+    """A filter of runs; an absent field matches every run."""
 
     statuses: frozenset[RunStatus] | None = None
     is_expired: bool | None = None  # of runs in ERROR, whether they took too long
@@ -44,11 +46,20 @@ class RunFilter:
     created_before: datetime | None = None
     kinds: frozenset[RunKind] = frozenset()  # each has to be the list's own
     metadata: Mapping[str, str] = field(default_factory=dict)  # all of it
+    reason: str | None = None  # of the status
+    ids: tuple[uuid.UUID, uuid.UUID] | None = None  # the least and the greatest
 
     @property
     def is_by_status(self) -> bool:
-        """Whether nothing but statuses matters: how many runs there are is known then, without counting."""
-        others = (self.is_expired, self.thread_id, self.created_after, self.created_before)
+        """Whether only statuses matter: then the number of runs is known without counting."""
+        others = (
+            self.is_expired,
+            self.thread_id,
+            self.created_after,
+            self.created_before,
+            self.reason,
+            self.ids,
+        )
         return not self.metadata and all(one is None for one in others)
 
 
@@ -66,7 +77,7 @@ class RunList:
 
     @property
     def descending(self) -> tuple[bool, bool]:
-        """How it is ordered by time, and then by id: as its index is."""
+        """Whether the list descends by time, and then by id: as its index does."""
         return (False, False) if self.is_oldest_first else (True, self.subject_id is None)
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -76,7 +87,7 @@ class RunList:
         return [owned, _OWNER[self.kind].is_not(None)]
 
     def tallied(self) -> list[ColumnElement[bool]]:
-        """The same, of the tallies of runs that have ended."""
+        """The conditions of the list, for the tallies of ended runs."""
         owned = RunTally.organization_id == self.organization_id
         if self.subject_id is not None:
             return [owned, RunTally.subject_id == self.subject_id]
@@ -96,7 +107,7 @@ def page(
 ) -> Page[Run]:
     """Return a part of a list.
 
-    One that is reached by its number is counted from the nearer end.
+    A part with an offset is counted from the nearer end.
 
     Args:
         is_light: leave large values unloaded.
@@ -105,11 +116,9 @@ def page(
         return Page([], None if part.is_walk else 0, has_more=False)
     descending = listed.descending
     if part.is_walk:
-        found = session.scalars(
-            _ids(listed, wanted, descending, skipped=0, size=part.limit + 1, after=part.after)
-        ).all()
-        ids, has_more = found[: part.limit], len(found) > part.limit
-        return Page(_rows(session, listed, ids, is_light=is_light), None, has_more=has_more)
+        walked = positions(session, listed, part, wanted)
+        rows = _rows(session, listed, [one.id for one in walked.rows], is_light=is_light)
+        return Page(rows, None, has_more=walked.has_more)
     total = _total(session, listed, wanted)
     size = min(part.limit, total - part.offset)
     if size <= 0:
@@ -120,6 +129,23 @@ def page(
     ids = session.scalars(_ids(listed, wanted, order, skipped=min(part.offset, behind), size=size)).all()
     rows = _rows(session, listed, ids if is_near else ids[::-1], is_light=is_light)
     return Page(rows, total, has_more=behind > 0)
+
+
+def positions(session: Session, listed: RunList, part: Part, wanted: RunFilter = EVERY) -> Page[Position]:
+    """Return the ids and instants of a walk's part, without a look at the runs themselves."""
+    if not wanted.kinds <= {listed.kind} or wanted.statuses == frozenset():
+        return Page([], None, has_more=False)
+    query = _ids(listed, wanted, listed.descending, skipped=0, size=part.limit + 1, after=part.after)
+    found = [Position(created_at, run_id) for run_id, created_at in session.execute(query)]
+    return Page(found[: part.limit], None, has_more=len(found) > part.limit)
+
+
+def count(session: Session, listed: RunList, wanted: RunFilter = EVERY, *, most: int) -> int:
+    """Count the runs of a list that match, up to `most`."""
+    if not wanted.kinds <= {listed.kind} or wanted.statuses == frozenset():
+        return 0
+    found = _keys(listed, wanted, wanted.statuses).limit(most).subquery()
+    return session.scalar(select(func.count()).select_from(found)) or 0
 
 
 def _rows(session: Session, listed: RunList, ids: Sequence[uuid.UUID], *, is_light: bool) -> Sequence[Run]:
@@ -134,14 +160,14 @@ def _rows(session: Session, listed: RunList, ids: Sequence[uuid.UUID], *, is_lig
 
 
 def _total(session: Session, listed: RunList, wanted: RunFilter) -> int:
-    """How many there are: those that have ended by their tallies, if only their status matters."""
+    """The number of runs: of ended ones by their tallies, if only their status matters."""
     if not wanted.is_by_status:
         counted = select(func.count()).select_from(_keys(listed, wanted, wanted.statuses).subquery())
         return session.scalar(counted) or 0
     statuses = frozenset(RunStatus) if wanted.statuses is None else wanted.statuses
     ended = select(func.sum(RunTally.runs)).where(*listed.tallied(), RunTally.status.in_(statuses & TERMINAL))
     others = select(func.count(Run.id)).where(*listed.conditions(), Run.status.in_(statuses - TERMINAL))
-    # In one statement: a run that ends meanwhile is on one side or on the other.
+    # In one statement: a run that ends meanwhile is counted once.
     both = func.coalesce(ended.scalar_subquery(), 0) + others.scalar_subquery()
     return int(session.scalar(select(both)) or 0)
 
@@ -158,29 +184,22 @@ def _ids(
     size: int,
     after: Position | None = None,
 ) -> _Keys | CompoundSelect[uuid.UUID, datetime]:
-    """The ids of a part; of several statuses the head of each list is read, and these are merged."""
+    """The ids of a part; with several statuses, the heads of their lists are merged."""
     by_time, by_id = descending
     order: tuple[UnaryExpression[Any], UnaryExpression[Any]] = (
         desc("created_at") if by_time else asc("created_at"),
         desc("id") if by_id else asc("id"),
     )
-    lists = [
-        _keys(listed, wanted, statuses, after=after, descending=descending) for statuses in _apart(wanted)
-    ]
+    apart: list[frozenset[RunStatus] | None] = [wanted.statuses]
+    if wanted.statuses is not None and wanted.thread_id is None and not wanted.metadata:
+        # Read one by one: the index orders each status, not all together. The runs of a thread, or with
+        # metadata, are ordered by another index, whatever their status.
+        apart = [frozenset({status}) for status in sorted(wanted.statuses)]
+    lists = [_keys(listed, wanted, statuses, after=after, descending=descending) for statuses in apart]
     if len(lists) == 1:
         return lists[0].order_by(*order).offset(skipped).limit(size)
     heads = (one.order_by(*order).limit(skipped + size) for one in lists)
     return union_all(*heads).order_by(*order).offset(skipped).limit(size)
-
-
-def _apart(wanted: RunFilter) -> list[frozenset[RunStatus] | None]:
-    """The statuses that are read one by one: each is in order in the index, and all together are not.
-
-    What a thread or metadata leaves is in order by another index, whatever its status.
-    """
-    if wanted.statuses is None or wanted.thread_id is not None or wanted.metadata:
-        return [wanted.statuses]
-    return [frozenset({status}) for status in sorted(wanted.statuses)]
 
 
 def _keys(
@@ -191,22 +210,19 @@ def _keys(
     after: Position | None = None,
     descending: tuple[bool, bool] = (True, True),
 ) -> _Keys:
-    """The ids and instants of the runs that are wanted, in no order yet.
+    """The ids and instants of the matching runs, unordered.
 
-    With metadata they are read by its first pair; the runs themselves are looked at only if more of them
-    matters.
+    With metadata, they are read by its first pair; the table of runs is read only if the filter needs it.
     """
-    pairs = list(wanted.metadata.items())
     of_runs = _of_runs(wanted, statuses)
-    if pairs:
+    if wanted.metadata:
         created_at, identifier = RunMetadata.created_at, RunMetadata.run_id
-        conditions = [*_holds(listed, *pairs[0]), *of_runs]
+        conditions = [*_holds(listed, wanted.metadata), *of_runs]
         if of_runs:
             conditions.append(RunMetadata.run_id == Run.id)
     else:
         created_at, identifier = Run.created_at, Run.id
         conditions = [*listed.conditions(), *of_runs]
-    conditions += [_noted(identifier, key, value) for key, value in pairs[1:]]
     if wanted.created_after is not None:
         conditions.append(created_at > wanted.created_after)
     if wanted.created_before is not None:
@@ -217,7 +233,7 @@ def _keys(
 
 
 def _of_runs(wanted: RunFilter, statuses: frozenset[RunStatus] | None) -> list[ColumnElement[bool]]:
-    """What is wanted of the runs themselves, beside their time."""
+    """The conditions on the table of runs, except those on time."""
     conditions: list[ColumnElement[bool]] = []
     if statuses is not None:
         is_one = len(statuses) == 1
@@ -227,19 +243,23 @@ def _of_runs(wanted: RunFilter, statuses: frozenset[RunStatus] | None) -> list[C
         conditions.append(or_(Run.status != RunStatus.ERROR, took_too_long == wanted.is_expired))
     if wanted.thread_id is not None:
         conditions.append(Run.thread_id == wanted.thread_id)
+    if wanted.reason is not None:
+        conditions.append(reason_of_run() == wanted.reason)
+    if wanted.ids is not None:
+        conditions.append(Run.id.between(*wanted.ids))
     return conditions
 
 
-def _holds(listed: RunList, key: str, value: str) -> list[ColumnElement[bool]]:
-    """Of the runs of a list, those with a pair in their metadata."""
-    owned = RunMetadata.organization_id == listed.organization_id
-    pair = [owned, RunMetadata.key == key, RunMetadata.value == value]
-    if listed.subject_id is not None:
-        return [*pair, RunMetadata.subject_id == listed.subject_id]
-    return [*pair, RunMetadata.kind == listed.kind]
+def reason_of_run() -> ColumnElement[str]:
+    """The reason of the status of a row of `runs`, as SQL: as its index has it."""
+    return Run.status_detail.op("->>", return_type=Text)(literal_column("'reason'"))
 
 
-def _noted(run_id: Any, key: str, value: str) -> ColumnElement[bool]:
-    """Whether a run has another pair, too; it is looked up by the run, and by nothing else."""
-    other = aliased(RunMetadata)
-    return exists().where(other.run_id == run_id, other.key == key, other.value == value)
+def _holds(listed: RunList, pairs: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """The condition that a run of the list has some metadata."""
+    of_list = (
+        RunMetadata.kind == listed.kind
+        if listed.subject_id is None
+        else RunMetadata.subject_id == listed.subject_id
+    )
+    return [*holds(RunMetadata, listed.organization_id, pairs), of_list]

@@ -4,18 +4,34 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, exists, func, literal, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from shared.db import Lock, locked
+from shared.dispatch import shares
 from shared.errors import RunNotFoundError
+from shared.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 from shared.logs import note
 from shared.models import Run
-from shared.runs import shares
-from shared.runs.lifecycle import ACTIVE, HELD, RunKind, RunStatus
-from shared.sizes import without_large
+from shared.rows.sizes import without_large
 
 
 def get_run(
@@ -24,7 +40,7 @@ def get_run(
     *,
     organization_id: uuid.UUID,
     kind: RunKind = RunKind.ASSISTANT,
-    lock: bool = False,
+    lock: Lock | None = None,
 ) -> Run:
     """Return a run of an organization.
 
@@ -35,9 +51,7 @@ def get_run(
         RunNotFoundError: there is none of that kind, or it is another organization's.
     """
     query = select(Run).where(Run.id == run_id, Run.organization_id == organization_id)
-    if lock:
-        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
-    run = session.scalar(query)
+    run = session.scalar(locked(query, lock, Run))
     if run is None or run.kind is not kind:
         raise RunNotFoundError(run_id)
     note(run_id=str(run_id))
@@ -59,11 +73,14 @@ def active_of(
     return session.scalars(wanted.order_by(Run.created_at.desc(), Run.id).limit(limit)).all(), total
 
 
-def called_by(session: Session, run_id: uuid.UUID, *, is_light: bool = False) -> Sequence[Run]:
+def called_by(
+    session: Session, run_id: uuid.UUID, *, is_light: bool = False, lock: Lock | None = None
+) -> Sequence[Run]:
     """Return the structure runs that a run has called as tools, in order.
 
     Args:
         is_light: leave large values unloaded.
+        lock: hold their rows until the transaction ends.
     """
     query = (
         select(Run)
@@ -71,13 +88,13 @@ def called_by(session: Session, run_id: uuid.UUID, *, is_light: bool = False) ->
         .where(Run.parent_run_id == run_id)
         .order_by(Run.created_at, Run.id)
     )
-    return session.scalars(query).all()
+    return session.scalars(locked(query, lock, Run)).all()
 
 
 def with_tools(
     session: Session, run_ids: Collection[uuid.UUID], *, organization_id: uuid.UUID
 ) -> Sequence[uuid.UUID]:
-    """Those of the runs that are an organization's, and have structures to call as tools."""
+    """Return those of an organization's runs that have structures to call as tools."""
     if not run_ids:
         return []
     query = select(Run.id).where(
@@ -86,19 +103,57 @@ def with_tools(
     return session.scalars(query).all()
 
 
-def active_among(session: Session, run_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Those of the runs that are there and have not ended, of whatever organization."""
-    return set(session.scalars(select(Run.id).where(Run.id.in_(run_ids), Run.status.in_(ACTIVE))))
+class LogState(NamedTuple):
+    """How far the log of a run is."""
+
+    stored: int  # events
+    has_ended: bool  # whether no more will follow
+
+
+_LOG_STATE: Final = select(Run.event_count, Run.status).where(
+    Run.id == bindparam("run_id"),
+    Run.organization_id == bindparam("organization_id"),
+    Run.structure_id.isnot(None) == bindparam("is_structure"),
+)
+
+
+def log_state(session: Session, run_id: uuid.UUID, *, organization_id: uuid.UUID, kind: RunKind) -> LogState:
+    """Return how far the log of a run of an organization is.
+
+    Raises:
+        RunNotFoundError: there is none of that kind, or it is another organization's.
+    """
+    wanted = {
+        "run_id": run_id,
+        "organization_id": organization_id,
+        "is_structure": kind is RunKind.STRUCTURE,
+    }
+    row = session.connection().execute(_LOG_STATE, wanted).one_or_none()
+    if row is None:
+        raise RunNotFoundError(run_id)
+    stored, status = row
+    return LogState(stored, status in TERMINAL)
+
+
+_LOG_STATES: Final = select(Run.id, Run.event_count, Run.status).where(
+    Run.id == any_(bindparam("run_ids", type_=ARRAY(Uuid)))
+)
+
+
+def log_states(session: Session, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, LogState]:
+    """Return how far the logs of some runs are, of whatever organization; a deleted run is left out."""
+    rows = session.connection().execute(_LOG_STATES, {"run_ids": list(run_ids)})
+    return {run_id: LogState(stored, status in TERMINAL) for run_id, stored, status in rows}
 
 
 OVERDUE_MARGIN: Final = timedelta(seconds=10)
-"""What a worker has, beyond the grace of a cancel, to end an overdue run by itself."""
+"""The time that a worker has, beyond the grace of a cancel, to end an overdue run itself."""
 
 NO_DELAY: Final = timedelta(0)
 
 
 def lease_lapsed(*, since: timedelta = NO_DELAY) -> ColumnElement[bool]:
-    """Whether a run's worker has been silent for longer than its lease, by `since` at least."""
+    """Whether a run's lease has lapsed, at least `since` ago."""
     return Run.lease_expires_at < func.now() - since
 
 
@@ -113,25 +168,25 @@ def is_lost(*, lease_ttl: timedelta, since: timedelta = NO_DELAY) -> ColumnEleme
 
 
 def stops_unconfirmed(*, since: timedelta = NO_DELAY) -> ColumnElement[bool]:
-    """Whether a run is cancelled, and its worker silent before it said how the work stopped."""
+    """Whether a run is cancelled, and its lease lapsed before its worker reported how the work stopped."""
     return and_(Run.is_stopping, lease_lapsed(since=since))
 
 
 def is_expired(*, queue_ttl: timedelta, since: timedelta = NO_DELAY) -> ColumnElement[bool]:
-    """Whether a run is QUEUED for longer than it may, which is `queue_ttl` if it does not say."""
+    """Whether a run is QUEUED for longer than its limit; `queue_ttl` is the default."""
     limit = func.coalesce(Run.queue_ttl, queue_ttl)
     return and_(Run.status == RunStatus.QUEUED, Run.created_at < func.now() - limit - since)
 
 
 def is_overdue(
-    *, max_duration: timedelta, margin: timedelta, since: timedelta = NO_DELAY
+    *, max_duration: timedelta, cancel_grace: timedelta, since: timedelta = NO_DELAY
 ) -> ColumnElement[bool]:
-    """Whether a run is RUNNING for longer than it may, which is `max_duration` if it does not say.
+    """Whether a run is RUNNING for longer than its limit; `max_duration` is the default.
 
-    Its worker has `margin` to end it by itself; an external one has no worker.
+    Its worker has `cancel_grace` and OVERDUE_MARGIN to end it by itself; an external one has no worker.
     """
     limit = func.coalesce(Run.max_duration, max_duration)
-    own = case((Run.is_external, NO_DELAY), else_=margin)
+    own = case((Run.is_external, NO_DELAY), else_=cancel_grace + OVERDUE_MARGIN)
     return and_(Run.status == RunStatus.RUNNING, Run.started_at < func.now() - limit - own - since)
 
 
@@ -144,14 +199,14 @@ def is_undelivered(
 ) -> ColumnElement[bool]:
     """Whether a run is QUEUED, and its message should have reached a worker by now.
 
-    One that waits for room in its tenant's share has no message yet, and one whose message still
-    waits in the broker is merely behind others. Of any other the message is on its way or lost, and is sent
-    again after `after`. Where nobody can tell, since too much waits, it is sent again after `after`, then
-    after twice as long, and so on up to 64 times: a backlog grows by a logarithm.
+    A run that waits for room in its tenant's share has no message yet; a message that waits in the broker
+    is not lost. Any other message is on its way or lost, and is sent again after `after`. If the broker has
+    too many messages to read, it is sent again after `after`, then after twice as long, and so on up to 64
+    times `after`: a backlog grows by a logarithm.
 
     Args:
-        waiting: the ids of the tasks whose messages wait in the broker; None if it cannot be told.
-        share: of the workers, in runs, that one organization may have.
+        waiting: the ids of the tasks whose messages wait in the broker; None if there are too many.
+        share: runs that one tenant may have under way; None: no limit.
     """
     doublings = func.least(Run.dispatch_count, 6) if waiting is None else 0
     pause = func.make_interval(0, 0, 0, 0, 0, 0, after.total_seconds() * func.power(2, doublings))
@@ -159,24 +214,20 @@ def is_undelivered(
         and_(Run.dispatched_at.is_(None), Run.queued_at <= func.now() - since),
         Run.dispatched_at < func.now() - pause - since,
     )
-    is_gone = _next_task_id().not_in(select(_each(waiting))) if waiting else true()
-    is_sent = ~shares.is_held_back(share)
-    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, is_sent, undelivered, is_gone)
+    is_gone: ColumnElement[bool] = true()
+    if waiting:
+        # As `shared.dispatch.dispatcher.task_id_of`: the task that a QUEUED run waits for.
+        next_task_id = func.concat(cast(Run.id, Text), ".", Run.attempt + 1, type_=Text())
+        each = func.unnest(literal(list(waiting), ARRAY(Text())), type_=Text()).column_valued("waiting")
+        is_gone = next_task_id.not_in(select(each))
+    is_due = ~shares.is_held_back(share)
+    return and_(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, is_due, undelivered, is_gone)
 
 
 def is_any_late(session: Session, *, after: timedelta, share: int | None = None) -> bool:
-    """Whether a run waits for a worker for longer than `after`, be its message where it may."""
+    """Whether a run waits for a worker for longer than `after`, wherever its message is."""
     late = is_undelivered(after=after, waiting=frozenset(), share=share)
     return bool(session.scalar(select(exists().where(late))))
-
-
-def _next_task_id() -> ColumnElement[str]:
-    """The id of the task that a QUEUED run waits for (`shared.dispatch.task_id_of`)."""
-    return func.concat(cast(Run.id, Text), ".", Run.attempt + 1, type_=Text())
-
-
-def _each(texts: Collection[str]) -> ColumnElement[str]:
-    return func.unnest(literal(list(texts), ARRAY(Text())), type_=Text()).column_valued("waiting")
 
 
 def count_waiting(
@@ -184,7 +235,7 @@ def count_waiting(
 ) -> Mapping[str, int]:
     """Count the runs that wait for a worker, by queue.
 
-    Those that wait for their thread, or for room in their tenant's share, want none yet.
+    Runs that wait for their thread, or for room in their tenant's share, are not counted.
     """
     is_structure = Run.structure_id.isnot(None)
     query = (
@@ -204,20 +255,20 @@ def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence
 
 
 def lock_unconfirmed_stops(session: Session, *, limit: int) -> Sequence[Run]:
-    """Lock cancelled runs whose worker went silent before it said how the work stopped."""
+    """Lock cancelled runs whose lease lapsed before their worker reported how the work stopped."""
     return _locked(session, stops_unconfirmed(), limit)
 
 
 def lock_expired(session: Session, *, queue_ttl: timedelta, limit: int) -> Sequence[Run]:
-    """Lock runs QUEUED for longer than they may; at any attempt."""
+    """Lock runs QUEUED for longer than their limit, at any attempt."""
     return _locked(session, is_expired(queue_ttl=queue_ttl), limit)
 
 
 def lock_overdue(
-    session: Session, *, max_duration: timedelta, margin: timedelta, limit: int
+    session: Session, *, max_duration: timedelta, cancel_grace: timedelta, limit: int
 ) -> Sequence[Run]:
-    """Lock runs RUNNING for longer than they may; those of workers by `margin`."""
-    return _locked(session, is_overdue(max_duration=max_duration, margin=margin), limit)
+    """Lock runs that are overdue (`is_overdue`)."""
+    return _locked(session, is_overdue(max_duration=max_duration, cancel_grace=cancel_grace), limit)
 
 
 def lock_undelivered(

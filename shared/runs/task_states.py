@@ -1,36 +1,45 @@
-"""What an attempt's Celery task is: what its run is. Celery itself says nothing of our tasks.
+"""Task events: the state of an attempt's Celery task follows from its run, and every move sends it.
 
-It would say that a task succeeded whose code returned, whatever became of the run, and that one is being
-executed whose second message was just refused. So whoever moves a run tells of the move, be it a worker, a
-caller's cancel, or the reconciler on behalf of a worker that is gone.
+Celery's own events are off. They would call a task successful because its code returned, whatever became
+of the run, and would show a refused second message as an execution.
 """
 
+import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from shared.dispatch import EXECUTE_RUN, arguments_of, task_id_of
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.dispatch.dispatcher import EXECUTE_RUN, shown_arguments, task_id_of
+from shared.dispatch.shares import owners_of
+from shared.dispatch.task_events import NO_WORKER, TaskEvent
+from shared.lifecycle import HELD, Reason, RunStatus
 from shared.models import JsonObject, Run
-from shared.runs.lifecycle import Reason, RunStatus
-from shared.task_events import NO_WORKER, TaskEvent
+from shared.runs.together import MOVED_COLUMNS, MovedRun
 
 OFFLINE: Final = "worker-offline"
 
 LOST: Final = frozenset({Reason.WORKER_LOST, Reason.TOO_MANY_ATTEMPTS})
-"""Why a run is given up whose worker is gone."""
+"""Reasons of a run that has lost its worker."""
 
 REASONS: Final = frozenset(Reason)
 
 
-def task_events(run: Run) -> list[TaskEvent]:
-    """What is to be told once a run has been moved to where it is; of one that no worker is to have, nothing.
+def task_events(run: Run | MovedRun) -> list[TaskEvent]:
+    """The task events of a run's last move; none for an external run, or one that waits for its thread.
 
-    No event quotes what a run was asked, answered or failed with: the status and a reason of ours are all.
+    No event quotes a run's input, output or error: it has the status, and a reason of the enum.
     """
     if run.is_external or run.waits_for_thread:
         return []
     match run.status:
         case RunStatus.STARTING:
-            events = [_of(run, "task-received", **_origin(run)), _of(run, "task-started")]
+            identifier = task_id_of(run.id, run.attempt)
+            kwargs = shown_arguments(run.id, run.attempt, owners_of(run))
+            origin = {"root_id": identifier, "parent_id": None, "retries": 0}
+            received = _of(run, "task-received", args="()", kwargs=kwargs, **origin)
+            events = [received, _of(run, "task-started")]
         case RunStatus.RUNNING:
             events = []
         case RunStatus.QUEUED:
@@ -41,48 +50,60 @@ def task_events(run: Run) -> list[TaskEvent]:
             events = [_of(run, "task-failed", exception=_why(run), traceback="", runtime=_seconds(run))]
         case RunStatus.CANCELLED:
             events = [_of(run, "task-revoked", terminated=run.is_stopping, signum=None, expired=False)]
-    return [*events, *_of_a_lost_worker(run)]
+    worker = _worker_of(run)
+    if worker and _detail(run).get("reason") in LOST:
+        events.append(TaskEvent(OFFLINE, worker))  # if it lives, its next heartbeat corrects it in seconds
+    return events
 
 
-def _of(run: Run, kind: str, **fields: Any) -> TaskEvent:
-    """An event of the attempt that has or had the run; if none had it, of the one it waited for."""
+def missed_events(session: Session, known: Mapping[tuple[uuid.UUID, int], str]) -> list[TaskEvent]:
+    """The events that end tasks of attempts that are over, for a monitor that has missed them.
+
+    Args:
+        known: attempts that a monitor takes to be under way, each with its worker.
+    """
+    query = select(*MOVED_COLUMNS).where(Run.id.in_({run_id for run_id, _ in known}))
+    runs = {run.id: run for run in map(MovedRun._make, session.execute(query))}
+    events = []
+    for (run_id, attempt), worker in known.items():
+        run = runs.get(run_id)
+        task = {"uuid": task_id_of(run_id, attempt), "name": EXECUTE_RUN}
+        if run is None:
+            events.append(TaskEvent("task-failed", worker, {**task, "exception": "deleted", "traceback": ""}))
+        elif attempt < run.attempt:
+            events.append(TaskEvent("task-retried", worker, {**task, "exception": "", "traceback": ""}))
+        else:
+            told = task_events(run) if run.status not in HELD else []
+            events += [event for event in told if event.fields.get("uuid") == task["uuid"]]
+    return events
+
+
+def _of(run: Run | MovedRun, kind: str, **fields: Any) -> TaskEvent:
+    """An event of the attempt that has or had the run; without any, of the attempt that it waited for."""
     worker = _worker_of(run)
     attempt = run.attempt + 1 if worker is None else run.attempt
     task = {"uuid": task_id_of(run.id, attempt), "name": EXECUTE_RUN}
     return TaskEvent(kind, worker or NO_WORKER, {**task, **fields})
 
 
-def _worker_of(run: Run) -> str | None:
+def _worker_of(run: Run | MovedRun) -> str | None:
     if run.status is RunStatus.QUEUED:  # given back, or taken away: the row names it no more
         return str(_detail(run).get("worker", NO_WORKER))
     return run.worker
 
 
-def _of_a_lost_worker(run: Run) -> list[TaskEvent]:
-    """That the worker is gone. Should it be there after all, its next heartbeat says so, seconds later."""
-    worker = _worker_of(run)
-    is_lost = worker is not None and _detail(run).get("reason") in LOST
-    return [TaskEvent(OFFLINE, worker)] if worker and is_lost else []
-
-
-def _origin(run: Run) -> dict[str, Any]:
-    identifier = task_id_of(run.id, run.attempt)
-    kwargs = repr(arguments_of(run.id, run.attempt))
-    return {"args": "()", "kwargs": kwargs, "root_id": identifier, "parent_id": None, "retries": 0}
-
-
-def _why(run: Run) -> str:
-    """The status, and the reason if it is one of ours: whatever else may be there is not for Flower."""
+def _why(run: Run | MovedRun) -> str:
+    """The status, and the reason if it is of the enum: Flower gets no other text."""
     reason = _detail(run).get("reason")
     return f"{run.status}: {reason}" if reason in REASONS else str(run.status)
 
 
-def _seconds(run: Run) -> float | None:
+def _seconds(run: Run | MovedRun) -> float | None:
     if run.started_at is None or run.completed_at is None:
         return None
     return (run.completed_at - run.started_at).total_seconds()
 
 
-def _detail(run: Run) -> Mapping[str, Any]:
+def _detail(run: Run | MovedRun) -> Mapping[str, Any]:
     detail: JsonObject | None = run.status_detail
     return detail or {}

@@ -1,29 +1,39 @@
-"""The only writer of a run's status."""
+"""The only writer of a run's status. Only `shared.runs.moves` imports it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Float,
+    Integer,
+    Text,
+    Update,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.events import log
-from shared.events.log import StoredEvent
+from shared.events.log import Batch, StoredEvent
 from shared.events.text import storable
-from shared.models import JsonObject, Run
-from shared.runs.lifecycle import (
-    HELD,
-    TRANSITIONS,
-    Reason,
-    RunKind,
-    RunStatus,
-    StoppedHow,
-    Trigger,
-)
-from shared.runs.narration import NARRATION
+from shared.fence import given_attempts, held_by
+from shared.lifecycle import HELD, TRANSITIONS, Reason, RunKind, RunStatus, StoppedHow, Trigger
+from shared.models import RUNS, JsonObject, Run
+from shared.runs.together import MOVED_COLUMNS, Move, MovedRun
+from shared.runs.transition_events import EVENTS_OF, events_of
 
 Detail = JsonObject | ColumnElement[Any]
 
@@ -44,7 +54,6 @@ def apply(
     attempt: int | None = None,
     detail: Detail | None = None,
     values: Mapping[str, Any] | None = None,
-    only_if: ColumnElement[bool] | None = None,
 ) -> Applied:
     """Move a run as `trigger` demands and record the move in its log.
 
@@ -53,10 +62,9 @@ def apply(
 
     Args:
         attempt: the attempt that moves the run, that it is to begin (CLAIM), or that is to be
-            stopped, also before it began (CANCEL). None for callers who know of no attempt.
+            stopped, also before it began (CANCEL, BREAK). None for callers who know of no attempt.
         detail: why, as `status_detail`; absent leaves nothing behind.
         values: further columns of this move, such as `output`.
-        only_if: a further condition on the row, such as a lapsed lease.
 
     Raises:
         RunNotFoundError: there is no such run.
@@ -72,7 +80,7 @@ def apply(
                 **{name: storable(value) for name, value in (values or {}).items()},
                 "status": case(*((Run.status == old, new) for old, new in moves.items())),
                 "status_detail": detail if isinstance(detail, ColumnElement) else storable(detail),
-                "event_count": Run.event_count + _narrated(trigger),
+                "event_count": Run.event_count + _event_count(trigger),
             }
         )
         .returning(Run)
@@ -80,38 +88,137 @@ def apply(
     )
     if attempt is not None:
         move = move.where(_fence(trigger, attempt))
-    if only_if is not None:
-        move = move.where(only_if)
     run = session.scalars(move).one_or_none()
     if run is None:
         raise _refusal(session, run_id, trigger)
-    narrators = NARRATION[run.kind][trigger]
-    events = log.insert_at(
-        session,
-        run_id,
-        [narrate(run) for narrate in narrators],
-        first_seq=run.event_count - len(narrators),
-        attempt=run.attempt,
-    )
+    told = events_of(run, trigger)
+    first_seq = run.event_count - len(told)
+    events = log.insert_at(session, run_id, told, first_seq=first_seq, attempt=run.attempt)
     return Applied(run, events)
 
 
-def _narrated(trigger: Trigger) -> ColumnElement[int]:
-    """How many events a transition is told in; the kind of the run is known to the UPDATE alone."""
-    counts = {kind: len(NARRATION[kind][trigger]) for kind in RunKind}
+@dataclass(frozen=True, slots=True)
+class AppliedTogether:
+    """A move of a batch that happened. Its events are not stored yet; numbers are reserved for them."""
+
+    stages: list[MovedRun]  # the run after each of its moves
+    batches: list[tuple[Batch, int]]  # each with its first number
+
+
+def apply_together(
+    session: Session,
+    triggers: tuple[Trigger, ...],
+    moves: Sequence[Move],
+    *,
+    lease_ttl: timedelta | None = None,
+) -> list[AppliedTogether]:
+    """Make the same moves with several runs in one statement, each under the fence of `apply`.
+
+    A run that is elsewhere, another attempt's, or locked by somebody else stays as it is, and is missing in
+    the answer: `apply` says why.
+
+    Args:
+        triggers: the moves that every run makes, one after the other, such as CLAIM and START.
+        moves: of another run each.
+        lease_ttl: the length of the lease that a CLAIM takes.
+    """
+    given = [
+        {
+            "run_id": move.run_id,
+            "attempt": move.attempt,
+            "detail": storable(move.detail),
+            "output": storable(move.output),
+            "usage": storable(move.usage),
+            "worker": move.worker,
+            "process": move.process,
+            "lease": lease_ttl.total_seconds() if lease_ttl else None,
+            "count": len(move.leading.rows) if move.leading else 0,
+            "size": move.leading.size if move.leading else 0,
+        }
+        for move in moves
+    ]
+    rows = session.connection().execute(_update_together(triggers), {"given": given})
+    moved = {run.id: run for run in map(MovedRun._make, rows)}
+    return [_applied(moved[move.run_id], triggers, move) for move in moves if move.run_id in moved]
+
+
+def _applied(run: MovedRun, triggers: tuple[Trigger, ...], move: Move) -> AppliedTogether:
+    statuses = [run.status]
+    for trigger in reversed(triggers[1:]):
+        (before,) = (old for old, new in TRANSITIONS[trigger].items() if new is statuses[0])
+        statuses.insert(0, before)
+    stages = [run._replace(status=status) for status in statuses]
+    told = [
+        event for stage, trigger in zip(stages, triggers, strict=True) for event in events_of(stage, trigger)
+    ]
+    first_seq = run.event_count - len(told)
+    batches = [(Batch(run.id, run.attempt, told), first_seq)]
+    if move.leading:
+        batches.insert(0, (move.leading, first_seq - len(move.leading.rows)))
+    return AppliedTogether(stages, batches)
+
+
+@cache
+def _update_together(triggers: tuple[Trigger, ...]) -> Update:
+    """The statement of `apply_together`; its text is the same for any number of runs."""
+    given = given_attempts(
+        Column("detail", JSONB),
+        Column("output", JSONB),
+        Column("usage", JSONB),
+        Column("worker", Text),
+        Column("process", Text),
+        Column("lease", Float),
+        Column("count", Integer),
+        Column("size", BigInteger),
+    ).c
+    first, *rest = triggers
+    ends = dict(TRANSITIONS[first])
+    for trigger in rest:
+        ends = {start: TRANSITIONS[trigger][end] for start, end in ends.items()}
+    values: dict[str, Any] = {
+        "usage": func.coalesce(given.usage, Run.usage),
+        "output": func.coalesce(given.output, Run.output),
+        "stored_bytes": Run.stored_bytes + given.size,
+    }
+    if Trigger.CLAIM in triggers:
+        values |= {
+            "worker": given.worker,
+            "process": given.process,
+            "lease_expires_at": func.now() + func.make_interval(0, 0, 0, 0, 0, 0, given.lease),
+        }
+    for trigger in triggers:
+        values |= _columns(trigger)
+    return (
+        update(RUNS)
+        .where(RUNS.c.id == given.run_id, Run.status.in_(ends), _fence(first, given.attempt))
+        .values(
+            {
+                **values,
+                "status": case(*((Run.status == old, new) for old, new in ends.items())),
+                "status_detail": given.detail,
+                "event_count": Run.event_count + given["count"] + sum(map(_event_count, triggers)),
+            }
+        )
+        .returning(*MOVED_COLUMNS)
+    )
+
+
+def _event_count(trigger: Trigger) -> ColumnElement[int]:
+    """How many events a transition has, as SQL: only the UPDATE knows the kind of the run."""
+    counts = {kind: len(EVENTS_OF[kind][trigger]) for kind in RunKind}
     is_structure = Run.structure_id.isnot(None)
     return case((is_structure, counts[RunKind.STRUCTURE]), else_=counts[RunKind.ASSISTANT])
 
 
-def _fence(trigger: Trigger, attempt: int) -> ColumnElement[bool]:
+def _fence(trigger: Trigger, attempt: int | ColumnElement[int]) -> ColumnElement[bool]:
     is_next = and_(Run.status == RunStatus.QUEUED, Run.attempt == attempt - 1)
     match trigger:
         case Trigger.CLAIM:
             return and_(is_next, ~Run.waits_for_thread)
-        case Trigger.CANCEL:
-            return or_(is_next, and_(Run.status.in_(HELD), Run.attempt == attempt))
+        case Trigger.CANCEL | Trigger.BREAK:  # a requeued run is no longer the attempt's before
+            return or_(is_next, held_by(attempt))
         case _:
-            return Run.attempt == attempt
+            return held_by(attempt)
 
 
 def _columns(trigger: Trigger) -> dict[str, Any]:
@@ -145,35 +252,9 @@ def _refusal(session: Session, run_id: uuid.UUID, trigger: Trigger) -> Exception
     return TransitionRefusedError(status=row.status, attempt=row.attempt, trigger=trigger)
 
 
-def claim(
-    session: Session,
-    run_id: uuid.UUID,
-    *,
-    attempt: int,
-    worker: str,
-    process: str | None = None,
-    lease_ttl: timedelta,
-) -> Applied:
-    """Take a QUEUED run for `attempt`, under a lease.
-
-    Args:
-        process: of the worker's, where it is (`shared.beats.this_process`).
-
-    Raises:
-        RunNotFoundError, TransitionRefusedError: as `apply`.
-    """
-    return apply(
-        session,
-        run_id,
-        Trigger.CLAIM,
-        attempt=attempt,
-        values={"worker": worker, "process": process, "lease_expires_at": func.now() + lease_ttl},
-    )
-
-
 def cancel_detail(*, requested_by: str) -> ColumnElement[Any]:
     """The receipt of a cancel, as SQL: what it says depends on the status the UPDATE finds."""
-    now = func.to_char(func.timezone("UTC", func.now()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    now = as_text(func.now())
     receipt = func.jsonb_build_object(
         "reason",
         Reason.CANCELLED.value,
@@ -192,38 +273,6 @@ def cancel_detail(*, requested_by: str) -> ColumnElement[Any]:
     )
 
 
-def record_stop(
-    session: Session,
-    run_id: uuid.UUID,
-    how: StoppedHow,
-    *,
-    attempt: int,
-    usage: JsonObject | None = None,
-) -> bool:
-    """Complete the receipt of a cancelled run: how and when its work stopped, and its usage.
-
-    No status, no event: the run ended when it was cancelled.
-
-    Returns:
-        Whether this call completed it; False if it was complete, or the run another attempt's.
-    """
-    now = func.to_char(func.timezone("UTC", func.clock_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    complete = (
-        update(Run)
-        .where(
-            Run.id == run_id,
-            Run.attempt == attempt,
-            Run.is_stopping,
-        )
-        .values(
-            is_stopping=False,
-            lease_expires_at=None,
-            usage=literal(usage, Run.usage.type),
-            status_detail=Run.status_detail.op("||")(
-                func.jsonb_build_object("stopped_at", now, "stopped_how", how.value)
-            ),
-        )
-        .returning(Run.id)
-        .execution_options(synchronize_session=False)
-    )
-    return session.scalar(complete) is not None
+def as_text(instant: ColumnElement[datetime]) -> ColumnElement[str]:
+    """An instant as RFC 3339 text, as SQL."""
+    return func.to_char(func.timezone("UTC", instant), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')

@@ -34,7 +34,13 @@ class AllowList:
         names: dict[str, Organizations] = {}
         for entry in names_of(listed):
             name, at, whom = entry.partition("@")
-            some = _organizations(entry, whom) if at else None
+            some = None
+            if at:
+                try:
+                    some = frozenset(uuid.UUID(part.strip()) for part in whom.split("+"))
+                except ValueError as error:
+                    reason = "behind @ there have to be ids of organizations, joined by +."
+                    raise AllowListError(f"{entry!r}: {reason}") from error
             earlier = names.get(name.strip(), frozenset())
             names[name.strip()] = None if some is None or earlier is None else some | earlier
         return cls(names)
@@ -49,15 +55,6 @@ class AllowList:
             return False
         some = self.names[name]
         return some is None or organization_id in some
-
-
-def _organizations(entry: str, whom: str) -> frozenset[uuid.UUID]:
-    try:
-        return frozenset(uuid.UUID(part.strip()) for part in whom.split("+"))
-    except ValueError as error:
-        raise AllowListError(
-            f"{entry!r}: behind @ there have to be ids of organizations, joined by +."
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

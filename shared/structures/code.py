@@ -1,4 +1,4 @@
-"""Where a structure's code is (contract: griptape §9), and which of it this system executes."""
+"""The sources of structures' code, and those that the workers execute."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,16 +6,16 @@ from typing import Any, Final
 from shared.models import JsonObject
 
 SAMPLE: Final[JsonObject] = {"default": {}}
-"""The code of a structure that names none: a sample, which answers with its arguments."""
+"""The default code of a structure: a sample that answers with its arguments."""
 
 FOLDER: Final = "folder"
 CALLABLE: Final = "callable"
 SOURCES: Final = (FOLDER, CALLABLE)
-"""What `default` may hold beyond the contract: a folder of the operator's, or a `module:callable`."""
+"""The keys of `default` that clients do not know: a folder of the operator, or a `module:callable`."""
 
 
 def unsupported(code: Mapping[str, Any]) -> str | None:
-    """Why code cannot be executed here, for people; None if it can."""
+    """Why the workers cannot execute some code, for people; None if they can."""
     kind = next(iter(code), "default")
     if kind == "default":
         return None
@@ -26,7 +26,7 @@ def unsupported(code: Mapping[str, Any]) -> str | None:
 
 
 def code_source(code: Mapping[str, Any]) -> JsonObject:
-    """The code as a deployment names it; the contract has no word for code that is here already."""
+    """The code as a deployment names it; the contract has no source for local code."""
     if "data_lake" in code:
         return {"data_lake": code["data_lake"]}
     return {"github": {}}

@@ -1,4 +1,4 @@
-"""Control groups of the kernel's (cgroup v2), one for a program, where this process may make some."""
+"""Control groups of Linux (cgroup v2): one for each program, where this process may create them."""
 
 import subprocess
 import time
@@ -14,26 +14,26 @@ import structlog
 
 CONTROLLERS: Final = frozenset({"memory", "pids"})
 DELEGATED: Final = ("user.delegate", "trusted.delegate")
-"""By what systemd marks a group whose inside is its owner's alone."""
+"""Extended attributes with which systemd marks a delegated group."""
 
-PATIENCE: Final = 10.0  # seconds
-PAUSE: Final = 0.01  # seconds
+REMOVAL_TIMEOUT: Final = 10.0  # seconds for the processes of a group to die
+REMOVAL_INTERVAL: Final = 0.01  # seconds between two attempts to remove a group
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The group of one program: what is in it has a limit, and ends all at once."""
+    """The control group of one program: limits its processes, and kills them together."""
 
     path: Path
 
     @classmethod
     def make(cls, base: Path, name: str, *, memory: int, processes: int) -> Self:
-        """Make a group in which all processes together may have so many bytes, and be so many.
+        """Create a group whose processes together have at most `memory` bytes and are at most `processes`.
 
         Raises:
-            OSError: the kernel does not let us.
+            OSError: the kernel refuses.
         """
         group = cls(base / f"runyard-{name.replace('/', '-')}")
         group.path.mkdir()
@@ -49,17 +49,17 @@ class Group:
         return group
 
     def take(self, pid: int) -> None:
-        """Move a process into the group, and what it starts from then on."""
+        """Move a process into the group; its later children start in it."""
         _write(self.path / "cgroup.procs", pid)
 
     def ran_out_of_memory(self) -> bool:
-        """Whether the kernel has ended something in it for its memory."""
+        """Whether the kernel has killed a process of the group for its memory."""
         events = (self.path / "memory.events").read_text(encoding="ascii").split()
         return int(events[events.index("oom_kill") + 1]) > 0
 
     def end(self) -> None:
-        """Kill whatever is in the group, and remove it; what cannot be removed is said in the log."""
-        deadline = time.monotonic() + PATIENCE
+        """Kill all processes of the group, and remove it; log a group that cannot be removed."""
+        deadline = time.monotonic() + REMOVAL_TIMEOUT
         while True:
             try:
                 _write(self.path / "cgroup.kill", 1)
@@ -70,17 +70,17 @@ class Group:
                 if time.monotonic() > deadline:
                     log.warning("control group not removed", group=str(self.path), cause=str(error))
                     return
-                time.sleep(PAUSE)
+                time.sleep(REMOVAL_INTERVAL)
             else:
                 return
 
 
 @contextmanager
 def lent_group(base: Path | None, name: str, *, memory: int, processes: int) -> Generator[Group | None]:
-    """Have a group for the block, if this machine has some; nothing in it outlives the block.
+    """Create a group for the block, or None without a `base`; no process in it outlives the block.
 
     Raises:
-        OSError: the kernel does not let us make another.
+        OSError: the kernel refuses another group.
     """
     if base is None:
         yield None
@@ -94,12 +94,12 @@ def lent_group(base: Path | None, name: str, *, memory: int, processes: int) -> 
 
 @lru_cache(maxsize=1)
 def find_base() -> Path | None:
-    """The group in which groups can be made that limit and kill, as tried out; None if there is none."""
+    """The group under which this process can create groups that limit and kill, as a trial shows; or None."""
     return next(filter(_works, _candidates(Path("/proc/self"))), None)
 
 
 def _candidates(process: Path) -> list[Path]:
-    """The group of a process, and the one above it, if that is the topmost or was handed to its owner."""
+    """The group of a process, and its parent group if that is the root or delegated."""
     try:
         mounts = [line.split() for line in (process / "mountinfo").read_text("utf-8").splitlines()]
         lines = (process / "cgroup").read_text("utf-8").splitlines()
@@ -122,14 +122,14 @@ def _is_delegated(path: Path) -> bool:
 
 
 def _works(base: Path) -> bool:
-    """Whether groups can be made here, have limits, take a process of ours, and kill it."""
+    """Whether a group can be created here, have limits, take a process, and kill it."""
     try:
         if not CONTROLLERS.issubset((base / "cgroup.controllers").read_text(encoding="ascii").split()):
             return False
         _write(base / "cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(CONTROLLERS)))
         with (
             lent_group(base, f"trial-{getpid()}", memory=1 << 26, processes=10) as group,
-            subprocess.Popen(["/bin/sleep", str(PATIENCE)]) as trial,  # noqa: S603  # our own command
+            subprocess.Popen(["/bin/sleep", str(REMOVAL_TIMEOUT)]) as trial,  # noqa: S603  # our own command
         ):
             assert group is not None  # noqa: S101  # there is a base
             group.take(trial.pid)
@@ -140,6 +140,6 @@ def _works(base: Path) -> bool:
 
 
 def _write(path: Path, value: object) -> None:
-    """Write into a file that is there, as those of the kernel's are."""
+    """Write into an existing file of the kernel."""
     with path.open("r+b", buffering=0) as file:
         file.write(str(value).encode())

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from shared.db import Lock, locked
+from shared.db import Lock
 from shared.errors import DeploymentNotFoundError, StructureNotFoundError
 from shared.models import Deployment, DeploymentStatus, Structure
-from shared.paging import Page, Part, newest_first
+from shared.rows.paging import Page, Part, newest_first
+from shared.rows.single import get_owned
 
 
 def get_structure(
@@ -23,20 +24,15 @@ def get_structure(
     Raises:
         StructureNotFoundError: there is none, it was deleted, or it is another organization's.
     """
-    structure = session.scalar(
-        locked(
-            select(Structure).where(
-                Structure.id == structure_id,
-                Structure.organization_id == organization_id,
-                Structure.deleted_at.is_(None),
-            ),
-            lock,
-            Structure,
-        )
+    return get_owned(
+        session,
+        Structure,
+        structure_id,
+        Structure.organization_id == organization_id,
+        Structure.deleted_at.is_(None),
+        missing=StructureNotFoundError,
+        lock=lock,
     )
-    if structure is None:
-        raise StructureNotFoundError(structure_id)
-    return structure
 
 
 def structures_among(
@@ -87,14 +83,13 @@ def get_deployment(session: Session, deployment_id: uuid.UUID, *, organization_i
     Raises:
         DeploymentNotFoundError: there is none, or it is another organization's.
     """
-    deployment = session.scalar(
-        select(Deployment).where(
-            Deployment.id == deployment_id, Deployment.organization_id == organization_id
-        )
+    return get_owned(
+        session,
+        Deployment,
+        deployment_id,
+        Deployment.organization_id == organization_id,
+        missing=DeploymentNotFoundError,
     )
-    if deployment is None:
-        raise DeploymentNotFoundError(deployment_id)
-    return deployment
 
 
 def page_of_deployments(

@@ -1,4 +1,4 @@
-"""What the code of a structure run reports: events, spans, and lines of output."""
+"""Reports of structure runs' code: events, spans, and lines of output."""
 
 import time
 import uuid
@@ -10,30 +10,31 @@ import orjson
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from shared.artifacts import ERROR
-from shared.dispatch import Dispatcher
-from shared.errors import ConflictError, InvalidRequestError, LeaseLostError
+from shared.artifacts import ERROR, output_size, size_of, stand_in, too_large, why_too_large
+from shared.dispatch.dispatcher import Dispatcher
+from shared.errors import ConflictError, InvalidRequestError
 from shared.events import log
+from shared.events.ids import new_event_id
 from shared.events.log import NewEvent, StoredEvent
 from shared.events.text import storable, storable_text
+from shared.fence import reserve
 from shared.keys.principal import Principal
-from shared.models import FINISH, JsonObject, Origin, Run, RunLogLine, RunSpan
-from shared.runs.lifecycle import HELD, Reason, RunStatus
-from shared.sizes import without_large
-from shared.structures.answers import REPORT_REFUSED, RefusedReport, find_answer, find_refused
-from shared.structures.outputs import output_size, size_of, stand_in, too_large, why_too_large
+from shared.lifecycle import HELD, EventType, Reason, RunStatus
+from shared.models import JsonObject, Origin, Run, RunLogLine, RunSpan
+from shared.rows.sizes import without_large
+from shared.structures.answers import RefusedReport, find_answer, find_refused
 from shared.structures.runs import Completion, end_elsewhere, lock_reported
 
 MAX_SPANS: Final = 10_000
-"""Spans that are kept of one run."""
+"""The most spans that are stored for one run."""
 
 MAX_REFUSED: Final = 10
-"""Reports of one attempt whose refusal is told in its log."""
+"""The most events of refused reports in one attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An event as a run's own code reports it; in one attempt, the same `payload["id"]` is the same."""
+    """An event that a run's code reports; in one attempt, an equal `payload["id"]` means the same event."""
 
     type: str
     payload: JsonObject = field(default_factory=dict)
@@ -49,20 +50,20 @@ def post_events(
     *,
     largest: int,
 ) -> str | None:
-    """Store what a run's code reports; what is stored already, as after a retry, is left out.
+    """Store events that a run's code reports, except those that are stored already (after a retry).
 
-    Of an output that is larger than `largest` bytes the Finish event says so in its place; any other
-    event that is larger is left out, and the log tells of it.
+    In a Finish event, a message replaces an output larger than `largest` bytes. Any other larger event is
+    refused; an event of the platform in the log names it.
 
-    The framework's Finish event sets the run's output; that of the run's own structure, as opposed to
-    one that runs inside it, ends a run that is executed elsewhere.
+    The framework's Finish event sets the run's output. The Finish event of the run's own structure, not of
+    one that runs inside it, ends an external run.
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
         ConflictError: the run is not STARTING or RUNNING; or as `lock_reported`.
 
     Returns:
-        What of it was too large, for people; None if nothing was.
+        Which part was too large, for people; None if none was.
     """
     reports = [replace(report, payload=storable(report.payload)) for report in reports]  # before the lock
     reports, refusals = _moderate(reports, largest)
@@ -75,7 +76,7 @@ def post_events(
         return refusals[0] if refusals else None
     stored = log.append(session, run.id, fresh, attempt=run.attempt)
     dispatcher.announce(session, stored)
-    if any(event.type == FINISH for event in stored):
+    if any(event.type == EventType.FINISH for event in stored):
         _take_output(session, dispatcher, run, stored)
     return refusals[0] if refusals else None
 
@@ -89,10 +90,10 @@ def note_refused(
     *,
     has_events: bool,
 ) -> None:
-    """Tell in a run's log that a report of its code was refused unread; of a run that has ended, nothing.
+    """Append to a held run's log that a report of its code was refused unread.
 
     Args:
-        has_events: whether it was one of events, so that the run's output may have been among them.
+        has_events: whether the report was one of events, which may have held the run's output.
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
@@ -107,11 +108,11 @@ def note_refused(
 
 
 def _moderate(reports: Sequence[Report], largest: int) -> tuple[list[Report], list[str]]:
-    """The reports without what is too large in them, and what is to be said of that."""
+    """The reports without their too large parts, and the messages about those parts."""
     taken, refusals = [], []
     for report in reports:
         payload = report.payload
-        if report.type == FINISH:
+        if report.type == EventType.FINISH:
             size = output_size(payload.get("output_task_output"))
             if size > largest:
                 refusals.append(too_large("The output", size, largest))
@@ -125,39 +126,36 @@ def _moderate(reports: Sequence[Report], largest: int) -> tuple[list[Report], li
 
 
 def _tellable(session: Session, run: Run, refused: Sequence[RefusedReport]) -> list[NewEvent]:
-    """The platform's events of refused reports, each once, and only so many in an attempt."""
+    """The platform's events of refused reports: each once, at most `MAX_REFUSED` in an attempt."""
     if not refused:
         return []
     told = find_refused(session, run.id)
     fresh = [one for one in dict.fromkeys(refused) if one not in told]
     return [
-        NewEvent(Origin.SYSTEM, REPORT_REFUSED, asdict(one))
+        NewEvent(Origin.SYSTEM, EventType.REPORT_REFUSED, asdict(one))
         for one in fresh[: max(0, MAX_REFUSED - len(told))]
     ]
 
 
 def _fresh(session: Session, run: Run, reports: Sequence[Report]) -> list[NewEvent]:
-    """Those that are not stored, each once, where it came first."""
+    """The events that are not stored yet, each once, in order of their first report."""
     events: dict[uuid.UUID, NewEvent] = {}
-    for event in (_event(run, report) for report in reports):
-        events.setdefault(event.event_id, event)
+    for report in reports:
+        identifier = report.payload.get("id")
+        is_named = isinstance(identifier, str) and identifier
+        # The id of an event includes the attempt: a program may reuse its ids in the next one.
+        name = f"{run.attempt}:{report.type}:{identifier}"
+        event_id = uuid.uuid5(run.id, name) if is_named else new_event_id()
+        event = NewEvent(Origin.USER, report.type, report.payload, report.timestamp, event_id)
+        events.setdefault(event_id, event)
     known = {event.event_id for event in log.find_stored(session, run.id, list(events.values()))}
     return [event for event in events.values() if event.event_id not in known]
-
-
-def _event(run: Run, report: Report) -> NewEvent:
-    """The event of a report; a program begun again may give its events the ids that it gave them before."""
-    identifier = report.payload.get("id")
-    is_named = isinstance(identifier, str) and identifier
-    name = f"{run.attempt}:{report.type}:{identifier}"
-    event_id = uuid.uuid5(run.id, name) if is_named else uuid.uuid4()
-    return NewEvent(Origin.USER, report.type, report.payload, report.timestamp, event_id)
 
 
 def _take_output(session: Session, dispatcher: Dispatcher, run: Run, stored: Sequence[StoredEvent]) -> None:
     answer = find_answer(session, run.id)
     event = next((event for event in stored if answer and event.seq == answer.seq), None)
-    if answer is None or event is None:  # something inside has finished, after the run's own structure
+    if answer is None or event is None:  # an inner structure has finished, after the run's own
         return
     output: Any = event.payload.get("output_task_output")
     values = {"output": output, "output_at": event.timestamp}
@@ -175,7 +173,7 @@ def _take_output(session: Session, dispatcher: Dispatcher, run: Run, stored: Seq
 def post_spans(
     session: Session, principal: Principal, run_id: uuid.UUID, spans: Sequence[JsonObject]
 ) -> None:
-    """Keep spans of a run's tracing, each once by its `span_id`; also after its end, when tracers flush.
+    """Store spans of a run's tracing, each `span_id` once; tracers flush after the run's end too.
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
@@ -206,14 +204,14 @@ def post_spans(
 
 @dataclass(frozen=True, slots=True)
 class SpanPage:
-    """A slice of a run's spans, in the order they came in."""
+    """A slice of a run's spans, in the order of their arrival."""
 
     rows: Sequence[RunSpan]
     total: int
 
     @property
     def spans(self) -> list[JsonObject]:
-        """The spans as they were given."""
+        """The spans as they were posted."""
         return [row.span for row in self.rows]
 
 
@@ -240,26 +238,17 @@ def page_of_spans(
 def append_lines(
     session: Session, run_id: uuid.UUID, lines: Sequence[tuple[str, str]], *, attempt: int
 ) -> None:
-    """Append lines of output, each with its stream, if the run is still the attempt's own.
+    """Append lines of output, each with its stream, for an attempt that holds the run.
 
     Raises:
-        LeaseLostError: another attempt has the run, or it has ended; nothing was written.
+        LeaseLostError: another attempt holds the run, or the run has ended; nothing was written.
     """
     if not lines:
         return
-    reserve = (
-        update(Run)
-        .where(Run.id == run_id, Run.attempt == attempt, Run.status.in_(HELD))
-        .values(log_count=Run.log_count + len(lines), updated_at=Run.updated_at)
-        .returning(Run.log_count)
-        .execution_options(synchronize_session=False)
-    )
-    count = session.scalar(reserve)
-    if count is None:
-        raise LeaseLostError(status=session.scalar(select(Run.status).where(Run.id == run_id)))
+    first_seq = reserve(session, run_id, attempt=attempt, counter=Run.log_count, count=len(lines))
     rows: list[dict[str, Any]] = [
         {"run_id": run_id, "seq": seq, "stream": stream, "text": storable_text(text)}
-        for seq, (stream, text) in enumerate(lines, start=count - len(lines))
+        for seq, (stream, text) in enumerate(lines, first_seq)
     ]
     session.execute(insert(RunLogLine), rows)
 
@@ -273,7 +262,7 @@ class LogPage:
 
 
 def read_lines(session: Session, run: Run, *, offset: int, limit: int | None) -> LogPage:
-    """Return lines of a run's output from a number on; all of them if there is no limit."""
+    """Return lines of a run's output from the number `offset` on, at most `limit`."""
     query = (
         select(RunLogLine.text)
         .where(RunLogLine.run_id == run.id, RunLogLine.seq >= offset)

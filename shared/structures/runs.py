@@ -1,4 +1,4 @@
-"""What can be asked of structure runs, beyond what can be asked of every run."""
+"""Structure runs: submit one, and end one with its program or by a report."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -9,38 +9,54 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from shared.artifacts import why_too_large
 from shared.db import Lock
-from shared.dispatch import Dispatcher
+from shared.dispatch.dispatcher import Dispatcher
 from shared.errors import ConflictError, ForbiddenError
 from shared.keys.principal import Principal
+from shared.lifecycle import TERMINAL, Reason, RunKind, RunStatus, StatusDetail
 from shared.models import LIMITS, JsonObject, Run
 from shared.organizations.queries import hold_organization
-from shared.runs import queries, transitions
-from shared.runs.acceptance import accept
-from shared.runs.effects import follow
-from shared.runs.lifecycle import TERMINAL, Reason, RunKind, RunStatus, Trigger
-from shared.structures.answers import RefusedReport, find_answer, find_refused
-from shared.structures.outputs import why_too_large
+from shared.runs import moves, queries
+from shared.structures.answers import find_answer, find_refused
 from shared.structures.queries import get_structure
 from shared.terms import UNBOUNDED, Terms
+from shared.tracing import current_traceparent
 
 EXTERNAL_WORKER: Final = "external"
-"""Who holds a run that its caller executes."""
+"""The worker name of a run that its caller executes."""
 
 EXTERNAL_LEASE: Final = timedelta(days=31)
-"""Longer than any run may be RUNNING: a limit ends it, never a lease."""
+"""Longer than any limit of a run: an external run ends by its limits, never by its lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class StructureRunRequest:
-    """What a caller asks for."""
+    """The caller's choices for a run."""
 
     args: Sequence[str] = ()
     env_vars: Sequence[JsonObject] = ()  # name, value, source; before the structure's own
     is_external: bool = False
     limits: Mapping[str, Any] = field(default_factory=dict)  # by the names in `LIMITS`
     parent_run_id: uuid.UUID | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)  # of the caller's, to find it by
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the caller's, to find the run by
+    traceparent: str | None = field(default_factory=current_traceparent)  # where this was asked for
+
+
+def again(run: Run, *, args: Sequence[str] | None = None) -> StructureRunRequest:
+    """Ask for a run with the setup of another.
+
+    Args:
+        run: the run of a structure.
+        args: other arguments; None for the same.
+    """
+    return StructureRunRequest(
+        args=run.args if args is None else args,
+        env_vars=run.env_vars or (),
+        is_external=run.is_external,
+        limits={name: limit for name in LIMITS if (limit := getattr(run, name)) is not None},
+        metadata=run.meta,
+    )
 
 
 def submit(
@@ -54,7 +70,7 @@ def submit(
 ) -> Run:
     """Accept a run of a structure: it is durable once this transaction commits.
 
-    One that is external is RUNNING at once, and never sent to a worker.
+    An external run is RUNNING at once, and never sent to a worker.
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
@@ -76,6 +92,7 @@ def submit(
         args=list(request.args),
         env_vars=list(request.env_vars),
         meta=dict(request.metadata),
+        traceparent=request.traceparent,
         status=RunStatus.QUEUED,
         attempt=0,
         event_count=1,
@@ -83,8 +100,11 @@ def submit(
         dispatched_at=func.now(),
         **terms.capped({name: request.limits.get(name, getattr(structure, name)) for name in LIMITS}),
     )
-    accept(session, dispatcher, run, name=structure.name, is_sent=not run.is_external)
-    return _begun_elsewhere(session, dispatcher, run) if run.is_external else run
+    moves.store_new_run(session, dispatcher, run, name=structure.name, dispatch=not run.is_external)
+    if not run.is_external:
+        return run
+    moves.claim(session, dispatcher, run.id, attempt=1, worker=EXTERNAL_WORKER, lease_ttl=EXTERNAL_LEASE)
+    return moves.start(session, dispatcher, run.id, attempt=1)
 
 
 def submit_by_webhook(
@@ -96,7 +116,7 @@ def submit_by_webhook(
     *,
     terms: Terms = UNBOUNDED,
 ) -> Run:
-    """Accept a run of a structure that may be run by whoever knows the address of its webhook.
+    """Accept a run of a structure with an enabled webhook; its address is enough to run it.
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
@@ -108,81 +128,51 @@ def submit_by_webhook(
     return submit(session, dispatcher, principal, structure_id, StructureRunRequest(args=args), terms=terms)
 
 
-def _begun_elsewhere(session: Session, dispatcher: Dispatcher, run: Run) -> Run:
-    claimed = transitions.claim(session, run.id, attempt=1, worker=EXTERNAL_WORKER, lease_ttl=EXTERNAL_LEASE)
-    follow(session, dispatcher, claimed)
-    started = transitions.apply(session, run.id, Trigger.START, attempt=1)
-    follow(session, dispatcher, started)
-    return started.run
+def judge_exit(
+    session: Session, run_id: uuid.UUID, *, exit_code: int, message: str
+) -> tuple[bool, StatusDetail]:
+    """Return how a held run ends whose program has exited.
 
-
-def end_of_program(
-    session: Session,
-    dispatcher: Dispatcher,
-    run_id: uuid.UUID,
-    *,
-    exit_code: int,
-    message: str,
-    attempt: int,
-) -> bool:
-    """End a run with the exit of its program: SUCCEEDED with 0, FAILED with any other code.
-
-    It is FAILED, too, if its output was too large to be kept, whatever the program made of that.
-
-    Raises:
-        TransitionRefusedError: the run has ended, or is another attempt's; nothing was written.
+    It succeeds with exit code 0, unless its output was too large to be kept.
 
     Returns:
-        Whether it has succeeded.
+        Whether it succeeds, and its status detail.
     """
-    detail: JsonObject = {
-        "reason": Reason.STRUCTURE_FAILED if exit_code else Reason.COMPLETED,
-        "message": message,
-        "exit_code": exit_code,
-    }
     refused = find_refused(session, run_id)
+    if find_answer(session, run_id) is None:
+        too_large = next((one.message for one in refused if one.may_hold_output), None)
+    else:
+        stands_in = Run.output["meta"]["reason"].astext == Reason.OUTPUT_TOO_LARGE
+        too_large = why_too_large(session.scalar(select(Run.output).where(Run.id == run_id, stands_in)))
+    reason = Reason.STRUCTURE_FAILED if exit_code else Reason.COMPLETED
+    if too_large is not None:
+        reason, message = Reason.OUTPUT_TOO_LARGE, too_large
+    detail = StatusDetail(reason, message, exit_code=exit_code)
     if refused:
         detail["refused_reports"] = [one.message for one in refused]
-    too_large = _why_output_is_too_large(session, run_id, refused)
-    if too_large is not None:
-        detail |= {"reason": Reason.OUTPUT_TOO_LARGE, "message": too_large}
-    succeeds = exit_code == 0 and too_large is None
-    trigger = Trigger.SUCCEED if succeeds else Trigger.FAIL
-    applied = transitions.apply(session, run_id, trigger, attempt=attempt, detail=detail)
-    follow(session, dispatcher, applied)
-    return succeeds
-
-
-def _why_output_is_too_large(
-    session: Session, run_id: uuid.UUID, refused: Sequence[RefusedReport]
-) -> str | None:
-    """Why a held run's output is not there; None if it is, or if there was none."""
-    if find_answer(session, run_id) is None:
-        return next((one.message for one in refused if one.may_hold_output), None)
-    stands_in = Run.output["meta"]["reason"].astext == Reason.OUTPUT_TOO_LARGE
-    return why_too_large(session.scalar(select(Run.output).where(Run.id == run_id, stands_in)))
+    return reason is Reason.COMPLETED, detail
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How a run that is executed elsewhere has ended, in its caller's words."""
+    """The end of an external run, as its caller reports it."""
 
     succeeded: bool
     message: str
-    output: Any = None  # an artifact; None leaves what its events said
+    output: Any = None  # an artifact; None keeps the output that its events reported
     exit_code: int | None = None
-    reason: Reason | None = None  # if it is not what follows from its success
+    reason: Reason | None = None  # None: the reason that follows from `succeeded`
 
 
 def lock_reported(session: Session, principal: Principal, run_id: uuid.UUID) -> Run:
-    """Lock a structure run of which a principal has something to report.
+    """Lock a structure run before a principal reports on it.
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
-        ConflictError: the key is that of another run, or of another attempt.
+        ConflictError: the key belongs to another run, or to another attempt.
     """
     run = queries.get_run(
-        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=True
+        session, run_id, organization_id=principal.organization_id, kind=RunKind.STRUCTURE, lock=Lock.CHANGE
     )
     if principal.run is not None and principal.run != (run.id, run.attempt):
         raise ConflictError("This key is that of another run, or of an earlier attempt of this one.")
@@ -196,11 +186,11 @@ def complete(
     run_id: uuid.UUID,
     completion: Completion,
 ) -> Run:
-    """End a run that is executed elsewhere; one that has ended stays as it is.
+    """End an external run; a run that has ended stays as it is.
 
     Raises:
         RunNotFoundError: there is no such structure run in the principal's organization.
-        ConflictError: a worker executes it, whose program's exit ends it; or as `lock_reported`.
+        ConflictError: a worker executes the run, and its program's exit ends it; or as `lock_reported`.
     """
     run = lock_reported(session, principal, run_id)
     if not run.is_external:
@@ -209,22 +199,11 @@ def complete(
 
 
 def end_elsewhere(session: Session, dispatcher: Dispatcher, run: Run, completion: Completion) -> Run:
-    """End an external run that is locked and has not ended."""
-    detail: JsonObject = {
-        "reason": completion.reason
-        or (Reason.COMPLETED if completion.succeeded else Reason.STRUCTURE_FAILED),
-        "message": completion.message,
-    }
+    """End an external run. It is locked, and has not ended."""
+    succeeded = completion.succeeded
+    reason = completion.reason or (Reason.COMPLETED if succeeded else Reason.STRUCTURE_FAILED)
+    detail = StatusDetail(reason, completion.message)
     if completion.exit_code is not None:
         detail["exit_code"] = completion.exit_code
-    values = {} if completion.output is None else {"output": completion.output}
-    applied = transitions.apply(
-        session,
-        run.id,
-        Trigger.SUCCEED if completion.succeeded else Trigger.FAIL,
-        attempt=run.attempt,
-        detail=detail,
-        values=values,
-    )
-    follow(session, dispatcher, applied)
-    return applied.run
+    move = moves.succeed if succeeded else moves.fail
+    return move(session, dispatcher, run.id, attempt=run.attempt, detail=detail, output=completion.output)

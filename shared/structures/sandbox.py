@@ -1,4 +1,4 @@
-"""What can hold a program on this machine: which of the sandboxes works, and what it needs of Python."""
+"""Sandboxes of programs: which of them works on this machine, and which paths Python needs in it."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from typing import Final
 from shared.settings import Settings
 from shared.structures.groups import find_base
 
-PATIENCE: Final = 10.0  # seconds of one probe
+PROBE_TIMEOUT: Final = 10.0  # seconds of one probe
 SEARCHABLE: Final = stat.S_IXOTH
 NEW_MOUNTS: Final = 0x00020000  # CLONE_NEWNS
 
@@ -31,7 +31,7 @@ _UNSHARE: Final = f"import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({NEW_
 
 
 class Mode(StrEnum):
-    """What holds a program; the stronger ones first."""
+    """The kinds of sandboxes, the strongest first."""
 
     BUBBLEWRAP = "bubblewrap"  # namespaces of its own; as root, with a user id of its own, too
     USER = "user"  # a user id of its own
@@ -50,7 +50,7 @@ GROUPED: Final = "memory and processes by a control group"
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A way to hold programs that works here."""
+    """A sandbox that works on this machine."""
 
     mode: Mode
     bubblewrap: tuple[str, ...] = ()  # the command and its namespaces
@@ -61,10 +61,10 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The sandbox of this machine, or why there is none."""
+    """The sandbox of this machine, or the reason why there is none."""
 
     sandbox: Sandbox | None
-    why_not: str = ""  # what was tried, and what is to be done
+    why_not: str = ""  # the failed trials, and a remedy
 
     @property
     def description(self) -> str:
@@ -74,11 +74,11 @@ class Choice:
 
 
 def choose(settings: Settings) -> Choice:
-    """The sandbox that is asked for, or the strongest that works; never none unless it is asked for.
+    """The sandbox of the setting, or the strongest that works; no sandbox only if the setting says so.
 
-    What works is tried out, once in a process.
+    Each kind is tried once in a process.
     """
-    # With a user that no program has: what ends a program's user would end the trial, too.
+    # A user that no program has: killing the processes of a program's user would kill the trial.
     return _choose(settings.structure_sandbox, settings.structure_uid + settings.structure_uids)
 
 
@@ -130,7 +130,7 @@ def _bubblewrap(uid: int) -> Sandbox | str:
 
 
 def _said(command: Sequence[str], *, uid: int | None = None) -> str | None:
-    """What a command says that fails, as another user if one is given; None if it works."""
+    """The error of a command, run as another user if `uid` is given; None if it succeeds."""
     try:
         ended = subprocess.run(  # noqa: S603  # our own commands
             command,
@@ -140,7 +140,7 @@ def _said(command: Sequence[str], *, uid: int | None = None) -> str | None:
             env={"PATH": os.defpath},
             cwd="/",
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=PROBE_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.SubprocessError, ValueError) as error:
@@ -152,9 +152,9 @@ def _said(command: Sequence[str], *, uid: int | None = None) -> str | None:
 
 
 def python_paths() -> Sequence[Path]:
-    """What has to be there for this Python to work and to import what it can; without files beside that.
+    """The paths that this Python needs to work and to import its modules, and no other files.
 
-    Of a directory of modules that holds more, such as a project, the modules and packages alone.
+    Of a directory with further files, such as a project, only the modules and packages.
     """
     return _python_paths((*sys.path, *os.environ.get("PYTHONPATH", "").split(os.pathsep)))
 
@@ -162,20 +162,15 @@ def python_paths() -> Sequence[Path]:
 @lru_cache(maxsize=8)
 def _python_paths(listed: Sequence[str]) -> Sequence[Path]:
     roots = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)}
-    roots |= _homes_of(Path(sys.executable))
+    # The installations that the symbolic links of the interpreter lead through, without `bin`.
+    executable = Path(sys.executable)
+    while executable.is_symlink():
+        executable = executable.parent / executable.readlink()
+        roots |= {executable.parent.parent} - {Path("/")}
     entries = {Path(entry).absolute() for entry in listed if entry}
     own = [entry for entry in entries if not any(entry.is_relative_to(root) for root in roots)]
     modules = {path for entry in own for path in _modules(entry)}
     return tuple(sorted(path for path in roots | modules if path.exists()))
-
-
-def _homes_of(executable: Path) -> set[Path]:
-    """The directories that the links of an interpreter lead through: each link's, but for its `bin`."""
-    homes = set()
-    while executable.is_symlink():
-        executable = executable.parent / executable.readlink()
-        homes.add(executable.parent.parent)
-    return homes - {Path("/")}
 
 
 def _modules(entry: Path) -> Iterable[Path]:

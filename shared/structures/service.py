@@ -1,4 +1,4 @@
-"""What can be asked of structures: create, change, delete, deploy."""
+"""Structures: create, change, delete, deploy."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from shared.structures.queries import get_structure
 from shared.terms import UNBOUNDED, Terms
 
 HIDDEN: Final = "********"
-"""What is shown of a variable's value; no answer gives the value itself back."""
+"""Shown in place of a variable's value; no answer returns the value."""
 
 
 def create(
@@ -47,7 +47,7 @@ def change(
 ) -> Structure:
     """Set those fields of a structure that are given; the rest stays. New code is deployed.
 
-    A variable whose value is `HIDDEN`, as it was shown, keeps the value that it has.
+    A variable whose value is `HIDDEN`, as shown, keeps its present value.
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.
@@ -87,7 +87,7 @@ def delete(session: Session, principal: Principal, structure_id: uuid.UUID) -> N
 
 
 def deploy(session: Session, principal: Principal, structure_id: uuid.UUID) -> Deployment:
-    """Make a structure's code ready to run, which it is, or never will be.
+    """Deploy a structure's code. This succeeds at once, or fails for code that the workers do not execute.
 
     Raises:
         StructureNotFoundError: there is no such structure in the principal's organization.

@@ -1,4 +1,4 @@
-"""Which variables a caller may give a program: those of an application, none that steer what executes it."""
+"""Environment variables that a caller may set for a program: those of applications, none of runtimes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ _SHAPE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _FROM_CLIENTS: Final = frozenset(
     {"GT_CLOUD_API_KEY", "GT_CLOUD_THREAD_ID", "GT_CLOUD_BUCKET_ID", "GT_CLOUD_ORGANIZATION_ID"}
 )
-"""What clients of the platform give their programs (contract: griptape §8.4)."""
+"""Variables that clients of the platform set for their programs."""
 
 _OURS: Final = ("RUNYARD_*", "GT_CLOUD_*")
-"""What only the platform says; no operator's pattern opens these."""
+"""Variables that only the platform sets; no operator's pattern allows these."""
 
 _KINDS: Final = (
     # Where something is looked for or kept, whatever its name.
@@ -72,7 +72,7 @@ _KINDS: Final = (
     "*_CERTS",
     "*KEYLOGFILE",
 )
-"""Names that tell by their end that they steer something, by whatever program they are read."""
+"""Patterns of names that steer the program that reads them, whichever it is."""
 
 _FAMILIES: Final = (
     # Interpreters, and what debugs and profiles them.
@@ -129,7 +129,7 @@ _FAMILIES: Final = (
     *("LADSPA_*", "FONTCONFIG_*", "INTEL_LIBITTNOTIFY*", "OMP_TOOL*", "OMPI_*", "PMIX_*", "UCX_*"),
     *("GDAL_*", "PROJ_*", "SPARK_*", "PYSPARK_*", "HADOOP_*", "DASK_*", "RAY_*", "VIRTUALENVWRAPPER_*"),
 )
-"""Names that interpreters, loaders, shells and libraries read, mostly by families."""
+"""Patterns of names that interpreters, loaders, shells and libraries read."""
 
 
 _ADDRESSES: Final = ("*_URL", "*_URI", "*_BASE", "*_ENDPOINT*", "*_HOST", "*_HOSTNAME", "*_ADDRESS", "*_PORT")
@@ -137,14 +137,14 @@ _ADDRESSES: Final = ("*_URL", "*_URI", "*_BASE", "*_ENDPOINT*", "*_HOST", "*_HOS
 
 @dataclass(frozen=True, slots=True)
 class VariableRule:
-    """Says of a variable why a caller may not give it to a program.
+    """Decides whether a caller may set a variable for a program.
 
-    A plain name of an application is allowed, in whatever case; one that steers an interpreter, a loader,
-    a shell or a library is not, unless an operator's pattern allows it by its name as it is given.
+    A name of an application is allowed, in any case. A name that steers an interpreter, a loader, a shell or
+    a library is refused, unless an operator's pattern matches the name as given.
     """
 
     allowed: tuple[str, ...] = ()  # patterns as of a shell
-    lent: tuple[str, ...] = ()  # what the operator gives programs: keys, perhaps
+    lent: tuple[str, ...] = ()  # the names of the operator's variables for programs: they may hold keys
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -165,23 +165,20 @@ class VariableRule:
         return what and f"The variable {name} would say {what}; the operator may allow it ({SETTING})."
 
     def _steers(self, upper: str) -> str | None:
-        """What a variable would decide that is not a caller's to decide."""
-        if self._turns_away(upper):
+        """The decision that a variable would take from the operator; None if there is none."""
+        # The address of a service whose key the operator gives to programs.
+        families = {lent.upper().partition("_")[0] for lent in self.lent}
+        if upper.partition("_")[0] in families and _matches(upper, _ADDRESSES):
             return "where the operator's own key is sent"
         return "how programs are executed" if _matches(upper, (*_KINDS, *_FAMILIES)) else None
 
-    def _turns_away(self, upper: str) -> bool:
-        """Whether a variable is the address of a service for which the operator lends programs a key."""
-        families = {lent.upper().partition("_")[0] for lent in self.lent}
-        return upper.partition("_")[0] in families and _matches(upper, _ADDRESSES)
-
     def refusals(self, variables: Sequence[Mapping[str, object]]) -> dict[int, str]:
-        """Why some of many variables are refused, by their places; each has a `name` and a `value`."""
+        """The reasons of refused variables, by their position; each has a `name` and a `value`."""
         reasons = (self.refusal(str(one["name"]), str(one["value"])) for one in variables)
         return {place: reason for place, reason in enumerate(reasons) if reason is not None}
 
     def first_refusal(self, *lists: Sequence[JsonObject]) -> str | None:
-        """Why the first variable that is refused is; None if all are allowed."""
+        """The reason of the first refused variable; None if all are allowed."""
         return next((reason for one in lists for reason in self.refusals(one).values()), None)
 
 

@@ -2,29 +2,31 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Text, cast, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from shared.db import Lock, locked
+from shared.db import Lock
 from shared.errors import MessageNotFoundError, ThreadNotFoundError
 from shared.models import Message, Run, Thread
-from shared.paging import Page, Part, newest_first
-from shared.sizes import without_large
+from shared.rows.paging import WHOLE, Page, Part, newest_first, paginate
+from shared.rows.single import get_owned
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadFilter:
-    """Which threads are wanted; what is None does not matter."""
+    """A filter of threads; None matches all."""
 
     alias: str | None = None  # exact; the empty string is nobody's alias
     starts_with: str | None = None  # of the name or of the alias
     created_by: str | None = None  # a user's id; what is none is nobody's
     agent_id: uuid.UUID | None = None  # an assistant: the thread was made for it, or its runs are on it
+    metadata: Mapping[str, str] = field(default_factory=dict)  # all of it
 
     def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions on the thread itself; by its metadata a list is read."""
         conditions: list[ColumnElement[bool]] = []
         if self.alias is not None:
             conditions.append(Thread.alias == self.alias)
@@ -45,16 +47,8 @@ class ThreadFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class MessagePage:
-    """A slice of a thread's messages, oldest first."""
-
-    messages: Sequence[Message]
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
 class Size:
-    """How much is in a thread."""
+    """The size of a thread."""
 
     message_count: int = 0  # exchanges
     messages_length: int = 0  # characters of their inputs and outputs
@@ -71,16 +65,8 @@ def get_thread(
     Raises:
         ThreadNotFoundError: there is none, or it is another organization's.
     """
-    thread = session.scalar(
-        locked(
-            select(Thread).where(Thread.id == thread_id, Thread.organization_id == organization_id),
-            lock,
-            Thread,
-        )
-    )
-    if thread is None:
-        raise ThreadNotFoundError(thread_id)
-    return thread
+    owned = Thread.organization_id == organization_id
+    return get_owned(session, Thread, thread_id, owned, missing=ThreadNotFoundError, lock=lock)
 
 
 def page(
@@ -97,7 +83,7 @@ def page(
         is_light: leave large values unloaded.
     """
     conditions = [Thread.organization_id == organization_id, *wanted.conditions()]
-    return newest_first(session, Thread, conditions, part, is_light=is_light)
+    return newest_first(session, Thread, conditions, part, metadata=wanted.metadata, is_light=is_light)
 
 
 def sizes(session: Session, thread_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, Size]:
@@ -124,30 +110,15 @@ def first_assistants(session: Session, thread_ids: Sequence[uuid.UUID]) -> Mappi
 
 
 def page_of_messages(
-    session: Session,
-    thread_id: uuid.UUID,
-    *,
-    offset: int = 0,
-    limit: int | None = None,
-    is_light: bool = False,
-) -> MessagePage:
-    """Return a thread's messages, oldest first; all of them without a limit.
+    session: Session, thread_id: uuid.UUID, *, part: Part = WHOLE, is_light: bool = False
+) -> Page[Message]:
+    """Return a thread's messages, oldest first.
 
     Args:
         is_light: leave large values unloaded.
     """
-    total = (
-        session.scalar(select(func.count()).select_from(Message).where(Message.thread_id == thread_id)) or 0
-    )
-    query = (
-        select(Message)
-        .options(*without_large(Message, when=is_light))
-        .where(Message.thread_id == thread_id)
-        .order_by(Message.index)
-        .offset(offset)
-        .limit(limit)
-    )
-    return MessagePage(session.scalars(query).all(), total)
+    query = select(Message).where(Message.thread_id == thread_id).order_by(Message.index)
+    return paginate(session, query, part, is_light=is_light)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,15 +172,6 @@ def get_message(
     Raises:
         MessageNotFoundError: there is none, or it is another organization's.
     """
-    message = session.scalar(
-        locked(
-            select(Message)
-            .join(Thread, Thread.id == Message.thread_id)
-            .where(Message.id == message_id, Thread.organization_id == organization_id),
-            lock,
-            Message,
-        )
-    )
-    if message is None:
-        raise MessageNotFoundError(message_id)
-    return message
+    of_organization = select(Thread.id).where(Thread.organization_id == organization_id)
+    owned = Message.thread_id.in_(of_organization)
+    return get_owned(session, Message, message_id, owned, missing=MessageNotFoundError, lock=lock)

@@ -1,4 +1,4 @@
-"""What can be asked of threads and messages: create, change, replace, delete, append."""
+"""Use cases of threads and messages: create, change, replace, delete, append."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -7,21 +7,21 @@ from typing import Any
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shared.db import Lock
-from shared.dispatch import Dispatcher
-from shared.errors import ConflictError
+from shared.dispatch.dispatcher import Dispatcher
 from shared.keys.principal import Principal
 from shared.models import JsonObject, Message, Thread
-from shared.runs import admission
+from shared.rows import metadata
+from shared.rows import single as rows
+from shared.threads import turns as admission
 from shared.threads.queries import get_message, get_thread
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """An exchange that is still to be stored."""
+    """An exchange before it is stored."""
 
     input: str
     output: str
@@ -46,9 +46,10 @@ def create(
         **fields,
     )
     session.add(thread)
-    _flush(session, thread)
+    rows.flush_alias(session, thread)
     _insert(session, thread.id, messages, principal.user_id, first_index=0)
     session.refresh(thread)
+    metadata.note(session, thread)
     return thread
 
 
@@ -59,27 +60,27 @@ def change(
     fields: Mapping[str, Any],
     messages: Sequence[NewMessage] | None = None,
 ) -> Thread:
-    """Set those fields of a thread that are given; `messages`, if given, replace all of its messages.
+    """Set the given fields of a thread; `messages`, if given, replace all its messages.
 
     Raises:
         ThreadNotFoundError: there is no such thread in the principal's organization.
         ConflictError: another thread of the organization has that alias.
     """
     thread = get_thread(session, thread_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
-    for name, value in fields.items():
-        setattr(thread, name, value)
-    thread.updated_at = func.now()
-    _flush(session, thread)
+    rows.set_fields(thread, {**fields, "updated_at": func.now()})
+    rows.flush_alias(session, thread)
     if messages is not None:
         admission.lock_thread(session, thread_id)
         session.execute(sql_delete(Message).where(Message.thread_id == thread_id))
         _insert(session, thread_id, messages, principal.user_id, first_index=0)
     session.refresh(thread)
+    if "meta" in fields:
+        metadata.note_anew(session, thread)
     return thread
 
 
 def delete(session: Session, dispatcher: Dispatcher, principal: Principal, thread_id: uuid.UUID) -> None:
-    """Delete a thread and its messages. Its runs stay; those that waited for it go on without it.
+    """Delete a thread and its messages. Its runs stay; waiting ones continue without it.
 
     Raises:
         ThreadNotFoundError: there is no such thread in the principal's organization.
@@ -116,17 +117,13 @@ def post_message(
 def change_message(
     session: Session, principal: Principal, message_id: uuid.UUID, fields: Mapping[str, Any]
 ) -> Message:
-    """Set those of `input`, `output` and `meta` that are given.
+    """Set the given ones of `input`, `output` and `meta`.
 
     Raises:
         MessageNotFoundError: there is no such message in the principal's organization.
     """
     message = get_message(session, message_id, organization_id=principal.organization_id, lock=Lock.CHANGE)
-    for name, value in fields.items():
-        setattr(message, name, value)
-    session.flush()
-    session.refresh(message)
-    return message
+    return rows.change(session, message, fields)
 
 
 def delete_message(session: Session, principal: Principal, message_id: uuid.UUID) -> None:
@@ -140,17 +137,6 @@ def delete_message(session: Session, principal: Principal, message_id: uuid.UUID
     )
 
 
-def _flush(session: Session, thread: Thread) -> None:
-    alias = thread.alias  # a flush that fails takes it away
-    try:
-        session.flush()
-    except IntegrityError as error:
-        if "uq_threads_alias" not in str(error.orig):
-            raise
-        message = f"Another thread has the alias {alias!r}."
-        raise ConflictError(message) from error
-
-
 def _insert(
     session: Session,
     thread_id: uuid.UUID,
@@ -159,7 +145,7 @@ def _insert(
     *,
     first_index: int,
 ) -> list[Message]:
-    rows = [
+    stored = [
         Message(
             thread_id=thread_id,
             index=first_index + offset,
@@ -170,6 +156,6 @@ def _insert(
         )
         for offset, message in enumerate(messages)
     ]
-    session.add_all(rows)
+    session.add_all(stored)
     session.flush()
-    return rows
+    return stored

@@ -1,0 +1,1 @@
+"""Dispatch: which runs go to the workers, their messages, and what monitors are told."""

@@ -1,1 +1,0 @@
-"""A real PostgreSQL and a real Redis out of wheels, for one machine."""

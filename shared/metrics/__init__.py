@@ -1,0 +1,1 @@
+"""Metrics: every instrument of every process, with bounded labels."""

@@ -1,0 +1,1 @@
+"""Retention: what is deleted for its age, and how."""

@@ -1,0 +1,1 @@
+"""Rows of tables: single rows, pages of rows, and their sizes."""
