@@ -1,4 +1,4 @@
-"""How a run is told to stop: its token, and its seat in the pool."""
+"""How a run is told to stop: its token, and its slot in the pool."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -8,25 +8,26 @@ from typing import Protocol
 
 import structlog
 
-from shared.runs.lifecycle import StoppedHow
+from shared.lifecycle import RunStatus, StoppedHow
+from shared.metrics import definitions as metrics
 
 log = structlog.get_logger(__name__)
 
 
 class StopReason(StrEnum):
-    """Why a run is to stop."""
+    """Why a run has to stop."""
 
-    CANCELLED = "cancelled"  # somebody cancelled it; the row says so already, or is about to
-    LEASE_LOST = "lease_lost"  # the run is another attempt's, or has ended
-    TIMED_OUT = "timed_out"  # it has been RUNNING for as long as it may
-    DRAINED = "drained"  # its worker stops and gives it back
-    DATABASE_LOST = "database_lost"  # what it does can no longer be recorded
+    CANCELLED = "cancelled"  # a caller cancelled it, or its Celery task was revoked
+    LEASE_LOST = "lease_lost"  # another attempt holds the run, or it has ended
+    TIMED_OUT = "timed_out"  # it was RUNNING for `max_duration`
+    DRAINED = "drained"  # its worker shuts down, and requeues it
+    DATABASE_LOST = "database_lost"  # PostgreSQL was away for too long
 
 
-class RunStopped(BaseException):  # no error: like SystemExit, it ends code that was asked to end
-    """Raised in a run's thread to end it; no `except Exception` on the way swallows it.
+class RunStopped(BaseException):  # like SystemExit, it is no error: it ends code that was asked to end
+    """Raised in a run's thread to end the run; `except Exception` does not catch it.
 
-    `how` says how the work ended, if whoever raises it knows better than the ladder.
+    `how` says how the work ended; None leaves it to the interrupter.
     """
 
     def __init__(self, how: StoppedHow | None = None) -> None:
@@ -35,7 +36,7 @@ class RunStopped(BaseException):  # no error: like SystemExit, it ends code that
 
 
 class CancelToken:
-    """Says once, to whoever works for a run, that it is to stop. Safe from any thread."""
+    """Asks the code of a run to stop: fires once, with a reason. Safe from any thread."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -46,11 +47,12 @@ class CancelToken:
 
     @property
     def reason(self) -> StopReason | None:
-        """Why the run is to stop; None while it is not."""
+        """Why the run has to stop; None before the token has fired."""
         return self._reason
 
     @property
     def is_cancelled(self) -> bool:
+        """Whether the token has fired."""
         return self._event.is_set()
 
     def cancel(self, reason: StopReason) -> bool:
@@ -69,20 +71,35 @@ class CancelToken:
             _call(callback)
         return True
 
+    def lose(self, status: str | None) -> bool:
+        """Ask the run to stop, as its attempt no longer holds it.
+
+        Args:
+            status: of the run now. The reason is CANCELLED for CANCELLED, and LEASE_LOST for any other.
+
+        Returns:
+            Whether this call was the first.
+        """
+        if status == RunStatus.CANCELLED:
+            return self.cancel(StopReason.CANCELLED)
+        is_first = self.cancel(StopReason.LEASE_LOST)
+        metrics.LEASES_LOST.inc(by=is_first)
+        return is_first
+
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the run is to stop, for up to `timeout` seconds; say whether it is."""
+        """Wait until the token fires, for up to `timeout` seconds; return whether it has."""
         return self._event.wait(timeout)
 
     def raise_if_cancelled(self) -> None:
-        """Raise RunStopped if the run is to stop."""
+        """Raise RunStopped if the token has fired."""
         if self._event.is_set():
             raise RunStopped
 
     @contextmanager
     def on_cancel(self, callback: Callable[[], object]) -> Generator[None]:
-        """Call `callback` if the token fires during the block; at once if it already has.
+        """Call `callback` when the token fires during the block; at once if it has fired.
 
-        It is called in the thread that cancels, so it must be quick: shut a connection, set a flag.
+        The thread that fires the token calls it, so it must be quick: shut a connection, set a flag.
         """
         with self._lock:
             fired = self._reason is not None
@@ -106,8 +123,8 @@ def _call(callback: Callable[[], object]) -> None:
         log.exception("cancel callback failed")
 
 
-class Seat(Protocol):
-    """Where a run sits while it is executed: a thread of the pool, or a process of its own."""
+class Slot(Protocol):
+    """Where a run is executed: in a thread of the pool, or in a process of its own."""
 
     token: CancelToken
 
@@ -121,20 +138,20 @@ class Seat(Protocol):
         ...
 
 
-_seats = threading.local()
+_slots = threading.local()
 
 
-def current_seat() -> Seat | None:
-    """The seat of the run that this thread executes, if the pool gave it one."""
-    seat: Seat | None = getattr(_seats, "seat", None)
-    return seat
+def current_slot() -> Slot | None:
+    """The slot of the run that this thread executes, if the pool gave it one."""
+    slot: Slot | None = getattr(_slots, "slot", None)
+    return slot
 
 
 @contextmanager
-def seated(seat: Seat) -> Generator[None]:
-    """Let `current_seat()` answer `seat` in this thread during the block."""
-    _seats.seat = seat
+def in_slot(slot: Slot) -> Generator[None]:
+    """Let `current_slot()` answer `slot` in this thread during the block."""
+    _slots.slot = slot
     try:
         yield
     finally:
-        _seats.seat = None
+        _slots.slot = None

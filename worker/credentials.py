@@ -1,4 +1,4 @@
-"""The keys of model providers, as they stand in the worker's environment."""
+"""The keys of model providers in the worker's environment."""
 
 import os
 import re
@@ -23,14 +23,14 @@ VARIABLES: Final[Sequence[str]] = (
     "OPENAI_ORG_ID",
     "OPENAI_PROJECT_ID",
 )
-"""Variables that are sent in a header."""
+"""Variables whose values are sent in a header."""
 
-_UNFIT: Final = re.compile(r"[^\x20-\x7e\xa1-\xff]")
-"""What no header can hold: control characters, and what is beyond Latin-1."""
+_INVALID: Final = re.compile(r"[^\x20-\x7e\xa1-\xff]")
+"""Characters that no header can hold: control characters, and those beyond Latin-1."""
 
 
 class UnfitCredentialError(Exception):
-    """A key that cannot be sent. It names the variable and never quotes its value."""
+    """A key cannot be sent in a header. The error names the variable and never quotes its value."""
 
     def __init__(self, variable: str) -> None:
         super().__init__(
@@ -41,19 +41,19 @@ class UnfitCredentialError(Exception):
 
 
 def read(variable: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """A variable without the space and the line ends around it; None if nothing is left.
+    """Return a variable without surrounding whitespace; None if nothing is left.
 
     Raises:
-        UnfitCredentialError: it is a key, and cannot be sent.
+        UnfitCredentialError: the variable is a key that cannot be sent.
     """
     value = environment.get(variable, "").strip()
-    if variable in VARIABLES and _UNFIT.search(value):
+    if variable in VARIABLES and _INVALID.search(value):
         raise UnfitCredentialError(variable)
     return value or None
 
 
 def tidy(environment: MutableMapping[str, str] = os.environ) -> list[UnfitCredentialError]:
-    """Strip the keys where they stand, for libraries that read them by themselves; return what is wrong."""
+    """Strip the keys in the environment, for libraries that read it; return an error for each unfit key."""
     wrong = []
     for variable in VARIABLES:
         if variable not in environment:

@@ -1,8 +1,8 @@
-"""What a worker process lives by: leases, deadlines, drain, presence, its lifeline, ways to stop a run."""
+"""The vital threads of this process: leases, deadlines, drain, presence, supervisor link, stopping a run."""
 
 from typing import Final
 
-from shared.vitals import Vitals
+from shared.processes.vitals import Vitals
 
 vitals: Final = Vitals()
-"""Those of this process. A forked child has none of its parent's threads, and says anew what is to follow."""
+"""Of this process. A forked child inherits no thread, and registers its own."""

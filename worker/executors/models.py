@@ -1,16 +1,16 @@
-"""From a model string to the prompt driver of one run."""
+"""The prompt driver of a run, made from its model string."""
 
 import importlib
 import threading
 from typing import Final, Protocol, cast
 
 from worker.executors.base import InvalidConfigurationError, RunContext
-from worker.executors.connections import ModelConnections
-from worker.executors.credentials import require_all
-from worker.executors.model_driver import ModelDriver
-from worker.executors.parameters import Request, honour
-from worker.executors.providers.setup import Provider, Setup
-from worker.executors.tokenizer import estimating_tokenizer
+from worker.executors.griptape.connections import ModelConnections
+from worker.executors.griptape.credentials import require_all
+from worker.executors.griptape.model_driver import ModelDriver
+from worker.executors.griptape.parameters import Request, honour
+from worker.executors.griptape.providers.setup import Provider, Setup
+from worker.executors.griptape.tokenizer import estimating_tokenizer
 
 DEFAULT_PATIENCE: Final = 300.0  # seconds for which a model that is busy is asked again
 DEFAULT_SILENCE: Final = 600.0
@@ -21,30 +21,30 @@ _loading: Final = threading.RLock()
 
 
 class ProviderModule(Protocol):
-    """A module of `worker.executors.providers`."""
+    """A module of `worker.executors.griptape.providers`."""
 
     def build(self, setup: Setup) -> Provider:
-        """Make the provider of a model, all of whose connections are known to the run's.
+        """Make the provider of a model; all its connections are registered with the run's.
 
         Raises:
-            InvalidConfigurationError: the environment lacks what the provider needs.
+            InvalidConfigurationError: the environment lacks a variable of the provider.
         """
         ...
 
     def warm_up(self) -> None:
-        """Import what the provider's library imports only once it is used."""
+        """Import everything that the provider's library imports at its first use."""
         ...
 
 
 def load_provider(provider: str) -> ProviderModule:
-    """Import what calls a provider.
+    """Import the module of a provider.
 
-    One at a time: the libraries share modules, and a thread that finds one of those half imported fails.
+    One at a time: the libraries share modules, and a thread that meets a module half imported fails.
 
     Raises:
         InvalidConfigurationError: its package is not installed.
     """
-    name = f"worker.executors.providers.{provider.replace('-', '_')}"
+    name = f"worker.executors.griptape.providers.{provider.replace('-', '_')}"
     try:
         with _loading:
             module = importlib.import_module(name)
@@ -55,17 +55,17 @@ def load_provider(provider: str) -> ProviderModule:
 
 
 def load_usable_provider(provider: str) -> None:
-    """Import what calls a provider, and what its library imports at its first use.
+    """Import the module of a provider, and everything that its library imports at its first use.
 
     Raises:
-        InvalidConfigurationError: it could not be called: a variable or a package is missing.
+        InvalidConfigurationError: a variable or a package is missing.
     """
     require_all(provider)
     load_provider(provider).warm_up()
 
 
 def silence_limit(context: RunContext) -> float:
-    """Seconds without a byte after which a provider is given up: `model_silence_seconds`."""
+    """Return the seconds without a byte after which a call fails: `model_silence_seconds`."""
     return min(
         float(context.options.get("model_silence_seconds", DEFAULT_SILENCE)),
         context.max_duration.total_seconds(),
@@ -73,7 +73,7 @@ def silence_limit(context: RunContext) -> float:
 
 
 def patience(context: RunContext) -> float:
-    """Seconds for which a model that is busy is asked again: `model_patience_seconds`."""
+    """Return the seconds for which a busy model is asked again: `model_patience_seconds`."""
     return min(
         float(context.options.get("model_patience_seconds", DEFAULT_PATIENCE)),
         context.max_duration.total_seconds(),
@@ -84,7 +84,7 @@ def build_driver(context: RunContext, connections: ModelConnections) -> ModelDri
     """Make the driver that a run's agent uses.
 
     Raises:
-        InvalidConfigurationError: its provider cannot be called as the worker is set up.
+        InvalidConfigurationError: the worker's environment does not suffice for the provider.
     """
     name, _, model = context.model.partition("/")
     require_all(name)

@@ -1,73 +1,95 @@
-"""Which executor a model string asks for."""
+"""The executors of this installation, by the run or by the model string."""
 
 import importlib
 import threading
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Final, cast
 
-from shared.providers import ECHO, FRAMEWORK_PROVIDERS, GROUP
-from worker.executors.base import Executor, InvalidConfigurationError
+from shared.extensions import ECHO, FRAMEWORK_PROVIDERS, installed_executors, known_providers
+from shared.settings import Settings
+from worker.executors.base import Executor, InvalidConfigurationError, RunContext
+from worker.executors.program.executor import make_executor as make_program_executor
 
 _loading: Final = threading.RLock()
+_loaded: Final[dict[EntryPoint, Executor]] = {}
+
+
+def executor_of(context: RunContext, settings: Settings) -> Executor:
+    """Return the executor of a run: of its program, or else of its model.
+
+    Raises:
+        InvalidConfigurationError: as `resolve`.
+    """
+    return resolve(context.model) if context.program is None else make_program_executor(settings)
 
 
 def resolve(model: str) -> Executor:
-    """The executor of `provider/model`.
+    """Return the executor of `provider/model`.
 
     Raises:
-        InvalidConfigurationError: there is none, or it cannot be loaded.
+        InvalidConfigurationError: it does not exist, or cannot be loaded.
     """
     provider, _, name = model.partition("/")
     if provider in FRAMEWORK_PROVIDERS:
         if not name and provider != ECHO:
             raise InvalidConfigurationError(f"{model!r} names a provider and no model: {provider}/<model>.")
         return _framework()
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if provider in found:
-        return _load(found[provider])
-    known = ", ".join(sorted(FRAMEWORK_PROVIDERS | found.keys()))
+    if (point := installed_executors().get(provider)) is not None:
+        return _load(point)
+    known = ", ".join(sorted(known_providers()))
     raise InvalidConfigurationError(
         f"There is no provider {provider!r}; a model is <provider>/<model>, and the providers are {known}."
     )
 
 
-def warm_up() -> None:
-    """Import now whatever a run of this installation may use; to be called before any run is executed.
+def is_loaded(model: str) -> bool:
+    """Whether the executor of `provider/model` is loaded, so that `resolve` returns it at once."""
+    provider, _, name = model.partition("/")
+    if provider in FRAMEWORK_PROVIDERS:
+        return (bool(name) or provider == ECHO) and _framework.cache_info().currsize > 0
+    return installed_executors().get(provider) in _loaded
 
-    The libraries share modules, and a run that meets one half imported by another run would fail. What a
-    provider lacks, and what is wrong with another distribution's executor, is left for the runs to say.
+
+def warm_up() -> None:
+    """Import everything that a run of this installation may use, before the first run is executed.
+
+    The libraries share modules: a run that meets a module half imported by another run would fail. A provider
+    that lacks something, and an executor that cannot be loaded, are left for the runs to report.
     """
     with _loading:
         _framework()
-        importlib.import_module("worker.executors.structure_tools")
+        importlib.import_module("worker.executors.griptape.structure_tools")
         models = importlib.import_module("worker.executors.models")
         for provider in sorted(FRAMEWORK_PROVIDERS):
             with suppress(InvalidConfigurationError):
                 models.load_usable_provider(provider)
-        for point in entry_points(group=GROUP):
-            if point.name not in FRAMEWORK_PROVIDERS:
+        for name, point in installed_executors().items():
+            if name not in FRAMEWORK_PROVIDERS:
                 with suppress(InvalidConfigurationError):
                     _load(point)
 
 
 @cache
 def _framework() -> Executor:
-    """The griptape executor; importing the framework takes a second, and is done once."""
+    """Return the griptape executor; the first call imports the framework, which takes a second."""
     with _loading:
-        module = importlib.import_module("worker.executors.griptape")
+        module = importlib.import_module("worker.executors.griptape.executor")
     module.quieten()
     return cast("Executor", module.execute)
 
 
 def _load(point: EntryPoint) -> Executor:
+    if (loaded := _loaded.get(point)) is not None:  # without the lock, under which others import for long
+        return loaded
     try:
         with _loading:
-            executor = point.load()
+            executor: Executor = point.load()
     except (ImportError, AttributeError) as error:
         message = f"The executor {point.name!r} ({point.value}) cannot be loaded: {error}."
         raise InvalidConfigurationError(message) from error
     if not callable(executor):
         raise InvalidConfigurationError(f"The executor {point.name!r} ({point.value}) is not callable.")
-    return cast("Executor", executor)
+    _loaded[point] = executor
+    return executor

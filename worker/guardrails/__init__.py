@@ -1,1 +1,1 @@
-"""Guardrails: what looks at what goes into a run and at what comes out of it."""
+"""Guardrails: detectors check the input and the output of a run."""

@@ -1,4 +1,4 @@
-"""What a detector is."""
+"""The protocol of detectors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Finding:
     """A place in a text: the characters from `start` up to `end`, of a `kind` such as `EMAIL_ADDRESS`.
 
-    `score` says how sure the detector is, from 0 to 1; a run's threshold is held against it.
+    `score` is the detector's confidence, from 0 to 1; a finding below the run's threshold does not count.
     """
 
     start: int
@@ -18,4 +18,4 @@ class Finding:
 
 
 Detector = Callable[[str], Sequence[Finding]]
-"""Looks at a text, from many threads at once. Whatever it raises fails the run: nothing goes unguarded."""
+"""Finds what it looks for in a text, called from many threads at once. Any exception fails the run."""

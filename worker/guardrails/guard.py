@@ -1,29 +1,29 @@
-"""One side of a run's guardrails: refuses a text for what is found in it, or masks it."""
+"""A guard: one side of a run's guardrails. It blocks a text for its findings, or masks them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
-from shared.guardrails import DEFAULT_THRESHOLD, installed
+from shared.extensions import DEFAULT_THRESHOLD, installed_guardrails
 from worker.executors.base import InvalidConfigurationError
 from worker.guardrails.base import Detector, Finding
 
 
 class Direction(StrEnum):
-    """Where a guard stands."""
+    """The side that a guard checks."""
 
     INPUT = "input"
     OUTPUT = "output"
 
 
 class GuardrailError(Exception):
-    """A text may not pass, for what was found in it or because nobody could tell; it never quotes it."""
+    """A text is blocked, for a finding or because a detector failed. The message never quotes the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One detector, and what is done with what it finds."""
+    """One detector, its threshold, and whether its findings are masked."""
 
     guardrail: str
     detect: Detector
@@ -31,7 +31,7 @@ class Watch:
     masks: bool
 
     def find(self, text: str) -> list[Finding]:
-        """What is in a text; a score that is no number is as good as any.
+        """Return the findings in a text that reach the threshold; a score that is NaN does.
 
         Raises:
             GuardrailError: the detector failed.
@@ -44,7 +44,7 @@ class Watch:
 
 
 class Guard:
-    """What a run's guardrails look at on one side."""
+    """The guardrails of a run on one side."""
 
     def __init__(self, direction: Direction, watches: Sequence[Watch]) -> None:
         self.direction = direction
@@ -56,14 +56,14 @@ class Guard:
 
     @property
     def masked(self) -> dict[str, list[str]]:
-        """The kinds of what was masked so far, by guardrail."""
+        """The kinds of findings masked so far, by guardrail."""
         return {guardrail: sorted(kinds) for guardrail, kinds in self._masked.items()}
 
     def screen(self, text: str) -> str:
-        """Return a text as it may pass.
+        """Return a text with its findings masked.
 
         Raises:
-            GuardrailError: it may not, and the guardrail does not mask.
+            GuardrailError: a guardrail that does not mask found something.
         """
         for watch in self._watches:
             findings = watch.find(text)
@@ -81,7 +81,7 @@ class Guard:
 
 
 def mask(text: str, findings: Sequence[Finding]) -> str:
-    """Put the kind, in brackets, in the place of each finding; of those that overlap, of the first."""
+    """Replace each finding by its kind in brackets; of findings that overlap, the first one."""
     parts, done = [], 0
     for finding in sorted(findings, key=lambda one: (one.start, -one.end)):
         if finding.start >= done:
@@ -91,29 +91,27 @@ def mask(text: str, findings: Sequence[Finding]) -> str:
 
 
 def make_guard(guardrails: Mapping[str, Any], direction: Direction) -> Guard:
-    """Make the guard that a run's guardrails (contract: watsonx §2.3) ask for on one side.
+    """Make the guard for one side of a run's guardrails.
 
     Raises:
-        InvalidConfigurationError: an enabled one has no detector here, or it cannot be loaded.
+        InvalidConfigurationError: an enabled guardrail has no detector here, or it cannot be loaded.
     """
     watches = []
     for guardrail, options in guardrails.items():
         here = (options or {}).get(direction) or {}
-        if here.get("enabled"):
-            masks = bool((options.get("mask") or {}).get("remove_entity_value"))
-            threshold = float(here.get("threshold", DEFAULT_THRESHOLD))
-            watches.append(Watch(guardrail, _load(guardrail), threshold, masks))
+        if not here.get("enabled"):
+            continue
+        point = installed_guardrails().get(guardrail)
+        if point is None:
+            raise InvalidConfigurationError(
+                f"This worker has no detector for the guardrail {guardrail!r}: the run would go unguarded."
+            )
+        try:
+            detector = cast("Detector", point.load())
+        except (ImportError, AttributeError) as error:
+            message = f"The detector {guardrail!r} ({point.value}) cannot be loaded: {error}."
+            raise InvalidConfigurationError(message) from error
+        masks = bool((options.get("mask") or {}).get("remove_entity_value"))
+        threshold = float(here.get("threshold", DEFAULT_THRESHOLD))
+        watches.append(Watch(guardrail, detector, threshold, masks))
     return Guard(direction, watches)
-
-
-def _load(guardrail: str) -> Detector:
-    point = installed().get(guardrail)
-    if point is None:
-        raise InvalidConfigurationError(
-            f"This worker has no detector for the guardrail {guardrail!r}: the run would go unguarded."
-        )
-    try:
-        return cast("Detector", point.load())
-    except (ImportError, AttributeError) as error:
-        message = f"The detector {guardrail!r} ({point.value}) cannot be loaded: {error}."
-        raise InvalidConfigurationError(message) from error

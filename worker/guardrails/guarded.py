@@ -1,13 +1,11 @@
-"""An executor whose input and output are looked at, whatever the executor is."""
+"""The guarded executor: guardrails wrapped around any executor."""
 
-import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from shared.lifecycle import Reason
 from shared.models import JsonObject
-from shared.runs.lifecycle import Reason
 from worker.executors.base import (
     REASONING_CHUNK,
     CallableStructure,
@@ -20,27 +18,29 @@ from worker.executors.base import (
     Outcome,
     RunContext,
     Succeeded,
+    text_chunk,
 )
+from worker.executors.policy import policy_of, with_policy
 from worker.guardrails.guard import Direction, Guard, GuardrailError, make_guard
 from worker.guardrails.values import screened
 
 CHUNKS: Final = frozenset({"TextChunkEvent", "ActionChunkEvent", "AudioChunkEvent", REASONING_CHUNK})
-"""Pieces of an answer: what is to be found may lie across two, so they are held back for the whole."""
+"""Pieces of an answer: a finding may lie across two, so they are held back for the whole answer."""
 
 WENT_IN: Final[Mapping[str, frozenset[str]]] = {
     "StartStructureRunEvent": frozenset({"input_task_input"}),
     "StartTaskEvent": frozenset({"task_input"}),
     "FinishTaskEvent": frozenset({"task_input"}),
 }
-"""Fields that repeat a run's input, by the framework's event: another guard has looked at it."""
+"""Fields that repeat a run's input, by the framework's event: the input side has checked them."""
 
 
 def guarded(executor: Executor, guardrails: Mapping[str, Any]) -> Executor:
-    """The same executor, with a run's guardrails (contract: watsonx §2.3) on both its sides.
+    """Wrap an executor in a run's guardrails.
 
-    What goes in is the input, the arguments, the thread's earlier exchanges and what structures answer.
-    What comes out is the answer, every event, what structures are called with, and why the run failed;
-    chunks of an answer come as one, once the whole of it has passed.
+    The input side checks the input, the arguments, the thread's earlier exchanges and the answers of
+    structures. The output side checks the answer, every event, the arguments of structures and the message
+    of a failure. Chunks of an answer are emitted as one chunk, once the whole answer has passed.
 
     Raises:
         InvalidConfigurationError: an enabled guardrail has no detector here.
@@ -52,11 +52,11 @@ def guarded(executor: Executor, guardrails: Mapping[str, Any]) -> Executor:
     def execute(context: RunContext, emit: Emit) -> Outcome:
         return _Guarded(executor, into, out_of, emit).execute(context)
 
-    return execute
+    return with_policy(execute, policy_of(executor))
 
 
 class _Guarded:
-    """One execution between its guards."""
+    """One guarded execution."""
 
     def __init__(self, executor: Executor, into: Guard, out_of: Guard, emit: Emit) -> None:
         self._executor = executor
@@ -71,13 +71,15 @@ class _Guarded:
             outcome = self._outcome(self._run(self._context(context)))
         except GuardrailError as refusal:
             outcome = Failed(str(refusal), Reason.GUARDRAIL_BLOCKED)
-        return self._with_receipt(outcome)
+        guards = (self._into, self._out_of)
+        masked = {guard.direction.value: guard.masked for guard in guards if guard.masked}
+        return replace(outcome, detail={**outcome.detail, "masked": masked}) if masked else outcome
 
     def _run(self, context: RunContext) -> Outcome:
-        """Execute; what is raised is as much output as what is returned.
+        """Execute; the message of an exception is output, too.
 
         Raises:
-            GuardrailError: something may not pass, whatever the executor made of that.
+            GuardrailError: a text was blocked, whatever the executor made of that.
         """
         try:
             return self._executor(context, self._pass_on if self._out_of else self._emit)
@@ -115,7 +117,7 @@ class _Guarded:
         return call
 
     def _remembering(self, look: Callable[[], Any]) -> Any:
-        """Look at something in the executor's own thread, which may make something else of a refusal."""
+        """Check a value inside the executor, and remember the error: the executor may swallow it."""
         try:
             return look()
         except GuardrailError as refusal:
@@ -126,41 +128,21 @@ class _Guarded:
         if event.type in CHUNKS:
             self._holds_back = True
             return
-        payload = self._remembering(lambda: _screened_payload(event, self._out_of))
-        self._emit(ExecutorEvent(event.type, payload, event.timestamp))
+        kept = {name: event.payload[name] for name in WENT_IN.get(event.type, ()) if name in event.payload}
+        if "prompt_stack" in event.payload:  # it repeats earlier answers, and what tools gave
+            kept["prompt_stack"] = {"messages": []}
+        rest = {name: value for name, value in event.payload.items() if name not in kept}
+        passed = self._remembering(lambda: screened(rest, self._out_of))
+        self._emit(ExecutorEvent(event.type, {**passed, **kept}, event.timestamp))
 
     def _outcome(self, outcome: Outcome) -> Outcome:
-        """The outcome as it may pass; an answer that was held back is told before it."""
+        """Return the checked outcome; emit the answer whose chunks were held back."""
         match outcome:
-            case Failed(message, _, detail):
+            case Failed(message=message):
                 passed = self._out_of.screen(message)
-                return replace(outcome, message=passed, detail=screened(dict(detail), self._out_of))
-            case Succeeded(output, _, detail):
+                return replace(outcome, message=passed, detail=screened(dict(outcome.detail), self._out_of))
+            case Succeeded(output=output):
                 output = screened(output, self._out_of)
-                if self._holds_back and output.get("value"):
-                    self._emit(_whole(str(output["value"])))
-                return replace(outcome, output=output, detail=screened(dict(detail), self._out_of))
-            case _:
-                return outcome
-
-    def _with_receipt(self, outcome: Outcome) -> Outcome:
-        """An outcome that says what was masked on its way."""
-        guards = (self._into, self._out_of)
-        masked = {guard.direction.value: guard.masked for guard in guards if guard.masked}
-        if not masked or not isinstance(outcome, Succeeded | Failed):
-            return outcome
-        return replace(outcome, detail={**outcome.detail, "masked": masked})
-
-
-def _screened_payload(event: ExecutorEvent, guard: Guard) -> JsonObject:
-    kept = {name: event.payload[name] for name in WENT_IN.get(event.type, ()) if name in event.payload}
-    if "prompt_stack" in event.payload:  # it repeats earlier answers, and what tools gave
-        kept["prompt_stack"] = {"messages": []}
-    rest = {name: value for name, value in event.payload.items() if name not in kept}
-    return {**screened(rest, guard), **kept}
-
-
-def _whole(text: str) -> ExecutorEvent:
-    now = time.time()
-    payload = {"type": "TextChunkEvent", "id": uuid.uuid4().hex, "timestamp": now, "meta": {}}
-    return ExecutorEvent("TextChunkEvent", {**payload, "token": text, "index": 0}, now)
+                if self._holds_back and output and output.get("value"):
+                    self._emit(text_chunk(str(output["value"])))
+                return replace(outcome, output=output, detail=screened(dict(outcome.detail), self._out_of))

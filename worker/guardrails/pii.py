@@ -1,6 +1,6 @@
-"""A detector of what tells who somebody is: addresses and numbers that can be checked, no names.
+"""The detector `pii`: personal addresses and numbers, by their form and checksums; no names.
 
-Needs the extra `pii`. What a number is, libraries say: phonenumbers, and python-stdnum with its checksums.
+Needs the extra `pii`: phonenumbers, and python-stdnum with its checksums.
 """
 
 import ipaddress
@@ -28,7 +28,7 @@ HOME_REGION: Final = "US"
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of number or address: what it looks like, what else must hold, and how sure that makes it."""
+    """A kind of number or address: its form, its check, and its score."""
 
     name: str
     pattern: re.Pattern[str]
@@ -37,7 +37,7 @@ class _Kind:
 
 
 class TooExpensiveError(Exception):
-    """A text takes too long to look at."""
+    """A text takes too long to check."""
 
 
 _SHORTEST_IP: Final = 7  # characters
@@ -48,7 +48,7 @@ def _is_card(text: str) -> bool:
 
 
 def _is_ip(text: str) -> bool:
-    """Whether it is an address, and not what a programmer may have written between two colons."""
+    """Whether the text is an IP address, and not two colons in a program."""
     if len(text) < _SHORTEST_IP or not any(map(str.isdigit, text)):
         return False
     try:
@@ -85,10 +85,10 @@ _SHORTEST_IBAN: Final = 15  # characters
 def detect(text: str) -> list[Finding]:
     """Find e-mail and IP addresses, telephone, card and US social security numbers, and IBANs.
 
-    Telephone numbers are those with a country's code, and those of the home region.
+    Telephone numbers have a country's code, or are of the home region.
 
     Raises:
-        TooExpensiveError: the text is made to be looked at for long.
+        TooExpensiveError: checking the text took longer than `MAX_SECONDS`.
     """
     check = _clock()
     found = []
@@ -100,7 +100,7 @@ def detect(text: str) -> list[Finding]:
 
 
 def _clock() -> Callable[[], None]:
-    """What raises `TooExpensiveError` once a text has been looked at for too long."""
+    """Return a function that raises `TooExpensiveError` once `MAX_SECONDS` of computing are over."""
     end = time.thread_time() + MAX_SECONDS
 
     def check() -> None:
@@ -111,7 +111,7 @@ def _clock() -> Callable[[], None]:
 
 
 def _of_kinds(text: str) -> Iterator[Finding | None]:
-    """What is found, and None for each candidate that is not."""
+    """Yield the findings, and None for each candidate that is none."""
     for kind in _KINDS:
         for match in kind.pattern.finditer(text):
             is_one = kind.is_valid(match[0])
@@ -119,7 +119,7 @@ def _of_kinds(text: str) -> Iterator[Finding | None]:
 
 
 def _ibans(text: str) -> Iterator[Finding | None]:
-    """IBANs, whose length is their country's: words that follow may look like more of one."""
+    """Yield IBANs by their country's length: the words after one may look like more of it."""
     for match in _IBAN.finditer(text):
         for end in range(len(match[0]), _SHORTEST_IBAN - 1, -1):
             if match[0][end - 1].isalnum() and iban.is_valid(match[0][:end]):
@@ -129,7 +129,7 @@ def _ibans(text: str) -> Iterator[Finding | None]:
 
 
 class _Matcher(phonenumbers.PhoneNumberMatcher):
-    """Looks at the clock at every candidate, as it goes through a whole text for the next number."""
+    """Checks the clock at every candidate: the search for one number may read the whole text."""
 
     def __init__(self, text: str, check: Callable[[], None]) -> None:
         super().__init__(text, HOME_REGION, max_tries=sys.maxsize)

@@ -1,4 +1,4 @@
-"""JSON values before a guard: every text in them, their keys and long numbers included."""
+"""Guarded JSON values: every text in them is checked, keys and long numbers included."""
 
 import re
 from typing import Any, Final
@@ -18,10 +18,10 @@ SHORT_NUMBER: Final = 10**6
 
 
 def screened(value: Any, guard: Guard) -> Any:
-    """A JSON value as it may pass.
+    """Return a JSON value with its findings masked.
 
     Raises:
-        GuardrailError: it may not.
+        GuardrailError: a guardrail that does not mask found something.
     """
     match value:
         case str():
@@ -32,15 +32,14 @@ def screened(value: Any, guard: Guard) -> Any:
             text = guard.screen(str(value))
             return value if text == str(value) else text
         case dict():
-            return {_key(str(key), guard): _field(str(key), item, guard) for key, item in value.items()}
+            return {
+                key if _IDENTIFIER.fullmatch(key) else guard.screen(key): _field(key, item, guard)
+                for key, item in ((str(key), item) for key, item in value.items())
+            }
         case list() | tuple():
             return [screened(item, guard) for item in value]
         case _:
             return value
-
-
-def _key(key: str, guard: Guard) -> str:
-    return key if _IDENTIFIER.fullmatch(key) else guard.screen(key)
 
 
 def _field(key: str, value: Any, guard: Guard) -> Any:

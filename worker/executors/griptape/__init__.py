@@ -1,0 +1,1 @@
+"""The executor of assistants, built on the griptape framework."""

@@ -1,0 +1,1 @@
+"""Structure runs: programs as processes of their own, within limits, in a sandbox."""

@@ -1,0 +1,1 @@
+"""Flower with our views and without its unsafe controls."""

@@ -1,0 +1,1 @@
+"""The worker process: supervisor, Celery consumer, pools, drain."""

@@ -1,0 +1,1 @@
+"""The reconciler: repairs runs that were lost, are overdue or were not delivered."""

@@ -1,0 +1,337 @@
+"""The reconciler process: finds lost, overdue and undelivered runs, and requeues, ends or resends them.
+
+Any number may run: each row is handled by the reconciler that locks it first. It reads PostgreSQL alone, and
+works without workers.
+"""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
+
+import redis
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from shared import tracing
+from shared.celery_app import make_celery
+from shared.db import Sessions, after_commit, is_passing, make_engine, make_sessions, unit_of_work, words_of
+from shared.dispatch import shares
+from shared.dispatch.dispatcher import Dispatcher
+from shared.idempotency.service import forget_expired
+from shared.lifecycle import Reason, RunStatus, StatusDetail, StoppedHow, Trigger, timed_out_message
+from shared.metrics import definitions as metrics
+from shared.models import ProcessKind, Run
+from shared.processes import beats
+from shared.processes.exporter import Exporter, listen, token_of
+from shared.processes.failures import plain_failures
+from shared.processes.hidden import hide_memory
+from shared.processes.metrics import OwnMetrics
+from shared.processes.pulse import Fact, Kind, Limits, Pulse
+from shared.processes.starting import begin, begin_pulse, demand_schema, probe_limit
+from shared.retention.policy import Policy
+from shared.runs import moves, queries
+from shared.settings import Settings
+from shared.threads.turns import admit_next, find_free_threads_waited_for
+from shared.tracing import AttemptTrace
+from worker.reconciler.lease_trust import LeaseTrust
+from worker.reconciler.observer import Observer
+from worker.reconciler.purger import Purger
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 200
+"""Runs handled in one transaction."""
+
+TURN_LIMIT: Final = 300.0
+"""Seconds for one transaction, beside the pause after a round; it may wait for the locks of a migration."""
+
+
+class Reconciler:
+    """Each round checks for every kind of run that needs repair."""
+
+    def __init__(
+        self, settings: Settings, sessions: Sessions, dispatcher: Dispatcher, *, pulse: Pulse | None = None
+    ) -> None:
+        """Prepare to reconcile.
+
+        Args:
+            pulse: shows each transaction as a turn; None shows it to nobody.
+        """
+        self._pulse = pulse or Pulse.unseen()
+        self._settings = settings
+        self._sessions = sessions
+        self._dispatcher = dispatcher
+        self._lease_trust = LeaseTrust(settings)
+        self.name = f"{socket.gethostname()}/{os.getpid()}"  # among the beats
+
+    def round(self) -> int:
+        """Do one round.
+
+        Returns:
+            The number of runs that were moved, completed or resent.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: PostgreSQL is down.
+        """
+        steps = (
+            self._take_over,
+            self._confirm_stops,
+            self._expire,
+            self._time_out,
+            self._admit,
+            self._fill_shares,
+        )
+        changed = sum(self._repeat(step) for step in steps) + self._send_again()
+        self._repeat(partial(forget_expired, limit=BATCH))
+        return changed
+
+    def run(self, stop: threading.Event) -> None:
+        """Do rounds until `stop` is set."""
+        interval = self._settings.reconcile_interval.total_seconds()
+        while not stop.is_set():
+            begun_at = time.monotonic()
+            self._pulse.beat(Fact.TURN)
+            try:
+                if changed := self.round():
+                    log.info("reconciled", runs=changed)
+                with unit_of_work(self._sessions) as session:
+                    beats.beat(session, self.name, ProcessKind.RECONCILER)
+                    beats.forget_silent(session)
+                metrics.RECONCILER_ROUNDS.inc("done")
+                metrics.RECONCILER_ROUND_SECONDS.observe(time.monotonic() - begun_at)
+            except SQLAlchemyError as error:
+                if not is_passing(error):
+                    raise
+                metrics.RECONCILER_ROUNDS.inc("database_away")
+                log.warning("database away", error=words_of(error))
+            stop.wait(interval)
+        try:
+            with unit_of_work(self._sessions) as session:
+                beats.leave(session, self.name)
+        except SQLAlchemyError as error:
+            log.warning("database away", error=words_of(error))
+
+    def _repeat(self, step: Callable[[Session], int]) -> int:
+        total = 0
+        while True:
+            self._pulse.beat(Fact.TURN)
+            with unit_of_work(self._sessions) as session:
+                done = step(session)
+            total += done
+            if done < BATCH:
+                return total
+
+    def _can_judge_leases(self, session: Session) -> bool:
+        return self._lease_trust.can_judge(session.scalars(select(func.now())).one())
+
+    def _take_over(self, session: Session) -> int:
+        if not self._can_judge_leases(session):
+            return 0
+        lost = queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH)
+        for run in lost:
+            was_running = run.status is RunStatus.RUNNING
+            default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
+            limit = run.max_attempts or default
+            losses, worker, attempt = run.losses + 1, run.worker, run.attempt
+            record_in_trace = _recording(run, ending="lost")
+            note = log.bind(**_about(run), worker=worker, of_process=run.process)
+            reason = Reason.WORKER_LOST
+            message = f"The worker {worker} was lost while the run was {run.status}."
+            move, trigger = moves.requeue, Trigger.REQUEUE
+            if losses >= limit:
+                move, trigger = moves.break_, Trigger.BREAK
+                if limit > 1:
+                    reason = Reason.TOO_MANY_ATTEMPTS
+                    message += f" It was the last of {limit} attempts."
+            detail = StatusDetail(reason, message, worker=worker, losses=losses)
+            move(session, self._dispatcher, run.id, attempt=attempt, detail=detail, losses=losses)
+            after_commit(session, record_in_trace)
+            _count(session, "requeued" if trigger is Trigger.REQUEUE else "broken")
+            note.warning("run lost", move=trigger)
+        return len(lost)
+
+    def _confirm_stops(self, session: Session) -> int:
+        if not self._can_judge_leases(session):
+            return 0
+        unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)
+        for run in unconfirmed:
+            moves.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)
+            _count(session, "stop_confirmed")
+            log.info("stop never confirmed", **_about(run), worker=run.worker)
+        return len(unconfirmed)
+
+    def _expire(self, session: Session) -> int:
+        expired = queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH)
+        for run in expired:
+            limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
+            detail = StatusDetail(Reason.EXPIRED, f"No worker took the run within {limit:g} s.")
+            moves.break_(session, self._dispatcher, run.id, attempt=run.attempt + 1, detail=detail)
+            _count(session, "expired")
+            log.warning("run expired", **_about(run), limit_seconds=limit)
+        return len(expired)
+
+    def _time_out(self, session: Session) -> int:
+        overdue = queries.lock_overdue(
+            session,
+            max_duration=self._settings.max_duration,
+            cancel_grace=self._settings.cancel_grace,
+            limit=BATCH,
+        )
+        for run in overdue:
+            limit = run.max_duration or self._settings.max_duration
+            detail = StatusDetail(Reason.TIMED_OUT, timed_out_message(limit))
+            after_commit(session, _recording(run, ending="timed_out"))
+            moves.break_(session, self._dispatcher, run.id, attempt=run.attempt, detail=detail)
+            _count(session, "timed_out")
+            log.warning("run timed out", **_about(run), worker=run.worker)
+            if not run.is_external:
+                self._dispatcher.revoke(session, run.id, attempt=run.attempt)
+        return len(overdue)
+
+    def _admit(self, session: Session) -> int:
+        free = find_free_threads_waited_for(session, limit=BATCH)
+        admitted = [admit_next(session, self._dispatcher, thread_id) for thread_id in free]
+        for run_id in filter(None, admitted):
+            _count(session, "admitted")
+            log.warning("run was left waiting for a free thread", run_id=str(run_id))
+        return len(admitted)
+
+    def _fill_shares(self, session: Session) -> int:
+        """Send runs that wait for a share with room: the process that was to send them died or lost Redis."""
+        share = self._settings.running_share
+        waiting = shares.waiting_organizations(session, share=share, limit=BATCH)
+        for organization_id in waiting:
+            self._dispatcher.enqueue_next(session, organization_id)
+        return 0
+
+    def _send_again(self) -> int:
+        """Resend runs whose message was lost, and none whose message still waits in a queue."""
+        after, share = self._settings.republish_after, self._settings.running_share
+        with unit_of_work(self._sessions) as session:
+            if not queries.is_any_late(session, after=after, share=share):
+                return 0
+        try:
+            waiting = self._dispatcher.waiting_tasks()
+        except redis.RedisError as error:
+            metrics.BROKER_ERRORS.inc("reconciler")
+            log.warning("broker away", error=str(error))
+            return 0
+        return self._repeat(partial(self._republish, waiting=waiting))
+
+    def _republish(self, session: Session, *, waiting: frozenset[str] | None) -> int:
+        undelivered = queries.lock_undelivered(
+            session,
+            after=self._settings.republish_after,
+            waiting=waiting,
+            share=self._settings.running_share,
+            limit=BATCH,
+        )
+        for run in undelivered:
+            run.dispatched_at = func.now()
+            run.dispatch_count += 1
+            owners = shares.owners_of(run)
+            self._dispatcher.enqueue(session, run.id, attempt=run.attempt + 1, kind=run.kind, owners=owners)
+            _count(session, "sent_again")
+            log.info("run sent again", **{**_about(run), "attempt": run.attempt + 1})
+        return len(undelivered)
+
+
+def _about(run: Run) -> dict[str, object]:
+    """The fields of a log line about a run."""
+    return {
+        "run_id": str(run.id),
+        "attempt": run.attempt,
+        "organization_id": str(run.organization_id),
+        "trace_id": run.trace_id,
+    }
+
+
+def _recording(run: Run, *, ending: str) -> Callable[[], None]:
+    """What records the span of an attempt, as it is now, that its worker does not end."""
+    began = run.started_at or run.dispatched_at or run.queued_at
+    trace = AttemptTrace(run.id, run.attempt, run.traceparent)
+    return partial(
+        trace.end,
+        int(began.timestamp() * 1e9),
+        error=ending,
+        runyard__run__id=str(run.id),
+        runyard__run__attempt=run.attempt,
+        runyard__run__kind=run.kind,
+        runyard__run__ending=ending,
+        runyard__organization__id=str(run.organization_id),
+        runyard__worker=run.worker,
+    )
+
+
+def _count(session: Session, action: str) -> None:
+    """Count an action once it is committed."""
+    after_commit(session, partial(metrics.RECONCILER_ACTIONS.inc, action))
+
+
+@contextmanager
+def purging(purger: Purger, stop: threading.Event) -> Generator[None]:
+    """Let a purger work beside a block. If it fails, both end, and its error is raised."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            purger.run(stop)
+        except BaseException as error:  # noqa: BLE001  # raised in the main thread
+            failures.append(error)
+            stop.set()
+
+    thread = threading.Thread(target=work, name="purger")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def main() -> None:
+    """Run the reconciler until SIGTERM or SIGINT."""
+    hide_memory()
+    with plain_failures():
+        settings = begin("reconciler")
+        metrics_listener = listen(settings)
+        demand_schema(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    limits = Limits(
+        turn=TURN_LIMIT + settings.reconcile_interval.total_seconds(), alive=probe_limit(settings)
+    )
+    pulse = begin_pulse(Kind.RECONCILER, beats.this_process(), limits)
+    pulse.show_life()
+    engine = make_engine(settings, pool_size=3)
+    sessions = make_sessions(engine)
+    dispatcher = Dispatcher.make(settings, make_celery(settings))
+    tracing.start(settings, process="reconciler")
+    reconciler = Reconciler(settings, sessions, dispatcher, pulse=pulse)
+    if metrics_listener is not None:
+        observer = Observer.make(settings, dispatcher, name=reconciler.name)
+        Exporter(metrics_listener, OwnMetrics(observer), token=token_of(settings)).start()
+        observer.start(stop)
+    log.info("reconciler started")
+    with purging(Purger(Policy.of(settings), sessions), stop):
+        reconciler.run(stop)
+    dispatcher.close()
+    engine.dispose()
+    tracing.close()
+    pulse.close()
+    log.info("reconciler stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Programs of structure runs: where they come from, and their life as processes within limits."""
