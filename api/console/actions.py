@@ -1,0 +1,103 @@
+"""What the console does to runs: by the use cases of the API, each in a transaction of its own."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.dependencies import CancelSessionsDep, terms_of
+from api.resources import Resources
+from shared.assistants import runs as assistant_runs
+from shared.assistants.runs import RunRequest
+from shared.db import Sessions, unit_of_work
+from shared.errors import InvalidRequestError
+from shared.keys.principal import Principal
+from shared.lifecycle import RunKind
+from shared.models import Run
+from shared.runs import queries, service
+from shared.structures import runs as structure_runs
+from shared.structures.queries import get_structure
+from shared.structures.runs import StructureRunRequest
+from shared.terms import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """The use cases, with what they need. A turn for one connection is held meanwhile."""
+
+    sessions: Sessions
+    resources: Resources
+    terms: Terms
+
+    def cancel(self, principal: Principal, run_id: uuid.UUID, kind: RunKind) -> Run:
+        """Cancel a run; one that has ended stays as it is.
+
+        Raises:
+            RunNotFoundError: there is no such run of that kind.
+        """
+        with unit_of_work(self.sessions) as session:
+            return service.cancel(session, self.resources.dispatcher, principal, run_id, kind=kind)
+
+    def run_again(
+        self,
+        principal: Principal,
+        run_id: uuid.UUID,
+        kind: RunKind,
+        *,
+        input_text: str | None = None,
+        args: Sequence[str] | None = None,
+    ) -> Run:
+        """Submit a run with the setup of another.
+
+        Args:
+            input_text: another input, of an assistant's run.
+            args: other arguments, of a structure's run.
+
+        Raises:
+            RunNotFoundError: there is no such run of that kind.
+            AssistantNotFoundError, StructureNotFoundError, ThreadNotFoundError, InvalidRequestError,
+            QueueFullError, LimitReachedError: as a create over the API.
+        """
+        with unit_of_work(self.sessions) as session:
+            run = queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
+        if kind is RunKind.ASSISTANT and run.assistant_id is not None:
+            wanted = assistant_runs.again(run, input_text=input_text)
+            return self.submit(principal, run.assistant_id, wanted)
+        if run.structure_id is None:
+            raise InvalidRequestError("This run has no subject.")
+        return self.submit_structure(principal, run.structure_id, structure_runs.again(run, args=args))
+
+    def submit(self, principal: Principal, assistant_id: uuid.UUID, wanted: RunRequest) -> Run:
+        """Submit a run of an assistant; it raises as a create over the API."""
+        resources = self.resources
+        with unit_of_work(self.sessions) as session:
+            resources.quotas.require_room_for_run(session, principal.organization_id)
+            return assistant_runs.submit(
+                session, resources.dispatcher, principal, assistant_id, wanted, terms=self.terms
+            )
+
+    def submit_structure(
+        self, principal: Principal, structure_id: uuid.UUID, wanted: StructureRunRequest
+    ) -> Run:
+        """Submit a run of a structure; it raises as a create over the API."""
+        resources = self.resources
+        with unit_of_work(self.sessions) as session:
+            resources.quotas.require_room_for_run(session, principal.organization_id)
+            if wanted.is_external:
+                resources.quotas.require_room_for_external_run(session, principal.organization_id)
+            structure = get_structure(session, structure_id, organization_id=principal.organization_id)
+            refusal = resources.variable_rule.first_refusal([*structure.env_vars, *wanted.env_vars])
+            if refusal is not None:
+                raise InvalidRequestError(f"The structure cannot run: {refusal}")
+            return structure_runs.submit(
+                session, resources.dispatcher, principal, structure_id, wanted, terms=self.terms
+            )
+
+
+async def _actions(request: Request, sessions: CancelSessionsDep) -> Actions:
+    return Actions(sessions, request.app.state.resources, terms_of(request))
+
+
+ActionsDep = Annotated[Actions, Depends(_actions)]
