@@ -1,97 +1,116 @@
-"""The ASGI application: its resources, its dialects, and how they answer errors."""
+"""The ASGI application: its resources, its dialects and their OpenAPI documents."""
 
 import importlib.metadata
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 
 from api import errors, health
-from api.callers import Callers, Proxies
 from api.cross_origin import CrossOrigin, Origins
+from api.dialect import Dialect, Dialects
+from api.dialects import DIALECTS
 from api.documents import Document
-from api.griptape.errors import render
-from api.griptape.report_route import body_rules
-from api.griptape.router import router as griptape_router
-from api.middleware import BodyLimit, NormalPaths, RequestLog
+from api.metrics import router_of
+from api.middleware import BodyLimit, NormalPaths, RequestIds, RequestLog
 from api.resources import open_resources
-from api.watsonx import errors as watsonx_errors
-from api.watsonx.app import PREFIXES, create_watsonx
+from api.traffic.callers import Callers, Proxies
+from shared import tracing
+from shared.processes.exporter import token_of
+from shared.processes.metrics import Source
 from shared.settings import Settings
-from shared.terms import Terms
 
-DESCRIPTION = """
-Runs assistants for you, on your own machines. Every request carries an API key as
-`Authorization: Bearer <key>`; errors are `{"type", "errors"}`.
-"""
+NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's own would look for its providers at each request, and would show what ours keeps to itself."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Make the application; its lifespan opens what it needs and closes it again."""
+def create_app(
+    settings: Settings, dialects: Dialects = DIALECTS, *, metrics: Source | None = None
+) -> FastAPI:
+    """Make the application of some dialects; its lifespan opens the resources and closes them.
+
+    Args:
+        metrics: what `/metrics` shows, if the settings want it there.
+    """
+    dialects = dialects.served_by(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_resources(settings) as resources:
-            app.state.resources = resources
-            yield
+        tracing.start(settings, process="api")
+        try:
+            async with open_resources(settings) as resources:
+                app.state.resources = resources
+                yield
+        finally:
+            await run_in_threadpool(tracing.close)
 
-    app = FastAPI(
-        title="Runyard",
-        summary="Self-hosted execution of assistant runs.",
-        description=DESCRIPTION,
-        version=importlib.metadata.version("runyard"),
-        lifespan=lifespan,
-        generate_unique_id_function=_operation_id,
-        redirect_slashes=False,  # `NormalPaths` has seen to it, without a second request
-        openapi_url=None,  # `Document` adds it, made beside the event loop
-        middleware=[
-            Middleware(NormalPaths, root_path=settings.root_path),
-            Middleware(Callers, proxies=Proxies.of(settings)),
-            Middleware(CrossOrigin, origins=Origins.of(settings)),
-            Middleware(RequestLog, render=render_by_path),
-            Middleware(BodyLimit, rule_of=body_rules(settings), render=render_by_path),
-        ],
-    )
-    app.state.terms = Terms.of(settings)
-    errors.install(app, render_of)
+    middleware = [
+        Middleware(RequestIds),
+        Middleware(NormalPaths, root_path=settings.root_path),
+        Middleware(Callers, proxies=Proxies.of(settings)),
+        Middleware(CrossOrigin, origins=Origins.of(settings)),
+        Middleware(RequestLog, render=dialects.render, joins_traces=settings.traces_callers != tracing.LINK),
+        Middleware(BodyLimit, rule_of=dialects.body_rules(settings), render=dialects.render),
+    ]
+    mounted = {dialect: _app_of(dialect, dialects) for dialect in dialects.mounted}
+    # Before the root's routes, of which a request for another dialect would be held against each.
+    routes: list[BaseRoute] = []
+    for prefix, dialect in dialects.by_prefix.items():
+        if dialect.home:
+            routes.append(Route(prefix, partial(_go_home, settings.root_path + prefix + dialect.home)))
+        routes.append(Mount(prefix, mounted[dialect]))
+    app = _app_of(dialects.root, dialects, lifespan=lifespan, middleware=middleware, routes=routes)
+    app.state.dialects = dialects
+    app.state.terms = settings.terms
+    app.state.settings = settings
     app.include_router(health.router)
-    app.include_router(griptape_router)
-    watsonx = create_watsonx()
-    watsonx.state = app.state
-    for prefix in PREFIXES:
-        app.mount(prefix, watsonx)
-    app.state.documents = (
-        Document(app, root_path=settings.root_path),
-        Document(watsonx, root_path=settings.root_path, mounts=PREFIXES),
-    )
+    if metrics is not None and settings.metrics_on_api and (token := token_of(settings)):
+        app.include_router(router_of(metrics, token=token))
+    for one in mounted.values():
+        one.state = app.state
+    app.state.documents = [
+        Document(one, root_path=settings.root_path, mounts=dialect.prefixes)
+        for dialect, one in {dialects.root: app, **mounted}.items()
+        if dialect.is_documented
+    ]
     return app
 
 
+async def _go_home(home: str, _request: Request) -> Response:
+    return RedirectResponse(home)
+
+
 def make_documents(app: FastAPI) -> None:
-    """Make what describes the API, before anybody asks for it."""
+    """Make every OpenAPI document before the first request for it."""
     documents: Sequence[Document] = app.state.documents
     for document in documents:
         document.make()
 
 
-def render_of(path: str) -> errors.Render:
-    """The way to answer in the dialect of a path."""
-    is_watsonx = any(path.startswith(f"{prefix}/") for prefix in PREFIXES)
-    return watsonx_errors.render if is_watsonx else render
-
-
-def render_by_path(problem: errors.Problem) -> ASGIApp:
-    """Answer with a problem in the dialect of the path that was asked for."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        await render_of(scope["path"])(problem)(scope, receive, send)
-
-    return answer
-
-
-def _operation_id(route: APIRoute) -> str:
-    """The endpoint's name in the contract's spelling: `ListAssistantRuns`."""
-    return "".join(word.capitalize() for word in route.name.split("_"))
+def _app_of(dialect: Dialect, dialects: Dialects, **more: Any) -> FastAPI:
+    app = FastAPI(
+        title=dialect.name,
+        summary="Self-hosted execution of assistant runs.",
+        description=dialect.description,
+        version=importlib.metadata.version("runyard"),
+        redirect_slashes=False,  # `NormalPaths` has seen to it, without a second request
+        telemetry=NO_TELEMETRY,
+        openapi_url=None,  # `Document` adds it, made beside the event loop
+        **more,
+    )
+    errors.install(app, dialects.render_of)
+    dialect.install(app)
+    return app

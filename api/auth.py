@@ -2,22 +2,24 @@
 
 import asyncio
 import time
+import uuid
 from collections import OrderedDict
 from datetime import timedelta
 from typing import Final
 
-from fastapi.security import APIKeyQuery, HTTPBearer
-from starlette.requests import Request
+from fastapi.security import APIKeyQuery, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection, Request
 
-from api.admission import Gate
 from api.key_uses import KeyUses
-from api.lanes import KEY_LOOKUPS
-from api.pacing import Refusals
+from api.traffic.admission import Gate
+from api.traffic.lanes import KEY_LOOKUPS
+from api.traffic.refusal_limiter import RefusalLimiter
 from shared.db import Sessions, unit_of_work
 from shared.errors import TooManyRefusalsError, UnauthenticatedError
 from shared.keys.principal import Principal
 from shared.keys.service import (
     find_principal,
+    find_principal_of,
     has_checksum,
     has_old_keys,
     hash_secret,
@@ -33,7 +35,7 @@ REFUSAL_TTL: Final = timedelta(seconds=1)
 OLD_KEYS_TTL: Final = timedelta(seconds=10)
 """How long it is remembered that there are no keys without a checksum."""
 
-LOOKUP_PATIENCE: Final = 15.0  # seconds
+LOOKUP_TIMEOUT: Final = 15.0  # seconds
 REFUSAL_RATE: Final = 10
 
 bearer = HTTPBearer(
@@ -42,11 +44,24 @@ bearer = HTTPBearer(
     description="An API key (`ry_…`), made with `runyard keys create`.",
 )
 
+
+class DocumentedBearer(HTTPBearer):
+    """The scheme of `bearer` in the OpenAPI document; it reads nothing, as `KeyedRoute` has read the key."""
+
+    async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
+        del request
+        return None
+
+
+documented_bearer = DocumentedBearer(
+    auto_error=False, scheme_name=bearer.scheme_name, description=bearer.model.description
+)
+
 query_key = APIKeyQuery(
     name="api_key",
     auto_error=False,
     scheme_name="WebhookKey",
-    description="An API key, for callers of a webhook that have nothing but its address.",
+    description="An API key in the query, for callers of a webhook that cannot send a header.",
 )
 
 
@@ -78,8 +93,8 @@ class KeyCache:
         self._sessions = sessions
         self._ttl = ttl
         self._size = size
-        self._lookups = lookups or Gate(KEY_LOOKUPS, patience=LOOKUP_PATIENCE)
-        self._refusals = Refusals(refusals)
+        self._lookups = lookups or Gate(KEY_LOOKUPS, timeout=LOOKUP_TIMEOUT)
+        self._refusals = RefusalLimiter(refusals)
         self._known: OrderedDict[bytes, tuple[float, Principal | None]] = OrderedDict()
         self._pending: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._old_keys = (0.0, True)
@@ -99,61 +114,86 @@ class KeyCache:
                 when it was last seen.
             OverloadedError: it could not be looked up in time.
         """
-        digest = hash_secret(secret)
+        return await self._find(hash_secret(secret), secret, address)
+
+    async def find_of(self, key_id: uuid.UUID) -> Principal | None:
+        """Return who bears the key with an id, or None: as `find`, for the sessions of browsers.
+
+        Raises:
+            OverloadedError: it could not be looked up in time.
+        """
+        return await self._find(key_id.bytes, key_id, None)
+
+    def may_try(self, address: str) -> bool:
+        """Whether an address may try a secret that was not seen before."""
+        return self._refusals.may_try(address)
+
+    def note_refusal(self, address: str) -> None:
+        """Count a secret that was refused without a look-up."""
+        self._refusals.note(address)
+
+    async def _find(self, digest: bytes, whose: str | uuid.UUID, address: str | None) -> Principal | None:
+        """Find a principal, by the cache or with one look-up at a time.
+
+        Args:
+            digest: what it is remembered by.
+            whose: the secret of a key, or its id.
+            address: whose refusals are paced; None for what nobody can guess.
+        """
         expires_at, principal = self._known.get(digest, (0.0, None))
         if expires_at > time.monotonic():
             return principal
-        if principal is None and not self._refusals.may_try(address):
+        if address is not None and principal is None and not self._refusals.may_try(address):
             raise TooManyRefusalsError
-        found = await self._found(digest, secret, was_good=principal is not None)
-        if found is None:
+        pending = self._pending.get(digest)
+        if pending is None:
+            pending = asyncio.create_task(self._looked_up(digest, whose, was_good=principal is not None))
+            self._pending[digest] = pending
+
+            def forget(done: asyncio.Task[Principal | None]) -> None:
+                del self._pending[digest]
+                if not done.cancelled():
+                    done.exception()  # those who waited for it may have left
+
+            pending.add_done_callback(forget)
+        found = await asyncio.shield(pending)  # others may wait for it, too
+        if found is None and address is not None:
             self._refusals.note(address)
         return found
 
     async def is_worth_a_look(self, secret: str) -> bool:
-        """Whether this may be a key at all; garbage is told by its form and checksum, without PostgreSQL."""
-        return may_be_secret(secret) and (has_checksum(secret) or await self._there_are_old_keys())
+        """Whether this may be a key; garbage is told by its form and its checksum, without PostgreSQL.
 
-    async def _found(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
-        pending = self._pending.get(digest)
-        if pending is None:
-            pending = asyncio.create_task(self._looked_up(digest, secret, was_good=was_good))
-            self._pending[digest] = pending
-            pending.add_done_callback(lambda done: self._forget(digest, done))
-        return await asyncio.shield(pending)  # others may wait for it, too
-
-    def _forget(self, digest: bytes, done: asyncio.Task[Principal | None]) -> None:
-        del self._pending[digest]
-        if not done.cancelled():
-            done.exception()  # those who waited for it may have left
-
-    async def _looked_up(self, digest: bytes, secret: str, *, was_good: bool) -> Principal | None:
-        principal = await self._lookups.run(was_good, self._look_up, secret)
-        self._remember(digest, principal)
-        return principal
-
-    def _look_up(self, secret: str) -> Principal | None:
-        with unit_of_work(self._sessions) as session:
-            return find_principal(session, secret)
-
-    async def _there_are_old_keys(self) -> bool:
-        """Whether a secret without a checksum is worth a look-up; garbage of that form is not, else."""
+        A secret without a checksum may be a key only while there are such keys, of earlier releases.
+        """
+        if not may_be_secret(secret) or has_checksum(secret):
+            return may_be_secret(secret)
         expires_at, are_there = self._old_keys
         if expires_at <= time.monotonic():
-            are_there = await self._lookups.run(True, self._look_for_old_keys)  # a group of look-ups
+
+            def look() -> bool:
+                with unit_of_work(self._sessions) as session:
+                    return has_old_keys(session)
+
+            are_there = await self._lookups.run(True, look)  # a group of look-ups
             self._old_keys = (time.monotonic() + OLD_KEYS_TTL.total_seconds(), are_there)
         return are_there
 
-    def _look_for_old_keys(self) -> bool:
-        with unit_of_work(self._sessions) as session:
-            return has_old_keys(session)
-
-    def _remember(self, digest: bytes, principal: Principal | None) -> None:
+    async def _looked_up(self, digest: bytes, whose: str | uuid.UUID, *, was_good: bool) -> Principal | None:
+        """Look a key up, and remember what was found; the keys that were asked for last stay."""
+        principal = await self._lookups.run(was_good, self._look_up, whose)
         ttl = self._ttl if principal else min(self._ttl, REFUSAL_TTL)
         self._known[digest] = (time.monotonic() + ttl.total_seconds(), principal)
         self._known.move_to_end(digest)
         while len(self._known) > self._size:
             self._known.popitem(last=False)
+        return principal
+
+    def _look_up(self, whose: str | uuid.UUID) -> Principal | None:
+        with unit_of_work(self._sessions) as session:
+            if isinstance(whose, str):
+                return find_principal(session, whose)
+            return find_principal_of(session, whose)
 
 
 async def authenticate(request: Request) -> Principal:

@@ -1,6 +1,7 @@
 """Pages of other origins: which of them a browser lets call the API, and what of an answer they see."""
 
 from collections.abc import Iterable, MutableMapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ class Origins:
     """The origins that are allowed; without any, no answer says a word of it.
 
     Keys come in a header that a page sets by itself, so browsers are not told to send credentials of
-    their own: nothing here reads a cookie, and no page can use one that a proxy has set.
+    their own: the cookie of the console is sent to no page of another site.
     """
 
     def __init__(self, origins: Iterable[str]) -> None:
@@ -55,8 +56,10 @@ class Origins:
         It needs no key, as browsers send none with it, and tells nothing of what is there. Any header may
         be sent: what the API does not know, it does not read.
         """
+        if scope["method"] != "OPTIONS":
+            return None
         headers = Headers(scope=scope)
-        is_question = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
+        is_question = "access-control-request-method" in headers
         if not is_question or self._origin_of(scope["headers"]) not in self._allowed:
             return None
         granted = {
@@ -74,19 +77,19 @@ class Origins:
         return next((value for name, value in request if name == ORIGIN), b"")
 
 
+@dataclass(frozen=True, slots=True)
 class CrossOrigin:
     """Tells browsers of the origins that are allowed, whatever the answer is."""
 
-    def __init__(self, app: ASGIApp, *, origins: Origins) -> None:
-        self._app = app
-        self._origins = origins
+    app: ASGIApp
+    origins: Origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        app = self._origins.find_preflight(scope) or self._app
-        told = self._origins.headers_for(scope["headers"]) if app is self._app else {}
+        app = self.origins.find_preflight(scope) or self.app
+        told = self.origins.headers_for(scope["headers"]) if app is self.app else {}
 
         async def tell(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":

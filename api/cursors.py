@@ -1,10 +1,11 @@
-"""Cursors: where a reader of a list stands, sealed: it is a place in that reader's own list, or nothing."""
+"""Cursors: signed positions in a list. A cursor is valid for one list with its filters."""
 
 import base64
 import binascii
 import hashlib
 import hmac
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
@@ -17,19 +18,20 @@ from api.dependencies import PrincipalDep
 from api.routing import KeyedRoute
 from shared.errors import InvalidRequestError
 from shared.models import Installation
-from shared.paging import Page, Part, Position
+from shared.rows.paging import Page, Part, Position
 
 PLACING: Final = frozenset({"page", "page_size", "limit", "offset", "cursor"})
 """Parameters that say which part of a list is wanted, and not of which list."""
 
-LONGEST: Final = 200  # characters that are looked at
+MAX_LENGTH: Final = 200  # characters that are looked at
 
 Cursor = Annotated[
     str | None,
     Query(
-        max_length=LONGEST,
-        description="Where to go on, as an answer said; empty: from the beginning. Unlike a page, it neither "
-        "repeats nor leaves out an item when others come and go. It is good for the same list and filters.",
+        max_length=MAX_LENGTH,
+        description="The `next_cursor` of the last answer; empty: from the beginning. Unlike pages, cursors "
+        "neither repeat nor skip items when others are created or deleted. A cursor is valid for one list "
+        "with its filters.",
     ),
 ]
 
@@ -40,32 +42,25 @@ _BODY: Final = 1 + 8 + 16  # bytes: version, microseconds, id
 _SEAL: Final = 16  # bytes
 
 
+@dataclass(frozen=True, slots=True)
 class Binding:
     """The list that a cursor is good for: an organization's, at a path, with its filters.
 
     The seal is by the installation's secret: nobody else makes a cursor, or uses one for another list.
     """
 
-    def __init__(self, what: bytes) -> None:
-        self._what = what
+    what: bytes  # the organization, the path and the filters
 
     def part(self, session: Session, cursor: str | None, *, limit: int, offset: int) -> Part:
         """The part that was asked for: at an offset, or what follows a cursor; an empty one begins.
 
         Raises:
-            InvalidRequestError: as `position`.
+            InvalidRequestError: the cursor was not made for this list, or not by this installation.
         """
         if cursor is None:
             return Part(limit=limit, offset=offset)
-        after = self.position(session, cursor) if cursor else None
-        return Part(limit=limit, after=after, is_walk=True)
-
-    def position(self, session: Session, cursor: str) -> Position:
-        """Return where a cursor stands.
-
-        Raises:
-            InvalidRequestError: it was not made for this list, or not by this installation.
-        """
+        if not cursor:
+            return Part(limit=limit, is_walk=True)
         try:
             sealed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
@@ -78,7 +73,8 @@ class Binding:
                 path=("query", "cursor"),
             )
         microseconds = int.from_bytes(body[1:9], signed=True)
-        return Position(_EPOCH + microseconds * _MICROSECOND, uuid.UUID(bytes=body[9:]))
+        position = Position(_EPOCH + microseconds * _MICROSECOND, uuid.UUID(bytes=body[9:]))
+        return Part(limit=limit, after=position, is_walk=True)
 
     def after(self, session: Session, page: Page[object]) -> str | None:
         """Return the cursor that goes on after a page; None if nothing follows."""
@@ -92,7 +88,7 @@ class Binding:
     def _seal(self, session: Session, body: bytes) -> bytes:
         secret = session.scalar(select(Installation.channel_secret)) or b""
         key = hashlib.blake2b(b"cursor", key=secret).digest()
-        return hashlib.blake2b(body + self._what, key=key, digest_size=_SEAL).digest()
+        return hashlib.blake2b(body + self.what, key=key, digest_size=_SEAL).digest()
 
 
 async def _binding(request: Request, principal: PrincipalDep) -> Binding:

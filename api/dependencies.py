@@ -1,7 +1,7 @@
-"""What endpoints ask for, as annotated names."""
+"""The dependencies of endpoints, as annotated types."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Protocol, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
@@ -9,16 +9,16 @@ from fastapi import BackgroundTasks, Depends, Request
 from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 
-from api.admission import Gate
-from api.auth import bearer
+from api.auth import documented_bearer
 from api.lists import Lists
 from api.resources import Resources
-from api.streams import StreamHub
-from api.waiting import Waiting
+from api.streaming.streams import StreamHub
+from api.streaming.waiting import RunWaiter
+from api.traffic.admission import Gate
 from shared.db import Sessions, run_after_commit, unit_of_work
-from shared.dispatch import Dispatcher
+from shared.dispatch.dispatcher import Dispatcher
 from shared.keys.principal import Principal
-from shared.quotas import Quotas
+from shared.organizations.quotas import Quotas
 from shared.structures.variables import VariableRule
 from shared.terms import Terms
 
@@ -26,17 +26,27 @@ Read = TypeVar("Read")
 
 
 class Reader(Protocol):
-    """Runs a query in a transaction of its own, when it is its turn."""
+    """Runs a query that only reads, when it is its turn."""
 
     async def __call__(self, query: Callable[[Session], Read]) -> Read: ...
 
 
-def _resources(request: Request) -> Resources:
+def resources_of(request: Request) -> Resources:
+    """Return the resources of the process that serves a request."""
     resources: Resources = request.app.state.resources
     return resources
 
 
-async def _principal(request: Request, _credentials: Annotated[Any, Depends(bearer)]) -> Principal:
+def _get(read: Callable[[Resources], Read]) -> Callable[[Request], Awaitable[Read]]:
+    """Make a dependency of one of the resources."""
+
+    async def get(request: Request) -> Read:
+        return read(resources_of(request))
+
+    return get
+
+
+async def _principal(request: Request, _credentials: Annotated[Any, Depends(documented_bearer)]) -> Principal:
     principal: Principal = request.state.principal  # from `KeyedRoute`, before the body was read
     return principal
 
@@ -52,9 +62,9 @@ async def _session(
     The request has waited for its turn before. The sends are last, so that the caller does not wait
     behind them for the interpreter.
     """
-    resources = _resources(request)
-    async with _turn(resources.lanes.requests, request, principal), _transaction(resources) as session:
-        after_answer.add_task(_follow_up, session)
+    resources = resources_of(request)
+    has_turn = turn(resources.lanes.requests, request, principal)
+    async with has_turn, _transaction(resources, after_answer) as session:
         yield session
 
 
@@ -62,20 +72,20 @@ async def _cancel_session(
     request: Request, principal: PrincipalDep, after_answer: BackgroundTasks
 ) -> AsyncGenerator[Session]:
     """As `_session`, in the lane that no other request stands in."""
-    resources = _resources(request)
-    async with _turn(resources.lanes.cancels, request, principal), _transaction(resources) as session:
-        after_answer.add_task(_follow_up, session)
+    resources = resources_of(request)
+    has_turn = turn(resources.lanes.cancels, request, principal)
+    async with has_turn, _transaction(resources, after_answer) as session:
         yield session
 
 
 async def _cancel_sessions(request: Request, principal: PrincipalDep) -> AsyncGenerator[Sessions]:
-    resources = _resources(request)
-    async with _turn(resources.lanes.cancels, request, principal):
+    resources = resources_of(request)
+    async with turn(resources.lanes.cancels, request, principal):
         yield resources.sessions
 
 
 @asynccontextmanager
-async def _turn(lane: Gate, request: Request, principal: Principal) -> AsyncGenerator[None]:
+async def turn(lane: Gate, request: Request, principal: Principal) -> AsyncGenerator[None]:
     """Wait for a request's turn, and hold it during the block.
 
     Raises:
@@ -88,94 +98,63 @@ async def _turn(lane: Gate, request: Request, principal: Principal) -> AsyncGene
         yield
 
 
-def _transaction(resources: Resources) -> AbstractAsyncContextManager[Session]:
-    return _left_in_thread(resources.sessions.begin())
-
-
-async def _follow_up(session: Session) -> None:
-    run_after_commit(session)  # puts into queues, so that it needs no thread
-
-
 @asynccontextmanager
-async def _left_in_thread(unit: AbstractContextManager[Session]) -> AsyncGenerator[Session]:
+async def _transaction(resources: Resources, after_answer: BackgroundTasks) -> AsyncGenerator[Session]:
     """Enter a transaction at once and leave it in a thread: only its end meets the database.
 
     FastAPI would take a thread for both. Like FastAPI's, the thread is none of those that endpoints
     share: they may all be waiting for the very connection that is given back here.
     """
 
-    async def leave(error: BaseException | None) -> None:
+    async def leave(*error: Any) -> None:
         with CancelScope(shield=True):
-            await to_thread.run_sync(_leave, unit, error, limiter=CapacityLimiter(1))
+            await to_thread.run_sync(unit.__exit__, *error, limiter=CapacityLimiter(1))
 
+    async def follow_up(session: Session) -> None:
+        run_after_commit(session)  # puts into queues, so that it needs no thread
+
+    unit = resources.sessions.begin()
     session = unit.__enter__()
     try:
+        after_answer.add_task(follow_up, session)
         yield session
     except BaseException as error:
-        await leave(error)
+        await leave(type(error), error, error.__traceback__)
         raise
     else:
-        await leave(None)
-
-
-def _leave(unit: AbstractContextManager[Session], error: BaseException | None) -> None:
-    if error is None:
-        unit.__exit__(None, None, None)
-    else:
-        unit.__exit__(type(error), error, error.__traceback__)
-
-
-async def _dispatcher(request: Request) -> Dispatcher:
-    return _resources(request).dispatcher
+        await leave(None, None, None)
 
 
 async def _reader(request: Request, principal: PrincipalDep) -> Reader:
-    resources = _resources(request)
+    resources = resources_of(request)
 
     async def read(query: Callable[[Session], Read]) -> Read:
-        def in_a_transaction() -> Read:
-            with unit_of_work(resources.sessions) as session:
+        def in_a_session() -> Read:
+            with unit_of_work(resources.readings) as session:
                 return query(session)
 
-        return await resources.lanes.requests.run(principal.tenant, in_a_transaction)
+        return await resources.lanes.requests.run(principal.tenant, in_a_session)
 
     return read
 
 
-async def _sessions(request: Request) -> Sessions:
-    return _resources(request).sessions
-
-
-async def _terms(request: Request) -> Terms:
+def terms_of(request: Request) -> Terms:
+    """Return the operator's terms."""
     terms: Terms = request.app.state.terms
     return terms
 
 
-async def _hub(request: Request) -> StreamHub:
-    return _resources(request).hub
-
-
-async def _waiting(request: Request) -> Waiting:
-    return _resources(request).waiting
-
-
-async def _lists(request: Request) -> Lists:
-    resources = _resources(request)
-    return Lists(resources.sessions, resources.lanes.streams, resources.budget)
-
-
-async def _quotas(request: Request) -> Quotas:
-    return _resources(request).quotas
-
-
-async def _variable_rule(request: Request) -> VariableRule:
-    return _resources(request).variable_rule
+async def _terms(request: Request) -> Terms:
+    return terms_of(request)
 
 
 # scope="function": commit, then answer; FastAPI's default answers first.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
-ListsDep = Annotated[Lists, Depends(_lists)]
-QuotasDep = Annotated[Quotas, Depends(_quotas)]
+ListsDep = Annotated[
+    Lists,
+    Depends(_get(lambda resources: Lists(resources.sessions, resources.lanes.streams, resources.budget))),
+]
+QuotasDep = Annotated[Quotas, Depends(_get(lambda resources: resources.quotas))]
 CancelSessionDep = Annotated[Session, Depends(_cancel_session, scope="function")]
 """For what ends runs: never behind requests that begin or read some."""
 
@@ -185,13 +164,11 @@ CancelSessionsDep = Annotated[Sessions, Depends(_cancel_sessions, scope="functio
 ReaderDep = Annotated[Reader, Depends(_reader)]
 """For those who wait between two reads, and hold nothing meanwhile."""
 
-DispatcherDep = Annotated[Dispatcher, Depends(_dispatcher)]
-SessionsDep = Annotated[Sessions, Depends(_sessions)]
-"""For what is read while an answer is being sent, in a lane of its own; an endpoint has `SessionDep`."""
+DispatcherDep = Annotated[Dispatcher, Depends(_get(lambda resources: resources.dispatcher))]
 
 TermsDep = Annotated[Terms, Depends(_terms)]
 """What the operator lets callers ask for."""
 
-VariableRuleDep = Annotated[VariableRule, Depends(_variable_rule)]
-HubDep = Annotated[StreamHub, Depends(_hub)]
-WaitingDep = Annotated[Waiting, Depends(_waiting)]
+VariableRuleDep = Annotated[VariableRule, Depends(_get(lambda resources: resources.variable_rule))]
+HubDep = Annotated[StreamHub, Depends(_get(lambda resources: resources.hub))]
+WaiterDep = Annotated[RunWaiter, Depends(_get(lambda resources: resources.waiter))]

@@ -1,7 +1,7 @@
-"""Errors on their way to a caller: one table to HTTP statuses, and the handlers that use it."""
+"""Errors as responses: the table of HTTP statuses, and the exception handlers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,9 +14,10 @@ from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 
-from shared.database_errors import LACKING, fault_of, sqlstate_of, words_of
-from shared.database_errors import Fault as DatabaseFault
+from shared.db import LACKING, fault_of, sqlstate_of, words_of
+from shared.db import Fault as DatabaseFault
 from shared.errors import (
     ConflictError,
     ContendedError,
@@ -42,14 +43,22 @@ RETRY_AFTER: Final = "2"  # seconds
 
 NOT_MIGRATED: Final = "The database lacks tables of this release: it has to be migrated."
 
+BAD_REQUEST: Final = HTTPStatus.BAD_REQUEST
+FORBIDDEN: Final = HTTPStatus.FORBIDDEN
+NOT_FOUND: Final = HTTPStatus.NOT_FOUND
+CONFLICT: Final = HTTPStatus.CONFLICT
 TOO_LARGE: Final = HTTPStatus(413)
+TOO_MANY_REQUESTS: Final = HTTPStatus.TOO_MANY_REQUESTS
+"""The statuses that operations document."""
+
+METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a request, and where in it."""
+    """One fault of a request, and its place in the request."""
 
     type: str
     message: str
@@ -129,9 +138,30 @@ def of_domain(error: RunyardError) -> Problem:
     return problem(status, error.message, kind=type(error).__name__.removesuffix("Error"), path=path)
 
 
+NO_OBJECT: Final = "The body has to be a JSON object."
+
+_WHOLE_BODY: Final = ("body",)
+_NOT_AN_OBJECT: Final = frozenset({"dict_type", "missing", "model_attributes_type", "model_type"})
+"""Pydantic's types of a fault of a body that is no object, or is missing."""
+
+
 def of_validation(error: RequestValidationError) -> Problem:
-    faults = [Fault(item["type"], item["msg"], tuple(item["loc"])) for item in error.errors()[:MAX_FAULTS]]
+    faults = []
+    for item in error.errors()[:MAX_FAULTS]:
+        path = tuple(item["loc"])
+        is_no_object = path == _WHOLE_BODY and item["type"] in _NOT_AN_OBJECT
+        faults.append(Fault(item["type"], NO_OBJECT if is_no_object else item["msg"], path))
     return Problem(HTTPStatus.BAD_REQUEST, faults)
+
+
+def methods_of_path(request: Request) -> str:
+    """The methods of all routes of a request's path, as the value of `Allow`."""
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    return ", ".join(
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    )
 
 
 def of_http(error: HTTPException) -> Problem:
@@ -142,7 +172,7 @@ def of_http(error: HTTPException) -> Problem:
 
 
 def of_database(error: sql.SQLAlchemyError) -> Problem:
-    """An error of the database in a caller's terms, by `shared.database_errors`.
+    """An error of the database in a caller's terms, by `shared.db`.
 
     PostgreSQL away or refusing, others in the way, and a schema that is behind, are a 503;
     what has just been deleted or taken is a 404 or a 409; a value that cannot be stored is a 400.
@@ -178,32 +208,30 @@ _UNSAID: Final[Mapping[DatabaseFault, Callable[[], RunyardError]]] = {DatabaseFa
 """As above, where PostgreSQL has said nothing: the row itself was gone."""
 
 
-def of_disconnect(_error: ClientDisconnect) -> Problem:
-    """Nobody reads this: the caller left before it had sent its whole request."""
-    return problem(HTTPStatus.BAD_REQUEST, "The body ended too early.")
-
-
 TRANSLATIONS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
     RunyardError: of_domain,
     RequestValidationError: of_validation,
     HTTPException: of_http,
     sql.SQLAlchemyError: of_database,
-    ClientDisconnect: of_disconnect,
+    # Nobody reads this: the caller left before the end of its request.
+    ClientDisconnect: lambda _error: problem(HTTPStatus.BAD_REQUEST, "The body ended too early."),
 }
 
 
 def install(app: FastAPI, render_of: Callable[[str], Render]) -> None:
-    """Answer whatever an endpoint, a dependency or the router raises on purpose.
+    """Answer every error that an endpoint, a dependency or the router raises on purpose.
 
     Args:
-        render_of: the way to answer those who asked for a path.
+        render_of: the error shape of a path. No mount takes a path with a line end, so the root application
+            answers for the paths of all dialects.
     """
+
+    async def handle(translate: Callable[[Any], Problem], request: Request, error: Exception) -> Response:
+        found = translate(error)
+        if found.status is HTTPStatus.METHOD_NOT_ALLOWED and "Allow" in found.headers:
+            # The router names the methods of the first route alone.
+            found = replace(found, headers={**found.headers, "Allow": methods_of_path(request)})
+        return render_of(request.scope["path"])(found)
+
     for kind, translate in TRANSLATIONS.items():
-        app.add_exception_handler(kind, _handler(translate, render_of))
-
-
-def _handler(translate: Callable[[Any], Problem], render_of: Callable[[str], Render]) -> Any:
-    async def handle(request: Request, error: Exception) -> Response:
-        return render_of(request.scope["path"])(translate(error))
-
-    return handle
+        app.add_exception_handler(kind, partial(handle, translate))

@@ -1,4 +1,4 @@
-"""Probes: whether the process lives, and whether it can serve. They need no key."""
+"""Probes of liveness and readiness. They need no key."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api import readiness
 from api.resources import Resources
-from api.responses import JsonResponse
+from api.streaming.responses import JsonResponse
 
 router = APIRouter(prefix="/health", tags=["Health"])
 
@@ -14,11 +14,14 @@ router = APIRouter(prefix="/health", tags=["Health"])
 @router.head("/live", include_in_schema=False)
 @router.get(
     "/live",
+    operation_id="GetLiveness",
     response_model=dict[str, str],
-    responses={503: {"model": dict[str, str], "description": "The process is to be replaced."}},
+    responses={
+        503: {"model": dict[str, str], "description": "A background task has died. Replace the process."}
+    },
 )
 async def get_liveness(request: Request) -> Response:
-    """Whether the process answers at all, and has lost nothing that it lives by."""
+    """Check that the server process and all its background tasks live."""
     resources: Resources = request.app.state.resources
     if dead := resources.vitals.dead:
         broken = {"status": "broken", "lost": ", ".join(dead)}
@@ -29,11 +32,17 @@ async def get_liveness(request: Request) -> Response:
 @router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
+    operation_id="GetReadiness",
     response_model=dict[str, str],
-    responses={503: {"model": dict[str, str], "description": "PostgreSQL is away or not migrated."}},
+    responses={
+        503: {
+            "model": dict[str, str],
+            "description": "PostgreSQL is unavailable or its schema is not migrated.",
+        }
+    },
 )
 async def get_readiness(request: Request) -> Response:
-    """Whether requests can be served. Redis is reported, not needed: runs are accepted without it."""
+    """Check that requests can be served. Redis is reported only: runs are accepted without it."""
     resources: Resources = request.app.state.resources
     database = await resources.readiness.database()
     is_ready = database == readiness.READY

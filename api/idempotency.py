@@ -3,6 +3,8 @@
 import hashlib
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Final, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request
@@ -11,6 +13,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import PrincipalDep, SessionDep
 from shared.errors import ConflictError, NotFoundError
 from shared.idempotency import service
+from shared.keys.principal import Principal
 
 PRINTABLE: Final = r"^[\x20-\x7e]+$"
 
@@ -21,8 +24,8 @@ IdempotencyKeyHeader = Annotated[
         min_length=1,
         max_length=255,
         pattern=PRINTABLE,
-        description="A name of the caller's for this create. Sent again within 24 h with the same body, it "
-        "makes nothing new and answers with what was made; with another body it is a 409.",
+        description="A key of the caller for this request. The same key and body within 24 h return the "
+        "resource of the first request; the same key with another body is a 409.",
     ),
 ]
 
@@ -36,36 +39,31 @@ class Made(Protocol):
 M = TypeVar("M", bound=Made)
 
 
-class Once:
-    """Makes the resource of one request, unless the request's key has one already."""
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A request with an `Idempotency-Key`."""
 
-    def __init__(self, session: Session, organization_id: uuid.UUID, key: str, fingerprint: bytes) -> None:
-        self._session = session
-        self._organization_id = organization_id
-        self._key = key
-        self._fingerprint = fingerprint
+    organization_id: uuid.UUID
+    key: str
+    fingerprint: bytes
 
-    def __call__(self, make: Callable[[], M], find: Callable[[uuid.UUID], M]) -> M:
+    def once(self, session: Session, make: Callable[[], M], find: Callable[[uuid.UUID], M]) -> M:
         """Return what `make` makes, or what `find` finds by the id of what was made before.
 
         Raises:
             ConflictError: the key was used for another request, or what was made can no longer be found.
         """
-        made_before = service.claim(self._session, self._organization_id, self._key, self._fingerprint)
-        if made_before is not None:
-            return _found_again(find, made_before)
-        made = make()
-        service.remember(self._session, self._organization_id, self._key, made.id)
-        return made
-
-
-def _found_again(find: Callable[[uuid.UUID], M], made_before: uuid.UUID) -> M:
-    try:
-        return find(made_before)
-    except NotFoundError as gone:
-        raise ConflictError(
-            f"This Idempotency-Key made {made_before}, which is deleted or not yours to see."
-        ) from gone
+        made_before = service.claim(session, self.organization_id, self.key, self.fingerprint)
+        if made_before is None:
+            made = make()
+            service.remember(session, self.organization_id, self.key, made.id)
+            return made
+        try:
+            return find(made_before)
+        except NotFoundError as gone:
+            raise ConflictError(
+                f"This Idempotency-Key made {made_before}, which is deleted or not yours to see."
+            ) from gone
 
 
 def _always(make: Callable[[], M], find: Callable[[uuid.UUID], M]) -> M:
@@ -79,17 +77,23 @@ class OnceOrAlways(Protocol):
     def __call__(self, make: Callable[[], M], find: Callable[[uuid.UUID], M]) -> M: ...
 
 
+async def keyed_request(request: Request, principal: Principal, key: str | None) -> KeyedRequest | None:
+    """Return a request with its `Idempotency-Key`; None without one."""
+    if key is None:
+        return None
+    body = await request.body()
+    target = f"{request.method} {request.scope['path']}\n".encode()
+    return KeyedRequest(principal.organization_id, key, hashlib.sha256(target + body).digest())
+
+
 async def _once(
     request: Request,
     session: SessionDep,
     principal: PrincipalDep,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> OnceOrAlways:
-    if idempotency_key is None:
-        return _always
-    body = await request.body()
-    target = f"{request.method} {request.scope['path']}\n".encode()
-    return Once(session, principal.organization_id, idempotency_key, hashlib.sha256(target + body).digest())
+    keyed = await keyed_request(request, principal, idempotency_key)
+    return _always if keyed is None else partial(keyed.once, session)
 
 
 OnceDep = Annotated[OnceOrAlways, Depends(_once)]

@@ -4,7 +4,6 @@ import asyncio
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from shared.db import Sessions, unit_of_work
 from shared.keys.service import record_use
-from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +23,6 @@ class KeyUses:
         self._pause = pause.total_seconds()
         self._used_at: dict[uuid.UUID, datetime] = {}
         self._closing = asyncio.Event()
-
-    @classmethod
-    def make(cls, settings: Settings, sessions: Sessions) -> Self:
-        return cls(sessions, pause=settings.key_use_flush)
 
     def note(self, key_id: uuid.UUID) -> None:
         """Remember that a key is being used."""

@@ -1,4 +1,4 @@
-"""What the process holds for all requests: made when it starts, closed when it ends."""
+"""The resources of an API process: engines, clients, limits and background tasks."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
+from api.acceptance import Acceptance
 from api.auth import KeyCache
-from api.budget import Budget
 from api.key_uses import KeyUses
 from api.key_watch import KeyWatch
-from api.lanes import KEY_LOOKUPS, UPKEEP, Lanes, connections_for_tenants, session_limits
 from api.readiness import Readiness
-from api.streams import StreamHub
-from api.subscriber import Subscriber
-from api.waiting import Waiting
+from api.streaming.run_watch import RunWatch
+from api.streaming.streams import StreamHub
+from api.streaming.subscriber import Subscriber
+from api.streaming.waiting import RunWaiter
+from api.traffic.budget import Budget
+from api.traffic.lanes import KEY_LOOKUPS, UPKEEP, Lanes, connections_for_tenants
 from shared.celery_app import make_celery
-from shared.db import Sessions, make_engine, make_sessions
-from shared.dispatch import Dispatcher
-from shared.quotas import Quotas
+from shared.db import Sessions, for_reading, make_engine, make_sessions
+from shared.dispatch.dispatcher import Dispatcher
+from shared.organizations.quotas import Quotas
+from shared.processes.vitals import Vitals
 from shared.settings import Settings
 from shared.structures.variables import VariableRule
-from shared.vitals import Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +35,48 @@ class Resources:
     engine: Engine
     upkeep_engine: Engine
     sessions: Sessions
+    readings: Sessions
     lanes: Lanes
     dispatcher: Dispatcher
+    acceptance: Acceptance
     keys: KeyCache
     key_uses: KeyUses
     key_watch: KeyWatch
+    run_watch: RunWatch
     subscriber: Subscriber
     hub: StreamHub
-    waiting: Waiting
+    waiter: RunWaiter
     readiness: Readiness
     quotas: Quotas
     budget: Budget
     vitals: Vitals
     variable_rule: VariableRule
 
-    def let_go(self) -> None:
-        """End every stream and every wait; their callers go on elsewhere."""
-        self.hub.close()
-        self.waiting.close()
-
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     """Make the resources of a process; neither PostgreSQL nor Redis has to be there yet."""
-    limits = session_limits(settings)
+    # PostgreSQL itself ends transactions at these limits.
+    limits = {"lock_timeout": settings.lock_timeout, "statement_timeout": settings.statement_timeout}
     engine = make_engine(settings, pool_size=connections_for_tenants(settings), limits=limits)
     upkeep_engine = make_engine(settings, pool_size=UPKEEP + KEY_LOOKUPS, limits=limits)
     sessions, upkeep_sessions = make_sessions(engine), make_sessions(upkeep_engine)
+    readings, upkeep_readings = for_reading(sessions), for_reading(upkeep_sessions)
     lanes = Lanes.make(settings)
     lanes.provide_threads()
     celery = make_celery(settings)
     dispatcher = Dispatcher.make(settings, celery)
-    subscriber = Subscriber.make(settings)
-    key_watch = KeyWatch.make(settings, upkeep_sessions)
+    run_watch = RunWatch(upkeep_readings, reread=settings.stream_reread)
+    subscriber = Subscriber.make(settings, run_watch)
+    key_watch = KeyWatch(upkeep_readings, pause=settings.key_cache_ttl)
     budget = Budget()
-    hub = StreamHub.make(settings, sessions, subscriber, lanes.streams, keys=key_watch, budget=budget)
-    waiting = Waiting.make(settings, upkeep_sessions, subscriber, key_watch)
-    key_uses = KeyUses.make(settings, upkeep_sessions)
+    hub = StreamHub.make(settings, readings, subscriber, lanes.streams, keys=key_watch, budget=budget)
+    waiter = RunWaiter(subscriber, key_watch)
+    key_uses = KeyUses(upkeep_sessions, pause=settings.key_use_flush)
     vitals = Vitals()
     listening = [
         vitals.create_task("subscriber", subscriber.run()),
-        vitals.create_task("waiting", waiting.run()),
+        vitals.create_task("run-watch", run_watch.run()),
         vitals.create_task("key-watch", key_watch.run()),
     ]
     recording = vitals.create_task("key-uses", key_uses.run())
@@ -82,19 +85,22 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             engine=engine,
             upkeep_engine=upkeep_engine,
             sessions=sessions,
+            readings=readings,
             lanes=lanes,
             dispatcher=dispatcher,
+            acceptance=Acceptance(sessions, dispatcher),
             keys=KeyCache(
-                upkeep_sessions,
+                upkeep_readings,
                 ttl=settings.key_cache_ttl,
                 lookups=lanes.keys,
-                refusals=settings.key_refusals,
+                refusals=settings.key_refusals / settings.api_processes,
             ),
             key_uses=key_uses,
             key_watch=key_watch,
+            run_watch=run_watch,
             subscriber=subscriber,
             hub=hub,
-            waiting=waiting,
+            waiter=waiter,
             readiness=Readiness(upkeep_engine),
             quotas=Quotas.of(settings),
             budget=budget,
@@ -104,7 +110,7 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     finally:
         vitals.close()
         hub.close()
-        waiting.close()
+        waiter.close()
         for task in listening:
             task.cancel()
             await asyncio.wait({task})  # one that died long ago has told so

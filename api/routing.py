@@ -11,13 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import run_keys
+from api import key_scopes, run_keys
 from api.auth import authenticate, authenticate_webhook
-from api.json_body import read_json
-from api.known_keys import Ignored, KnownKeys, Unknown, prefers_strictness, unread_body
-from api.lanes import Lanes
 from api.middleware import LOGGED_PATH, BodyRule
-from shared.database_errors import is_lost_race, words_of
+from api.requests.json_body import read_json
+from api.requests.known_keys import Ignored, KnownKeys, Unknown, prefers_strictness, unread_body
+from api.traffic.lanes import Lanes
+from shared import tracing
+from shared.db import is_lost_race, words_of
 
 LARGE: Final = 65_536  # bytes; a larger body is parsed beside the event loop
 
@@ -63,7 +64,10 @@ class KeyedRoute(APIRoute):
 
         async def keyed(request: Request) -> Response:
             principal = request.state.principal = await self.authenticate(request)
+            structlog.contextvars.bind_contextvars(organization_id=str(principal.organization_id))
+            tracing.admit(principal.tenant)
             run_keys.check(principal, self.endpoint, request.path_params)
+            key_scopes.check(principal, self.endpoint, request.method)
             self.tell(request, keys.unknown_in_query(request.query_params))
             if not has_body:
                 self.tell(request, unread_body(request.headers))
@@ -86,7 +90,7 @@ class KeyedRoute(APIRoute):
 
     def _parsed(self, request: Request, body: bytes) -> Any:
         value = read_json(body)
-        self.tell(request, self.keys.unknown_in_body(value))
+        self.tell(request, self.keys.body.unknown(value, ("body",)))
         return value
 
     def tell(self, request: Request, unknown: Iterable[Unknown]) -> None:

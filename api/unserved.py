@@ -1,4 +1,4 @@
-"""Routes of what a dialect has and Runyard has not: a 501 that says so, never as if nothing were found."""
+"""Routes of resources that Runyard does not have: a 501, never an empty result."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -7,7 +7,9 @@ from typing import Final
 from fastapi import APIRouter, Response
 
 from api.errors import Problem, problem
+from api.key_scopes import takes
 from api.routing import UnservedRoute
+from shared.models import KeyScope
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -30,6 +32,7 @@ def not_here(resource: str) -> Problem:
 
 
 def _add(router: APIRouter, resource: str, answer: Answer) -> None:
+    @takes(KeyScope.READ)
     async def unserved(path: str = "") -> Response:
         return answer(resource, path)
 

@@ -1,32 +1,38 @@
-"""Assistants: list, create, read, change, delete (contract: griptape §5)."""
+"""Assistants: list, create, read, change, delete."""
 
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
 from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep, TermsDep
-from api.errors import TOO_LARGE
+from api.errors import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE
 from api.griptape.assistant_schemas import AssistantCreate, AssistantList, AssistantUpdate, AssistantView
 from api.griptape.errors import documented
 from api.griptape.pagination import PartDep
 from api.idempotency import OnceDep
+from api.key_scopes import takes
 from api.lists import shown_as
-from api.path_ids import AssistantId
+from api.requests.metadata import MetadataDep
+from api.requests.path_ids import AssistantId
 from api.routing import KeyedRoute
 from shared.assistants import queries, service
-from shared.models import Assistant
-from shared.quotas import Resource
+from shared.models import Assistant, KeyScope
+from shared.organizations.quotas import Resource
 
 router = APIRouter(prefix="/assistants", tags=["Assistants"], route_class=KeyedRoute)
 
-_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
-
-@router.get("", response_model=AssistantList, responses=documented(_BAD))
-def list_assistants(session: SessionDep, principal: PrincipalDep, lists: ListsDep, part: PartDep) -> Response:
+@router.get("", response_model=AssistantList, responses=documented(BAD_REQUEST))
+def list_assistants(
+    session: SessionDep, principal: PrincipalDep, lists: ListsDep, part: PartDep, metadata: MetadataDep
+) -> Response:
     """List assistants, newest first."""
     found = queries.page(
-        session, organization_id=principal.organization_id, part=part.part(session), is_light=True
+        session,
+        organization_id=principal.organization_id,
+        metadata=metadata,
+        part=part.part(session),
+        is_light=True,
     )
     more = {"pagination": part.pagination(session, found)}
     return lists.answer(session, principal, found.rows, shown_as(AssistantView), key="assistants", more=more)
@@ -36,8 +42,9 @@ def list_assistants(session: SessionDep, principal: PrincipalDep, lists: ListsDe
     "",
     status_code=HTTPStatus.CREATED,
     response_model=AssistantView,
-    responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
+    responses=documented(BAD_REQUEST, CONFLICT, TOO_LARGE),
 )
+@takes(KeyScope.ADMIN)
 def create_assistant(
     session: SessionDep,
     principal: PrincipalDep,
@@ -59,15 +66,16 @@ def create_assistant(
     )
 
 
-@router.get("/{assistant_id}", response_model=AssistantView, responses=documented(_UNKNOWN))
+@router.get("/{assistant_id}", response_model=AssistantView, responses=documented(NOT_FOUND))
 def get_assistant(session: SessionDep, principal: PrincipalDep, assistant_id: AssistantId) -> Assistant:
     """Read an assistant."""
     return queries.get_assistant(session, assistant_id, organization_id=principal.organization_id)
 
 
 @router.patch(
-    "/{assistant_id}", response_model=AssistantView, responses=documented(_BAD, _UNKNOWN, TOO_LARGE)
+    "/{assistant_id}", response_model=AssistantView, responses=documented(BAD_REQUEST, NOT_FOUND, TOO_LARGE)
 )
+@takes(KeyScope.ADMIN)
 def update_assistant(
     session: SessionDep,
     principal: PrincipalDep,
@@ -75,11 +83,12 @@ def update_assistant(
     assistant_id: AssistantId,
     body: AssistantUpdate | None = None,
 ) -> Assistant:
-    """Change an assistant; a field that is absent stays as it is."""
+    """Change an assistant. Absent fields stay."""
     return service.change(session, principal, assistant_id, body.given() if body else {}, terms=terms)
 
 
-@router.delete("/{assistant_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+@router.delete("/{assistant_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(NOT_FOUND))
+@takes(KeyScope.ADMIN)
 def delete_assistant(session: SessionDep, principal: PrincipalDep, assistant_id: AssistantId) -> None:
-    """Delete an assistant; its runs go on and stay readable."""
+    """Delete an assistant. Its runs continue and stay readable."""
     service.delete(session, principal, assistant_id)

@@ -1,4 +1,4 @@
-"""Deployments of structures: make, list, read (contract: griptape §9)."""
+"""Deployments of structures: make, list, read."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -7,31 +7,31 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 
 from api.dependencies import PrincipalDep, QuotasDep, SessionDep
-from api.errors import TOO_LARGE
+from api.errors import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE
+from api.griptape.deployment_schemas import DeploymentCreate, DeploymentList, DeploymentView
 from api.griptape.errors import documented
 from api.griptape.pagination import PartDep
-from api.griptape.structure_schemas import DeploymentCreate, DeploymentList, DeploymentView
 from api.idempotency import OnceDep
-from api.path_ids import DeploymentId, StructureId
+from api.key_scopes import takes
+from api.requests.path_ids import DeploymentId, StructureId
+from api.requests.run_filters import split
 from api.routing import KeyedRoute
-from api.run_filters import split
-from shared.models import Deployment, DeploymentStatus
-from shared.quotas import Resource
+from shared.models import Deployment, DeploymentStatus, KeyScope
+from shared.organizations.quotas import Resource
 from shared.structures import queries, service
 
 router = APIRouter(tags=["Deployments"], route_class=KeyedRoute)
 
 Statuses = Annotated[frozenset[DeploymentStatus], BeforeValidator(split), Query()]
 
-_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
-
 
 @router.post(
     "/structures/{structure_id}/deployments",
     status_code=HTTPStatus.ACCEPTED,
     response_model=DeploymentView,
-    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
+    responses=documented(BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE),
 )
+@takes(KeyScope.ADMIN)
 def create_structure_deployment(
     session: SessionDep,
     principal: PrincipalDep,
@@ -41,7 +41,7 @@ def create_structure_deployment(
     structure_id: StructureId,
     body: DeploymentCreate | None = None,
 ) -> Deployment:
-    """Deploy a structure: done when it is answered, since its code is here already or never will be."""
+    """Deploy a structure's code. The deployment is complete when the request is answered."""
     del body
 
     def make() -> Deployment:
@@ -57,7 +57,7 @@ def create_structure_deployment(
 @router.get(
     "/structures/{structure_id}/deployments",
     response_model=DeploymentList,
-    responses=documented(_BAD, _UNKNOWN),
+    responses=documented(BAD_REQUEST, NOT_FOUND),
 )
 def list_structure_deployments(
     session: SessionDep,
@@ -72,7 +72,7 @@ def list_structure_deployments(
     return {"deployments": found.rows, "pagination": part.pagination(session, found)}
 
 
-@router.get("/deployments/{deployment_id}", response_model=DeploymentView, responses=documented(_UNKNOWN))
+@router.get("/deployments/{deployment_id}", response_model=DeploymentView, responses=documented(NOT_FOUND))
 def get_deployment(session: SessionDep, principal: PrincipalDep, deployment_id: DeploymentId) -> Deployment:
     """Read a deployment."""
     return queries.get_deployment(session, deployment_id, organization_id=principal.organization_id)

@@ -1,4 +1,4 @@
-"""Errors in this dialect's shape (contract: griptape §1.4)."""
+"""Errors in this dialect's shape."""
 
 from http import HTTPStatus
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.errors import Problem, name_of
-from api.responses import JsonResponse
+from api.streaming.responses import JsonResponse
 
 
 class ErrorItem(BaseModel):
-    """One thing that is wrong, and where in the request."""
+    """One fault of a request, and its place in the request."""
 
     type: str
     message: str
@@ -18,7 +18,7 @@ class ErrorItem(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """An error."""
 
     type: str
     errors: list[ErrorItem]

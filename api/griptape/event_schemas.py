@@ -1,14 +1,18 @@
-"""The shapes of events (contract: griptape §7)."""
+"""The shapes of events."""
 
 import uuid
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel
 
+from api.streaming.batch import Encode
+from api.streaming.sse import frame
 from shared.events.log import StoredEvent
 from shared.instants import rfc3339
-from shared.runs.lifecycle import RunKind
+from shared.lifecycle import RunKind
 
 
 class _EventFields(BaseModel):
@@ -22,20 +26,20 @@ class _EventFields(BaseModel):
 
 
 class RunEventView(_EventFields):
-    """Something that happened in a run."""
+    """An event of a run."""
 
     assistant_run_id: uuid.UUID
 
 
 class EventView(_EventFields):
-    """An event of a run of either kind; the id of the other kind is null."""
+    """An event of an assistant run or of a structure run; the other id is null."""
 
     assistant_run_id: uuid.UUID | None
     structure_run_id: uuid.UUID | None
 
 
 class StructureEventView(_EventFields):
-    """Something that happened in a structure run."""
+    """An event of a structure run."""
 
     structure_run_id: uuid.UUID
 
@@ -49,13 +53,13 @@ class _Slice(BaseModel):
 
 
 class EventPage(_Slice):
-    """A slice of a run's events; `next_offset` is where the next slice begins."""
+    """A page of a run's events; the next page begins at `next_offset`."""
 
     events: list[RunEventView]
 
 
 class StructureEventPage(_Slice):
-    """A slice of a structure run's events; `next_offset` is where the next slice begins."""
+    """A page of a structure run's events; the next page begins at `next_offset`."""
 
     events: list[StructureEventView]
 
@@ -78,6 +82,10 @@ def shown(event: StoredEvent, kind: RunKind) -> dict[str, Any]:
     }
 
 
-def encode(event: StoredEvent, *, kind: RunKind) -> bytes:
+def _framed(kind: RunKind, event: StoredEvent) -> bytes:
     """An event for a stream: of the same event, always the same bytes."""
-    return orjson.dumps(shown(event, kind))
+    return frame(event.seq, orjson.dumps(shown(event, kind)))
+
+
+ENCODE: Final[Mapping[RunKind, Encode]] = {kind: partial(_framed, kind) for kind in RunKind}
+"""The frames of the events of each kind of run."""

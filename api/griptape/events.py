@@ -1,6 +1,6 @@
-"""Events of assistant runs: listed by offset, streamed, or one by one (contract: griptape §1.8, §7)."""
+"""Events of assistant runs: listed by offset, streamed, or one by one."""
 
-from functools import partial
+import uuid
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -9,20 +9,21 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import HubDep, PrincipalDep, SessionDep
+from api.dependencies import HubDep, PrincipalDep, Reader, ReaderDep, SessionDep
+from api.errors import BAD_REQUEST, NOT_FOUND
 from api.griptape.errors import documented
-from api.griptape.event_schemas import ID_FIELDS, EventPage, EventView, encode, shown
+from api.griptape.event_schemas import ENCODE, ID_FIELDS, EventPage, EventView, shown
 from api.griptape.fields import MAX_NUMBER, at_most, whole
-from api.path_ids import EventId, RunId
-from api.responses import UNBUFFERED, JsonResponse
+from api.requests.path_ids import EventId, RunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
-from api.sse import EventStream
-from api.streams import StreamHub
+from api.streaming.responses import UNBUFFERED, JsonResponse
+from api.streaming.sse import EventStream
+from api.streaming.streams import StreamHub
 from shared.events import log
 from shared.keys.principal import Principal
+from shared.lifecycle import RunKind
 from shared.models import Run
-from shared.runs.lifecycle import TERMINAL
 from shared.runs.queries import get_run
 
 router = APIRouter(tags=["Events"], route_class=KeyedRoute)
@@ -47,16 +48,14 @@ EVENT_STREAM: Final[dict[int | str, dict[str, Any]]] = {
         "description": "The events; the stream ends with the run.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
-    204: {"description": "The run has ended, and there is no event from here on: do not ask again."},
+    204: {"description": "The run has ended and no event follows. Do not reconnect."},
 }
-
-_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
 @router.get(
     "/assistant-runs/{assistant_run_id}/events",
     response_model=EventPage,
-    responses=documented(_BAD, _UNKNOWN),
+    responses=documented(BAD_REQUEST, NOT_FOUND),
 )
 @open_to_runs(RunAccess.RUNS)
 def list_assistant_events(
@@ -66,7 +65,7 @@ def list_assistant_events(
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
 ) -> Response:
-    """List a run's events in order; a poller asks on from `next_offset`, which is always a number."""
+    """List a run's events in order. Poll by `next_offset`, which is always a number."""
     run = get_run(session, assistant_run_id, organization_id=principal.organization_id)
     return page_of_events(session, run, limit=limit, offset=offset)
 
@@ -75,22 +74,21 @@ def list_assistant_events(
     "/assistant-runs/{assistant_run_id}/events/stream",
     operation_id="GetAssistantRunEventsSSE",
     response_class=StreamingResponse,
-    responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
+    responses=EVENT_STREAM | documented(BAD_REQUEST, NOT_FOUND),
 )
 @open_to_runs(RunAccess.RUNS)
-def stream_assistant_run_events(
-    session: SessionDep,
+async def stream_assistant_run_events(
+    read: ReaderDep,
     principal: PrincipalDep,
     hub: HubDep,
     assistant_run_id: RunId,
     start: StartDep,
 ) -> Response:
-    """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
-    run = get_run(session, assistant_run_id, organization_id=principal.organization_id)
-    return stream(hub, run, start, principal)
+    """Stream a run's events, from the first stored one to the last. `Last-Event-ID` resumes a stream."""
+    return await stream(hub, read, principal, assistant_run_id, start, kind=RunKind.ASSISTANT)
 
 
-@router.get("/events/{event_id}", response_model=EventView, responses=documented(_UNKNOWN))
+@router.get("/events/{event_id}", response_model=EventView, responses=documented(NOT_FOUND))
 def get_event(session: SessionDep, principal: PrincipalDep, event_id: EventId) -> Response:
     """Read one event."""
     event, kind = log.get_event(session, event_id, organization_id=principal.organization_id)
@@ -99,7 +97,7 @@ def get_event(session: SessionDep, principal: PrincipalDep, event_id: EventId) -
 
 def page_of_events(session: Session, run: Run, *, limit: int, offset: int) -> Response:
     """A slice of the events of a run of either kind."""
-    page = log.read(session, run.id, after=offset, limit=limit)
+    page = log.read(session, run.id, start=offset, limit=limit)
     count = len(page.events)
     return JsonResponse(
         {
@@ -113,12 +111,15 @@ def page_of_events(session: Session, run: Run, *, limit: int, offset: int) -> Re
     )
 
 
-def stream(hub: StreamHub, run: Run, start: int, principal: Principal) -> Response:
+async def stream(
+    hub: StreamHub, read: Reader, principal: Principal, run_id: uuid.UUID, start: int, *, kind: RunKind
+) -> Response:
     """The events of a run of either kind, as they come; a 204 where none can come any more.
 
     A standard EventSource opens a stream that has ended again, for ever, until it is told so.
     """
-    if run.status in TERMINAL and start >= run.event_count:
+    state = await hub.finder.find(run_id, organization_id=principal.organization_id, kind=kind, read=read)
+    if state.has_ended and start >= state.stored:
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=UNBUFFERED)
-    events = hub.follow(run.id, after=start, principal=principal)
-    return EventStream(events, encode=partial(encode, kind=run.kind))
+    events = hub.follow(run_id, start=start, principal=principal)
+    return EventStream(events, encode=ENCODE[kind])

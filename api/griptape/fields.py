@@ -2,14 +2,11 @@
 
 import re
 import uuid
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Field,
     PlainSerializer,
@@ -18,7 +15,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.known_keys import UNSERVED
+from api.requests.blanks import BLANK_IS_NONE
+from api.requests.known_keys import UNSERVED
 from shared.instants import rfc3339
 
 MAX_NUMBER: Final = 2_147_483_647
@@ -71,10 +69,6 @@ def _model(value: str) -> str:
     return value
 
 
-def _nothing_is_none(value: Any) -> Any:
-    return None if value == "" else value
-
-
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=200)]
 Model = Annotated[str, StringConstraints(max_length=200), AfterValidator(_model)]
@@ -82,7 +76,7 @@ LongDescription = Annotated[str, StringConstraints(max_length=2000)]
 Search = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Text to look for; PostgreSQL has no NUL characters to compare with."""
 
-Alias = Annotated[str | None, StringConstraints(max_length=200), BeforeValidator(_nothing_is_none)]
+Alias = Annotated[str | None, StringConstraints(max_length=200), BLANK_IS_NONE]
 """A name to be found by; null and the empty string mean none."""
 
 Metadata = dict[str, Any]
@@ -94,43 +88,36 @@ UnservedIds = Annotated[Ids | None, UNSERVED]
 Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 
 
-def given(
-    model: BaseModel, *, but: AbstractSet[str] = frozenset(), cleared: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The fields of a request that the caller set, as the tables name them.
-
-    Args:
-        but: fields that are no columns.
-        cleared: what null makes of a field; for any other field null is the same as absent.
-    """
-    fields = model.model_dump(exclude_unset=True, exclude=set(but))
-    present = {name: value for name, value in fields.items() if value is not None}
-    nulls = {name: value for name, value in (cleared or {}).items() if fields.get(name, ...) is None}
-    both = {**present, **nulls}
-    return {"meta" if name == "metadata" else name: value for name, value in both.items()}
-
-
 def optional() -> Any:
     """A field of an answer whose key is left out while there is no value."""
     return Field(default=None, exclude_if=lambda value: value is None)
 
 
-SHORTEST: Final = 0.001  # seconds
-LONGEST: Final = 2_592_000  # seconds, 30 days
+MIN_DURATION: Final = 0.001  # seconds
+MAX_DURATION: Final = 2_592_000  # seconds, 30 days
 MAX_ATTEMPTS: Final = 100
 
 
 def _duration(value: Any) -> timedelta:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not SHORTEST <= value <= LONGEST:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not MIN_DURATION <= value <= MAX_DURATION
+    ):
         raise PydanticCustomError(
             "duration",
             "Input should be a number of seconds from {shortest} to {longest}",
-            {"shortest": SHORTEST, "longest": LONGEST},
+            {"shortest": MIN_DURATION, "longest": MAX_DURATION},
         )
     return timedelta(seconds=value)
 
 
-_SECONDS: Final = {"type": "number", "minimum": SHORTEST, "maximum": LONGEST, "description": "Seconds."}
+_SECONDS: Final = {
+    "type": "number",
+    "minimum": MIN_DURATION,
+    "maximum": MAX_DURATION,
+    "description": "Seconds.",
+}
 
 Seconds = Annotated[
     timedelta, PlainSerializer(timedelta.total_seconds, return_type=float), WithJsonSchema(_SECONDS)

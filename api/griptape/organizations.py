@@ -1,4 +1,4 @@
-"""Organizations: list, create, read, change, delete, and their users (contract: griptape §4)."""
+"""Organizations: list, create, read, change, delete, and their users."""
 
 from http import HTTPStatus
 from typing import Any
@@ -6,29 +6,29 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.dependencies import PrincipalDep, QuotasDep, SessionDep
-from api.griptape.account_schemas import (
-    MemberList,
+from api.errors import BAD_REQUEST, CONFLICT, FORBIDDEN, NOT_FOUND, TOO_LARGE
+from api.griptape.errors import documented
+from api.griptape.organization_schemas import (
     OrganizationCreate,
     OrganizationList,
     OrganizationUpdate,
     OrganizationView,
 )
-from api.griptape.errors import documented
 from api.griptape.pagination import PageDep, Pagination
+from api.griptape.user_schemas import MemberList
 from api.idempotency import OnceDep
-from api.path_ids import OrganizationId
+from api.key_scopes import takes
+from api.requests.path_ids import OrganizationId
 from api.routing import KeyedRoute
-from shared.models import Organization
+from shared.models import KeyScope, Organization
 from shared.organizations import queries, service
 
 router = APIRouter(prefix="/organizations", tags=["Organizations"], route_class=KeyedRoute)
 
-_BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-
 
 @router.get("", response_model=OrganizationList, responses=documented())
 def list_organizations(session: SessionDep, principal: PrincipalDep) -> dict[str, Any]:
-    """List the organizations the key's user belongs to."""
+    """List the organizations of the key's user."""
     found = queries.organizations_of(session, principal.user_id)
     return {"organizations": [OrganizationView.of(organization) for organization in found]}
 
@@ -36,8 +36,9 @@ def list_organizations(session: SessionDep, principal: PrincipalDep) -> dict[str
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    responses=documented(HTTPStatus.FORBIDDEN, _BAD, HTTPStatus.CONFLICT, _LARGE),
+    responses=documented(FORBIDDEN, BAD_REQUEST, CONFLICT, TOO_LARGE),
 )
+@takes(KeyScope.ADMIN)
 def create_organization(
     session: SessionDep,
     principal: PrincipalDep,
@@ -45,7 +46,7 @@ def create_organization(
     once: OnceDep,
     body: OrganizationCreate,
 ) -> OrganizationView:
-    """Create an organization, which the key's user owns. It takes a key of its own to act in it."""
+    """Create an organization. The key's user owns it; requests in it need a key of its own."""
 
     def make() -> Organization:
         quotas.require_room_for_organization(session, principal.user_id)
@@ -58,7 +59,7 @@ def create_organization(
     return OrganizationView.of(organization)
 
 
-@router.get("/{organization_id}", responses=documented(_UNKNOWN))
+@router.get("/{organization_id}", responses=documented(NOT_FOUND))
 def get_organization(
     session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId
 ) -> OrganizationView:
@@ -66,14 +67,15 @@ def get_organization(
     return OrganizationView.of(queries.get_organization(session, organization_id, user_id=principal.user_id))
 
 
-@router.patch("/{organization_id}", responses=documented(HTTPStatus.FORBIDDEN, _BAD, _UNKNOWN, _LARGE))
+@router.patch("/{organization_id}", responses=documented(FORBIDDEN, BAD_REQUEST, NOT_FOUND, TOO_LARGE))
+@takes(KeyScope.ADMIN)
 def update_organization(
     session: SessionDep,
     principal: PrincipalDep,
     organization_id: OrganizationId,
     body: OrganizationUpdate | None = None,
 ) -> OrganizationView:
-    """Change the key's organization, as its owner; a field that is absent stays as it is."""
+    """Change the key's organization. Absent fields stay. Only an owner may do this."""
     fields = body.given() if body else {}
     return OrganizationView.of(service.change(session, principal, organization_id, fields))
 
@@ -81,20 +83,23 @@ def update_organization(
 @router.delete(
     "/{organization_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=documented(HTTPStatus.FORBIDDEN, _UNKNOWN, HTTPStatus.CONFLICT),
+    responses=documented(FORBIDDEN, NOT_FOUND, CONFLICT),
 )
+@takes(KeyScope.ADMIN)
 def delete_organization(
     session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId
 ) -> None:
-    """Delete the key's organization with all it owns, as its owner; refused while a run goes on."""
+    """Delete the key's organization and all it owns. Only an owner may, and only without active runs."""
     service.delete(session, principal, organization_id)
 
 
-@router.get("/{organization_id}/users", response_model=MemberList, responses=documented(_BAD, _UNKNOWN))
+@router.get(
+    "/{organization_id}/users", response_model=MemberList, responses=documented(BAD_REQUEST, NOT_FOUND)
+)
 def list_organization_users(
     session: SessionDep, principal: PrincipalDep, organization_id: OrganizationId, page: PageDep
 ) -> dict[str, Any]:
     """List the users of the key's organization, by e-mail address."""
     organization = service.get_within_reach(session, principal, organization_id)
-    found = queries.users_of(session, organization.id, offset=page.offset, limit=page.size)
-    return {"users": found.users, "pagination": Pagination.of(page, total=found.total)}
+    found = queries.users_of(session, organization.id, part=page.part)
+    return {"users": found.rows, "pagination": Pagination.of(page, total=found.count)}

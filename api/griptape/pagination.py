@@ -1,4 +1,4 @@
-"""Lists by page number (contract: griptape §1.7), or by a cursor."""
+"""Lists by page number, or by a cursor."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api.cursors import Binding, BindingDep, Cursor
 from api.griptape.fields import MAX_NUMBER, at_most, optional, whole
 from shared.errors import InvalidRequestError
-from shared.paging import Page, Part
+from shared.rows.paging import Page, Part
 
 DEFAULT_SIZE: Final = 100
 MAX_SIZE: Final = 1000
@@ -33,8 +33,8 @@ class PageQuery:
         return (self.number - 1) * self.size
 
     @property
-    def limit(self) -> int | None:
-        return None if self.size == EVERYTHING else self.size
+    def part(self) -> Part:
+        return Part(limit=self.size, offset=self.offset)
 
 
 Number = Annotated[int, Ge(1), Le(MAX_NUMBER), whole(default=1), Query()]
@@ -95,7 +95,7 @@ WholePageDep = Annotated[PageQuery, Depends(_whole_page_query)]
 
 
 class Pagination(BaseModel):
-    """Where a page is among the others; pages count from 1."""
+    """The place of a page in the list; pages count from 1."""
 
     page_number: int
     page_size: int
@@ -107,7 +107,7 @@ class Pagination(BaseModel):
 
     @classmethod
     def of(cls, page: PageQuery, *, total: int) -> Self:
-        size = page.limit or max(total, 1)
+        size = max(total, 1) if page.size == EVERYTHING else page.size
         pages = math.ceil(total / size)
         return cls(
             page_number=page.number,
@@ -120,7 +120,7 @@ class Pagination(BaseModel):
 
 
 class Walk(BaseModel):
-    """Where a walk by cursors goes on; without `next_cursor` it is at its end. Nothing was counted."""
+    """The place of a page by cursor. Without `next_cursor` it is the last one. Nothing is counted."""
 
     page_size: int
     next_cursor: str | None = optional()

@@ -10,15 +10,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.errors import TOO_LARGE
-from api.lanes import Lanes, largest_report
 from api.middleware import BodyRule
 from api.resources import Resources
 from api.routing import JsonRequest, KeyedRoute
+from api.traffic.lanes import Lanes, largest_report
+from shared import artifacts as outputs
 from shared.db import unit_of_work
 from shared.errors import ConflictError, NotFoundError
 from shared.keys.principal import Principal
 from shared.settings import Settings
-from shared.structures import outputs, reports
+from shared.structures import reports
 
 _WITH_OUTPUT: Final = re.compile(r"/api/structure-runs/[^/]+/(events|complete)")
 _SPANS: Final = re.compile(r"/api/structure-runs/[^/]+/spans")
@@ -51,22 +52,10 @@ class ReportRoute(KeyedRoute):
         Raises:
             HTTPException: it is too large; the run's log tells so, if there is a run that takes reports.
         """
-        try:
-            return await super().read(request, lanes)
-        except HTTPException as refusal:
-            if refusal.status_code == TOO_LARGE:
-                await self._note(request, lanes, refusal)
-            raise
-
-    async def _note(self, request: Request, lanes: Lanes, refusal: HTTPException) -> None:
         resources: Resources = request.app.state.resources
         principal: Principal = request.state.principal
-        limit = resources.quotas.output
-        said = f"A report of the program was refused: {refusal.detail}"
-        if self.has_events:
-            said += f" The output may have {limit} bytes at the most ({outputs.SETTING})."
 
-        def note() -> None:
+        def note(said: str) -> None:
             with (
                 suppress(NotFoundError, ConflictError, ValueError),
                 unit_of_work(resources.sessions) as session,
@@ -80,7 +69,16 @@ class ReportRoute(KeyedRoute):
                     has_events=self.has_events,
                 )
 
-        await lanes.requests.run(principal.organization_id, note)
+        try:
+            return await super().read(request, lanes)
+        except HTTPException as refusal:
+            if refusal.status_code == TOO_LARGE:
+                said = f"A report of the program was refused: {refusal.detail}"
+                if self.has_events:
+                    limit = resources.quotas.output
+                    said += f" The output may have {limit} bytes at the most ({outputs.SETTING})."
+                await lanes.requests.run(principal.organization_id, note, said)
+            raise
 
 
 class EventsRoute(ReportRoute):

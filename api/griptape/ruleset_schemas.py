@@ -1,28 +1,25 @@
-"""The shapes of rulesets and rules (contract: griptape §12, §13)."""
+"""Shapes of rulesets."""
 
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel
 
-from api.griptape.fields import Alias, Description, Ids, Instant, Metadata, Name, given
-from api.griptape.pagination import AnyPagination, Pagination
+from api.griptape.common_schemas import GivenFields
+from api.griptape.fields import Alias, Description, Ids, Instant, Metadata, Name
+from api.griptape.pagination import AnyPagination
 from shared.models import Ruleset
 
-RuleText = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
+class _RulesetFields(GivenFields):
+    cleared: ClassVar = {"alias": None, "description": "", "metadata": {}}
+    no_columns = frozenset({"rule_ids"})
 
-class _RulesetFields(BaseModel):
     alias: Alias | None = None
     description: Description | None = None
     rule_ids: Ids | None = None
     metadata: Metadata | None = None
-
-    def given(self) -> dict[str, Any]:
-        """The fields the caller set, as the table names them."""
-        cleared: dict[str, Any] = {"alias": None, "description": "", "metadata": {}}
-        return given(self, but={"rule_ids"}, cleared=cleared)
 
 
 class RulesetCreate(_RulesetFields):
@@ -32,13 +29,13 @@ class RulesetCreate(_RulesetFields):
 
 
 class RulesetUpdate(_RulesetFields):
-    """What is to change; rules, if present, replace all there are."""
+    """The changes. Absent fields stay; `rule_ids` replace all rules."""
 
     name: Name | None = None
 
 
 class RulesetView(BaseModel):
-    """A ruleset and its rules, in their order."""
+    """A ruleset and its rules, in order."""
 
     ruleset_id: uuid.UUID
     name: str
@@ -72,47 +69,3 @@ class RulesetList(BaseModel):
 
     rulesets: list[RulesetView]
     pagination: AnyPagination
-
-
-class _RuleFields(BaseModel):
-    metadata: Metadata | None = None
-
-    def given(self) -> dict[str, Any]:
-        """The fields the caller set, as the table names them."""
-        return given(self, cleared={"metadata": {}})
-
-
-class RuleCreate(_RuleFields):
-    """A new rule."""
-
-    name: Name
-    rule: RuleText
-
-
-class RuleUpdate(_RuleFields):
-    """What is to change; the rest stays."""
-
-    name: Name | None = None
-    rule: RuleText | None = None
-
-
-class RuleView(BaseModel):
-    """A rule."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    rule_id: uuid.UUID = Field(validation_alias="id")
-    name: str
-    rule: str
-    metadata: dict[str, Any] = Field(validation_alias="meta")
-    organization_id: uuid.UUID
-    created_by: uuid.UUID
-    created_at: Instant
-    updated_at: Instant
-
-
-class RuleList(BaseModel):
-    """A page of rules."""
-
-    rules: list[RuleView]
-    pagination: Pagination

@@ -1,4 +1,4 @@
-"""Rulesets: list, create, read, change, delete (contract: griptape §12)."""
+"""Rulesets: list, create, read, change, delete."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -8,24 +8,23 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
 from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep
+from api.errors import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.fields import Search
 from api.griptape.pagination import PartDep
 from api.griptape.ruleset_schemas import RulesetCreate, RulesetList, RulesetUpdate, RulesetView
 from api.idempotency import OnceDep
-from api.path_ids import RulesetId
+from api.key_scopes import takes
+from api.requests.path_ids import RulesetId
 from api.routing import KeyedRoute
-from shared.models import Ruleset
-from shared.quotas import Resource
+from shared.models import KeyScope, Ruleset
+from shared.organizations.quotas import Resource
 from shared.rulesets import queries, service
 
 router = APIRouter(prefix="/rulesets", tags=["Rulesets"], route_class=KeyedRoute)
 
-_BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-_TAKEN = HTTPStatus.CONFLICT
 
-
-@router.get("", response_model=RulesetList, responses=documented(_BAD))
+@router.get("", response_model=RulesetList, responses=documented(BAD_REQUEST))
 def list_rulesets(
     session: SessionDep,
     principal: PrincipalDep,
@@ -33,7 +32,7 @@ def list_rulesets(
     part: PartDep,
     alias: Annotated[Search | None, Query()] = None,
 ) -> Response:
-    """List rulesets, newest first; `alias` matches exactly."""
+    """List rulesets, newest first. `alias` matches exactly."""
     found = queries.page_of_rulesets(
         session,
         organization_id=principal.organization_id,
@@ -53,12 +52,13 @@ def _shown(session: Session, rulesets: Sequence[Ruleset]) -> list[RulesetView]:
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    responses=documented(_BAD, _TAKEN, _LARGE),
+    responses=documented(BAD_REQUEST, CONFLICT, TOO_LARGE),
 )
+@takes(KeyScope.ADMIN)
 def create_ruleset(
     session: SessionDep, principal: PrincipalDep, once: OnceDep, quotas: QuotasDep, body: RulesetCreate
 ) -> RulesetView:
-    """Create a ruleset of rules that exist; an alias is one ruleset's in an organization."""
+    """Create a ruleset of existing rules. An alias is unique in an organization."""
 
     def make() -> Ruleset:
         quotas.require_room_for(session, Resource.RULESET, principal.organization_id)
@@ -68,30 +68,29 @@ def create_ruleset(
         make,
         lambda made: queries.get_ruleset(session, made, organization_id=principal.organization_id),
     )
-    return _view(session, ruleset)
+    return _shown(session, [ruleset])[0]
 
 
-@router.get("/{ruleset_id}", responses=documented(_UNKNOWN))
+@router.get("/{ruleset_id}", responses=documented(NOT_FOUND))
 def get_ruleset(session: SessionDep, principal: PrincipalDep, ruleset_id: RulesetId) -> RulesetView:
     """Read a ruleset."""
-    return _view(session, queries.get_ruleset(session, ruleset_id, organization_id=principal.organization_id))
+    ruleset = queries.get_ruleset(session, ruleset_id, organization_id=principal.organization_id)
+    return _shown(session, [ruleset])[0]
 
 
-@router.patch("/{ruleset_id}", responses=documented(_BAD, _UNKNOWN, _TAKEN, _LARGE))
+@router.patch("/{ruleset_id}", responses=documented(BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE))
+@takes(KeyScope.ADMIN)
 def update_ruleset(
     session: SessionDep, principal: PrincipalDep, ruleset_id: RulesetId, body: RulesetUpdate | None = None
 ) -> RulesetView:
-    """Change a ruleset; `rule_ids`, if present, replace all of its rules."""
+    """Change a ruleset. `rule_ids`, if present, replace all its rules."""
     body = body or RulesetUpdate()
     ruleset = service.change_ruleset(session, principal, ruleset_id, body.given(), body.rule_ids)
-    return _view(session, ruleset)
+    return _shown(session, [ruleset])[0]
 
 
-@router.delete("/{ruleset_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+@router.delete("/{ruleset_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(NOT_FOUND))
+@takes(KeyScope.ADMIN)
 def delete_ruleset(session: SessionDep, principal: PrincipalDep, ruleset_id: RulesetId) -> None:
-    """Delete a ruleset; its rules stay, and assistants that name it go on without it."""
+    """Delete a ruleset. Its rules stay; assistants with it continue without it."""
     service.delete_ruleset(session, principal, ruleset_id)
-
-
-def _view(session: SessionDep, ruleset: Ruleset) -> RulesetView:
-    return RulesetView.of(ruleset, queries.rule_ids_of(session, [ruleset.id])[ruleset.id])

@@ -1,4 +1,4 @@
-"""The shapes of assistant runs (contract: griptape §6)."""
+"""The shapes of assistant runs."""
 
 import uuid
 from collections.abc import Iterable
@@ -8,13 +8,15 @@ import orjson
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from api.griptape.fields import Attempts, Duration, Ids, Instant, Model, Seconds, UnservedIds, optional
+from api.griptape.common_schemas import LimitFields, ResourceFields, ShownLimits, ShownResources
+from api.griptape.fields import Ids, Instant, Model, UnservedIds, optional
 from api.griptape.pagination import AnyPagination
-from api.metadata import RunMetadata
-from api.run_filters import split
+from api.requests.blanks import OptionalId
+from api.requests.metadata import SmallMap
+from api.requests.run_filters import split
+from shared.assistants.runs import RunRequest
+from shared.lifecycle import ACTIVE, RunStatus
 from shared.models import LIMITS, RESOURCE_LISTS
-from shared.runs.lifecycle import ACTIVE, RunStatus
-from shared.runs.service import RunRequest
 
 
 def _text(value: Any) -> str:
@@ -25,16 +27,8 @@ Argument = Annotated[str, BeforeValidator(_text)]
 """Text; anything else becomes its JSON, since clients send artifact values unconverted."""
 
 
-def _nothing_is_none(value: Any) -> Any:
-    return None if value == "" else value
-
-
-OptionalId = Annotated[uuid.UUID | None, BeforeValidator(_nothing_is_none)]
-"""Null and the empty string mean no thread, as some clients say it."""
-
-
-class RunCreate(BaseModel):
-    """What to run. A list that is present, even empty, stands in for the assistant's own."""
+class RunCreate(LimitFields, ResourceFields):
+    """A new run. A list, even an empty one, replaces the assistant's list."""
 
     args: list[Argument] | None = None
     input: str | None = None
@@ -42,15 +36,7 @@ class RunCreate(BaseModel):
     new_thread: StrictBool | None = None
     stream: StrictBool | None = None
     model: Model | None = None
-    max_duration: Duration | None = None
-    queue_ttl: Duration | None = None
-    max_attempts: Attempts | None = None
-    metadata: RunMetadata | None = None
-    knowledge_base_ids: UnservedIds = None
-    retriever_ids: UnservedIds = None
-    ruleset_ids: Ids | None = None
-    structure_ids: Ids | None = None
-    tool_ids: UnservedIds = None
+    metadata: SmallMap | None = None
     additional_knowledge_base_ids: UnservedIds = None
     additional_retriever_ids: UnservedIds = None
     additional_ruleset_ids: Ids | None = None
@@ -80,11 +66,7 @@ class RunCreate(BaseModel):
         return {name: value for name, value in values.items() if value is not None}
 
 
-class RunView(BaseModel):
-    """A run of an assistant."""
-
-    model_config = ConfigDict(from_attributes=True)
-
+class _RunHead(BaseModel):
     assistant_run_id: uuid.UUID = Field(validation_alias="id")
     assistant_id: uuid.UUID
     status: RunStatus
@@ -95,14 +77,13 @@ class RunView(BaseModel):
     stream: bool
     model: str | None = optional()
     thread_id: uuid.UUID | None = optional()
-    max_duration: Seconds | None = optional()
-    queue_ttl: Seconds | None = optional()
-    max_attempts: int | None = optional()
-    knowledge_base_ids: list[uuid.UUID]
-    retriever_ids: list[uuid.UUID]
-    ruleset_ids: list[uuid.UUID]
-    structure_ids: list[uuid.UUID]
-    tool_ids: list[uuid.UUID]
+
+
+class RunView(ShownResources, ShownLimits, _RunHead):
+    """A run of an assistant."""
+
+    model_config = ConfigDict(from_attributes=True)
+
     attempt: int
     worker: str | None = optional()
     usage: dict[str, Any] | None = optional()
@@ -118,7 +99,7 @@ ActiveStatus = Literal["QUEUED", "STARTING", "RUNNING"]  # as words: an error li
 
 
 class RunsCancel(BaseModel):
-    """Which runs to cancel: those in these statuses, all that go on if absent."""
+    """The statuses of the runs to cancel; absent, all active runs."""
 
     statuses: list[ActiveStatus] | None = None
 
@@ -127,7 +108,7 @@ class RunsCancel(BaseModel):
 
 
 class RunsCancelled(BaseModel):
-    """The runs that this call cancelled; while any matching ones remain, call again."""
+    """The cancelled runs. Call again while `remaining` is not 0."""
 
     cancelled: int
     remaining: int

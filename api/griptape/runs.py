@@ -1,4 +1,4 @@
-"""Assistant runs: create, list, read, cancel (contract: griptape §6)."""
+"""Assistant runs: create, list, read, cancel, delete."""
 
 import uuid
 from http import HTTPStatus
@@ -13,87 +13,68 @@ from api.dependencies import (
     CancelSessionsDep,
     DispatcherDep,
     PrincipalDep,
-    QuotasDep,
     Reader,
     ReaderDep,
-    SessionDep,
-    TermsDep,
-    WaitingDep,
+    WaiterDep,
 )
-from api.errors import TOO_LARGE
+from api.errors import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE, TOO_MANY_REQUESTS
 from api.griptape.errors import documented
 from api.griptape.fields import at_most, seconds
 from api.griptape.run_schemas import RunCreate, RunsCancel, RunsCancelled, RunView
-from api.idempotency import OnceDep
-from api.path_ids import AssistantId, RunId
+from api.key_scopes import takes
+from api.requests.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
+from api.run_creation import RunCreationDep
 from api.run_keys import RunAccess, open_to_runs
-from api.waiting import LONGEST, Waiting
+from api.streaming.waiting import WAIT_TIMEOUT, RunWaiter
+from shared.assistants.queries import get_assistant
 from shared.keys.principal import Principal
-from shared.models import Run
+from shared.lifecycle import ACTIVE, RunKind
+from shared.models import KeyScope, Run
 from shared.runs import queries, service
-from shared.runs.lifecycle import ACTIVE, RunKind
 
 router = APIRouter(tags=["Assistant Runs"], route_class=KeyedRoute)
 
 Wait = Annotated[
     float,
     Ge(0),
-    at_most(LONGEST),
+    at_most(WAIT_TIMEOUT),
     seconds(default=0),
-    Query(description=f"Seconds; {LONGEST:g} are the most, and more is taken for as many."),
+    Query(description=f"Seconds to wait for the end of the run, at most {WAIT_TIMEOUT:g}."),
 ]
-
-_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
 
 @router.post(
     "/assistants/{assistant_id}/runs",
     status_code=HTTPStatus.CREATED,
     response_model=RunView,
-    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS),
+    responses=documented(BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE, TOO_MANY_REQUESTS),
 )
 @open_to_runs(RunAccess.RUNS)
-def create_assistant_run(
-    session: SessionDep,
-    principal: PrincipalDep,
-    dispatcher: DispatcherDep,
-    *,
-    quotas: QuotasDep,
-    terms: TermsDep,
-    once: OnceDep,
-    assistant_id: AssistantId,
-    body: RunCreate | None = None,
+@takes(KeyScope.RUN)
+async def create_assistant_run(
+    creation: RunCreationDep, *, assistant_id: AssistantId, body: RunCreate | None = None
 ) -> Run:
-    """Accept a run; it is durable when answered, and a worker takes it from there."""
-    request = (body or RunCreate()).request()
-
-    def make() -> Run:
-        quotas.require_room_for_run(session, principal.organization_id)
-        return service.submit(session, dispatcher, principal, assistant_id, request, terms=terms)
-
-    return once(
-        make,
-        lambda made: queries.get_run(session, made, organization_id=principal.organization_id),
-    )
+    """Create a run. It is stored when the request is answered; a worker executes it."""
+    return await creation.submit(assistant_id, (body or RunCreate()).request())
 
 
 @router.get(
-    "/assistant-runs/{assistant_run_id}", response_model=RunView, responses=documented(_BAD, _UNKNOWN)
+    "/assistant-runs/{assistant_run_id}", response_model=RunView, responses=documented(BAD_REQUEST, NOT_FOUND)
 )
 @open_to_runs(RunAccess.RUNS)
 async def get_assistant_run(
     request: Request,
     reader: ReaderDep,
     principal: PrincipalDep,
-    waiting: WaitingDep,
+    waiter: WaiterDep,
     *,
     assistant_run_id: RunId,
     wait: Wait = 0,
 ) -> Run:
-    """Read a run; with `wait`, once it has ended or after so many seconds, of which 50 are the most."""
+    """Read a run. With `wait`, answer when it ends or after `wait` seconds (at most 50)."""
     return await read_run(
-        request, reader, principal, waiting, assistant_run_id, wait=wait, kind=RunKind.ASSISTANT
+        request, reader, principal, waiter, assistant_run_id, wait=wait, kind=RunKind.ASSISTANT
     )
 
 
@@ -101,7 +82,7 @@ async def read_run(
     request: Request,
     reader: Reader,
     principal: Principal,
-    waiting: Waiting,
+    waiter: RunWaiter,
     run_id: uuid.UUID,
     *,
     wait: float,
@@ -118,26 +99,41 @@ async def read_run(
 
     run = await reader(read)
     if wait and run.status in ACTIVE:
-        await waiting.until_ended(run.id, wait, principal=principal, receive=request.receive)
+        await waiter.until_ended(run.id, wait, principal=principal, receive=request.receive)
         run = await reader(read)
     return run
 
 
 @router.post(
-    "/assistant-runs/{assistant_run_id}/cancel", response_model=RunView, responses=documented(_UNKNOWN)
+    "/assistant-runs/{assistant_run_id}/cancel", response_model=RunView, responses=documented(NOT_FOUND)
 )
+@takes(KeyScope.RUN)
 def cancel_assistant_run(
     session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, assistant_run_id: RunId
 ) -> Run:
-    """Cancel a run; one that has ended stays as it is. A body is ignored."""
+    """Cancel a run. An ended run does not change. A body is ignored."""
     return service.cancel(session, dispatcher, principal, assistant_run_id)
+
+
+@router.delete(
+    "/assistant-runs/{assistant_run_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(NOT_FOUND),
+)
+@takes(KeyScope.ADMIN)
+def delete_assistant_run(
+    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, assistant_run_id: RunId
+) -> None:
+    """Delete a run, its events and the structure runs that it called. Active ones are cancelled first."""
+    service.delete(session, dispatcher, principal, assistant_run_id)
 
 
 @router.post(
     "/assistants/{assistant_id}/runs/cancel",
     response_model=RunsCancelled,
-    responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
+    responses=documented(BAD_REQUEST, NOT_FOUND, TOO_LARGE),
 )
+@takes(KeyScope.RUN)
 def cancel_assistant_runs(
     sessions: CancelSessionsDep,
     principal: PrincipalDep,
@@ -145,9 +141,14 @@ def cancel_assistant_runs(
     assistant_id: AssistantId,
     body: RunsCancel | None = None,
 ) -> dict[str, Any]:
-    """Cancel an assistant's runs that have not ended, the newest first, up to 200 in one call."""
+    """Cancel an assistant's active runs, newest first, at most 200 per call."""
     done = service.cancel_many(
-        sessions, dispatcher, principal, assistant_id, statuses=(body or RunsCancel()).wanted()
+        sessions,
+        dispatcher,
+        principal,
+        assistant_id,
+        get_subject=get_assistant,
+        statuses=(body or RunsCancel()).wanted(),
     )
     return {
         "cancelled": len(done.run_ids),

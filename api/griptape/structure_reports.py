@@ -1,16 +1,14 @@
-"""What a structure run's code reports: events, spans, lines of output (contract: griptape §8)."""
+"""What a structure run's code reports: events, spans, lines of output."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from annotated_types import Ge
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
-from sqlalchemy.orm import Session
 
-from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, QuotasDep, SessionDep
-from api.errors import TOO_LARGE, of_domain
+from api.dependencies import DispatcherDep, HubDep, ListsDep, PrincipalDep, QuotasDep, ReaderDep, SessionDep
+from api.errors import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE, of_domain
 from api.griptape.errors import documented, render
 from api.griptape.event_schemas import StructureEventPage
 from api.griptape.events import (
@@ -27,24 +25,23 @@ from api.griptape.fields import at_most, whole
 from api.griptape.pagination import PageDep
 from api.griptape.report_route import EventsRoute, ReportRoute
 from api.griptape.structure_run_schemas import Log, ReportsBody, SpanList, Spans, reports_of
-from api.path_ids import StructureRunId
+from api.key_scopes import takes
+from api.requests.path_ids import StructureRunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
 from shared.errors import OutputTooLargeError
 from shared.keys.principal import Principal
-from shared.models import JsonObject, Run, RunSpan
-from shared.runs.lifecycle import RunKind
+from shared.lifecycle import RunKind
+from shared.models import KeyScope, Run
 from shared.runs.queries import get_run
 from shared.structures import reports
 
 LineLimit = Annotated[Annotated[int, Ge(1), at_most(MAX_LIMIT)] | None, whole(default=None), Query()]
-"""None is all: clients of this route know of no second page (contract: griptape §1.7)."""
+"""None is all: clients of this route know of no second page."""
 
 router = APIRouter(prefix="/structure-runs/{structure_run_id}", route_class=KeyedRoute)
 _events = APIRouter(route_class=EventsRoute)
 _spans_in = APIRouter(route_class=ReportRoute)
-
-_BAD, _UNKNOWN, _CONFLICT = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
 
 
 def _run(session: SessionDep, principal: Principal, run_id: StructureRunId) -> Run:
@@ -56,7 +53,7 @@ def _run(session: SessionDep, principal: Principal, run_id: StructureRunId) -> R
     operation_id="ListEvents",
     tags=["Events"],
     response_model=StructureEventPage,
-    responses=documented(_BAD, _UNKNOWN),
+    responses=documented(BAD_REQUEST, NOT_FOUND),
 )
 @open_to_runs(RunAccess.OWN)
 def list_events(
@@ -66,7 +63,7 @@ def list_events(
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
 ) -> Response:
-    """List a run's events in order; a poller asks on from `next_offset`, which is always a number."""
+    """List a run's events in order. Poll by `next_offset`, which is always a number."""
     return page_of_events(session, _run(session, principal, structure_run_id), limit=limit, offset=offset)
 
 
@@ -76,9 +73,10 @@ def list_events(
     tags=["Events"],
     status_code=HTTPStatus.ACCEPTED,
     response_class=Response,
-    responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
+    responses=documented(BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE),
 )
 @open_to_runs(RunAccess.REPORT)
+@takes(KeyScope.RUN)
 def create_events(
     session: SessionDep,
     principal: PrincipalDep,
@@ -88,9 +86,9 @@ def create_events(
     structure_run_id: StructureRunId,
     body: ReportsBody,
 ) -> Response:
-    """Report a batch, an array or a single event; what is sent again, by its payload's `id`, counts once.
+    """Report one event, an array or a batch. An event is stored once per `id` in its payload.
 
-    What is too large is left out, and the answer says so; the rest of the batch is kept nevertheless.
+    An event that is too large is left out and named in the answer; the others are stored.
     """
     quotas.require_room_for_bytes(session, principal.organization_id, is_report=True)
     given = reports_of(body)
@@ -107,18 +105,18 @@ def create_events(
     operation_id="GetStructureRunEventsSSE",
     tags=["Events"],
     response_class=StreamingResponse,
-    responses=EVENT_STREAM | documented(_BAD, _UNKNOWN),
+    responses=EVENT_STREAM | documented(BAD_REQUEST, NOT_FOUND),
 )
 @open_to_runs(RunAccess.OWN)
-def stream_structure_run_events(
-    session: SessionDep,
+async def stream_structure_run_events(
+    read: ReaderDep,
     principal: PrincipalDep,
     hub: HubDep,
     structure_run_id: StructureRunId,
     start: StartDep,
 ) -> Response:
-    """Stream a run's events, stored ones first, and close after the last; `Last-Event-ID` resumes."""
-    return stream(hub, _run(session, principal, structure_run_id), start, principal)
+    """Stream a run's events, from the first stored one to the last. `Last-Event-ID` resumes a stream."""
+    return await stream(hub, read, principal, structure_run_id, start, kind=RunKind.STRUCTURE)
 
 
 @router.get(
@@ -126,7 +124,7 @@ def stream_structure_run_events(
     operation_id="ListStructureRunLogs",
     tags=["Structure Runs"],
     response_model=Log,
-    responses=documented(_BAD, _UNKNOWN),
+    responses=documented(BAD_REQUEST, NOT_FOUND),
 )
 @open_to_runs(RunAccess.OWN)
 def list_structure_run_logs(
@@ -136,7 +134,7 @@ def list_structure_run_logs(
     limit: LineLimit = None,
     offset: Offset = 0,
 ) -> dict[str, Any]:
-    """List lines of a run's output, also while it runs: all that are kept, or with `limit` a page."""
+    """List the output lines of a run, also while it runs. With `limit`, list a page of them."""
     run = _run(session, principal, structure_run_id)
     page = reports.read_lines(session, run, offset=offset, limit=limit)
     return {"logs": page.lines, "total_count": page.total, "next_offset": offset + len(page.lines)}
@@ -147,9 +145,10 @@ def list_structure_run_logs(
     operation_id="CreateSpans",
     tags=["Spans"],
     response_class=Response,
-    responses=documented(_BAD, _UNKNOWN, _CONFLICT, TOO_LARGE),
+    responses=documented(BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE),
 )
 @open_to_runs(RunAccess.REPORT)
+@takes(KeyScope.RUN)
 def create_spans(
     session: SessionDep,
     principal: PrincipalDep,
@@ -157,7 +156,7 @@ def create_spans(
     structure_run_id: StructureRunId,
     body: Spans,
 ) -> Response:
-    """Report spans; what is sent again, by its `span_id`, counts once."""
+    """Report spans. A span is stored once per `span_id`."""
     quotas.require_room_for_bytes(session, principal.organization_id, is_report=True)
     spans = [span.model_dump(mode="json") for span in body]
     reports.post_spans(session, principal, structure_run_id, spans)
@@ -169,7 +168,7 @@ def create_spans(
     operation_id="ListSpans",
     tags=["Spans"],
     response_model=SpanList,
-    responses=documented(_BAD, _UNKNOWN),
+    responses=documented(BAD_REQUEST, NOT_FOUND),
 )
 @open_to_runs(RunAccess.OWN)
 def list_spans(
@@ -179,16 +178,14 @@ def list_spans(
     structure_run_id: StructureRunId,
     page: PageDep,
 ) -> Response:
-    """List a run's spans in the order they came in."""
+    """List a run's spans in order of arrival."""
     run = _run(session, principal, structure_run_id)
     found = reports.page_of_spans(session, run.id, offset=page.offset, limit=page.size, is_light=True)
     has_more = page.offset + len(found.rows) < found.total
     more = {"page": page.number + 1 if has_more else None}
-    return lists.answer(session, principal, found.rows, _spans, key="spans", more=more)
-
-
-def _spans(_session: Session, rows: Sequence[RunSpan]) -> list[JsonObject]:
-    return [row.span for row in rows]
+    return lists.answer(
+        session, principal, found.rows, lambda _, rows: [row.span for row in rows], key="spans", more=more
+    )
 
 
 router.include_router(_events)

@@ -1,4 +1,4 @@
-"""The shapes of structure runs, and of what their code reports (contract: griptape §8)."""
+"""The shapes of structure runs, and of what their code reports."""
 
 import uuid
 from datetime import datetime
@@ -6,14 +6,15 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from api.griptape.fields import Attempts, Duration, Instant, Seconds, optional
+from api.griptape.common_schemas import LimitFields, ShownLimits
+from api.griptape.fields import Instant, optional
 from api.griptape.pagination import AnyPagination
 from api.griptape.run_schemas import Argument
 from api.griptape.structure_schemas import EnvVar, EnvVars, ShownVariable, VariableName, VariableValue
-from api.metadata import RunMetadata
+from api.requests.metadata import SmallMap
 from shared.artifacts import text_artifact
+from shared.lifecycle import RunStatus
 from shared.models import LIMITS
-from shared.runs.lifecycle import RunStatus
 from shared.structures.reports import Report
 from shared.structures.runs import Completion, StructureRunRequest
 
@@ -24,17 +25,14 @@ Plain = Annotated[Argument, StringConstraints(pattern=r"^[^\x00]*$")]
 """An argument of a command line."""
 
 
-class StructureRunCreate(BaseModel):
-    """What to run, with which arguments; `external` is for code that runs elsewhere."""
+class StructureRunCreate(LimitFields):
+    """A new run. With `execution: external`, other code executes it and reports its end."""
 
     args: list[Plain] | None = None
     env_vars: EnvVars | None = None
     env: dict[VariableName, VariableValue] | None = None  # what older clients say for `env_vars`
     execution: Literal["managed", "external"] | None = None
-    max_duration: Duration | None = None
-    queue_ttl: Duration | None = None
-    max_attempts: Attempts | None = None
-    metadata: RunMetadata | None = None
+    metadata: SmallMap | None = None
 
     def request(self) -> StructureRunRequest:
         variables = [EnvVar(name=name, value=value) for name, value in (self.env or {}).items()]
@@ -53,11 +51,7 @@ def _execution(is_external: Any) -> Any:
     return {True: "external", False: "managed"}.get(is_external, is_external)
 
 
-class StructureRunView(BaseModel):
-    """A run of a structure."""
-
-    model_config = ConfigDict(from_attributes=True)
-
+class _StructureRunHead(BaseModel):
     structure_run_id: uuid.UUID = Field(validation_alias="id")
     structure_id: uuid.UUID
     status: RunStatus
@@ -73,9 +67,13 @@ class StructureRunView(BaseModel):
         validation_alias="is_external"
     )
     parent_run_id: uuid.UUID | None = optional()
-    max_duration: Seconds | None = optional()
-    queue_ttl: Seconds | None = optional()
-    max_attempts: int | None = optional()
+
+
+class StructureRunView(ShownLimits, _StructureRunHead):
+    """A run of a structure."""
+
+    model_config = ConfigDict(from_attributes=True)
+
     attempt: int
     worker: str | None = optional()
     metadata: dict[str, str] = Field(validation_alias="meta")
@@ -94,7 +92,7 @@ class StructureRunList(BaseModel):
 
 
 class StructureRunsCancelled(BaseModel):
-    """The runs that this call cancelled; while any matching ones remain, call again."""
+    """The cancelled runs. Call again while `remaining` is not 0."""
 
     cancelled: int
     remaining: int
@@ -102,13 +100,13 @@ class StructureRunsCancelled(BaseModel):
 
 
 class CalledRuns(BaseModel):
-    """The structure runs that an assistant run has called, in order."""
+    """The structure runs that an assistant run called, in order."""
 
     structure_runs: list[StructureRunView]
 
 
 class ReportIn(BaseModel):
-    """An event as a run's code reports it. A payload that is no object is kept as `{"value": …}`."""
+    """An event of a program. A payload that is no object is stored as `{"value": …}`."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     timestamp: Annotated[float, Field(strict=True, allow_inf_nan=False)]  # as clients count: kept as it is
@@ -127,7 +125,7 @@ Reports = Annotated[list[ReportIn], Field(max_length=MAX_BATCH)]
 
 
 class ReportBatch(BaseModel):
-    """Events, in the form of the specification."""
+    """A batch of events."""
 
     events: Reports
 
@@ -158,7 +156,7 @@ def reports_of(body: ReportBatch | list[ReportIn] | ReportIn) -> list[Report]:
 
 
 class StructureRunComplete(BaseModel):
-    """How a run that is executed elsewhere has ended."""
+    """The end of an external run."""
 
     status: Literal["SUCCEEDED", "FAILED"] = "SUCCEEDED"
     output: Any = None  # an artifact, or a text
@@ -173,7 +171,7 @@ class StructureRunComplete(BaseModel):
 
 
 class SpanEvent(BaseModel):
-    """Something that happened within a span."""
+    """An event of a span."""
 
     name: str
     timestamp: datetime | None = None
@@ -181,7 +179,7 @@ class SpanEvent(BaseModel):
 
 
 class Span(BaseModel):
-    """A span of a run's tracing."""
+    """A tracing span of a run."""
 
     trace_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     span_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -198,14 +196,14 @@ Spans = Annotated[list[Span], Field(max_length=MAX_BATCH)]
 
 
 class SpanList(BaseModel):
-    """A page of spans; `page` is there while another follows."""
+    """A page of spans; `page` is the number of the next one, if there is one."""
 
     spans: list[Span]
     page: int | None = optional()
 
 
 class Log(BaseModel):
-    """Lines of a run's output; `next_offset` is where to read on."""
+    """Output lines of a run; the next page begins at `next_offset`."""
 
     logs: list[str]
     total_count: int

@@ -1,6 +1,6 @@
-"""Structure runs: create, list, read, cancel, complete (contract: griptape §8)."""
+"""Structure runs: create, list, read, cancel, complete, delete."""
 
-import uuid
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -17,9 +17,9 @@ from api.dependencies import (
     SessionDep,
     TermsDep,
     VariableRuleDep,
-    WaitingDep,
+    WaiterDep,
 )
-from api.errors import TOO_LARGE
+from api.errors import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE, TOO_MANY_REQUESTS
 from api.griptape.errors import documented
 from api.griptape.run_schemas import RunsCancel
 from api.griptape.runs import Wait, read_run
@@ -32,28 +32,27 @@ from api.griptape.structure_run_schemas import (
 )
 from api.griptape.variables import check_given, check_stored
 from api.idempotency import OnceDep
+from api.key_scopes import takes
 from api.lists import shown_as
-from api.path_ids import RunId, StructureId, StructureRunId
+from api.requests.path_ids import RunId, StructureId, StructureRunId
 from api.routing import KeyedRoute
 from api.run_keys import RunAccess, open_to_runs
-from shared.models import Run
+from shared.lifecycle import RunKind
+from shared.models import KeyScope, Run
 from shared.runs import queries, service
-from shared.runs.lifecycle import RunKind
 from shared.structures import runs
 from shared.structures.queries import get_structure
 
 router = APIRouter(tags=["Structure Runs"], route_class=KeyedRoute)
 
-_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
-
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What the operator says of new runs."""
 
-    def __init__(self, quotas: QuotasDep, terms: TermsDep, variables: VariableRuleDep) -> None:
-        self.quotas = quotas
-        self.terms = terms
-        self.variables = variables
+    quotas: QuotasDep
+    terms: TermsDep
+    variables: VariableRuleDep
 
 
 RulesDep = Annotated[Rules, Depends()]
@@ -63,9 +62,10 @@ RulesDep = Annotated[Rules, Depends()]
     "/structures/{structure_id}/runs",
     status_code=HTTPStatus.CREATED,
     response_model=StructureRunView,
-    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS),
+    responses=documented(BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE, TOO_MANY_REQUESTS),
 )
 @open_to_runs(RunAccess.RUNS)
+@takes(KeyScope.RUN)
 def create_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
@@ -76,7 +76,7 @@ def create_structure_run(
     structure_id: StructureId,
     body: StructureRunCreate | None = None,
 ) -> Run:
-    """Accept a run; it is durable when answered, and a worker takes it from there."""
+    """Create a run. It is stored when the request is answered; a worker executes it."""
     request = (body or StructureRunCreate()).request()
     check_given(rules.variables, request.env_vars)
 
@@ -88,55 +88,73 @@ def create_structure_run(
         check_stored(rules.variables, structure.env_vars)
         return runs.submit(session, dispatcher, principal, structure_id, request, terms=rules.terms)
 
-    def find(made: uuid.UUID) -> Run:
-        return queries.get_run(
+    return once(
+        submit,
+        lambda made: queries.get_run(
             session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE
-        )
-
-    return once(submit, find)
+        ),
+    )
 
 
 @router.get(
     "/structure-runs/{structure_run_id}",
     response_model=StructureRunView,
-    responses=documented(_BAD, _UNKNOWN),
+    responses=documented(BAD_REQUEST, NOT_FOUND),
 )
 @open_to_runs(RunAccess.OWN)
 async def get_structure_run(
     request: Request,
     reader: ReaderDep,
     principal: PrincipalDep,
-    waiting: WaitingDep,
+    waiter: WaiterDep,
     *,
     structure_run_id: StructureRunId,
     wait: Wait = 0,
 ) -> Run:
-    """Read a run; with `wait`, once it has ended or after so many seconds, of which 50 are the most."""
+    """Read a run. With `wait`, answer when it ends or after `wait` seconds (at most 50)."""
     return await read_run(
-        request, reader, principal, waiting, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
+        request, reader, principal, waiter, structure_run_id, wait=wait, kind=RunKind.STRUCTURE
     )
 
 
 @router.post(
     "/structure-runs/{structure_run_id}/cancel",
     response_model=StructureRunView,
-    responses=documented(_UNKNOWN),
+    responses=documented(NOT_FOUND),
 )
+@takes(KeyScope.RUN)
 def cancel_structure_run(
     session: CancelSessionDep,
     principal: PrincipalDep,
     dispatcher: DispatcherDep,
     structure_run_id: StructureRunId,
 ) -> Run:
-    """Cancel a run; one that has ended stays as it is. A body is ignored."""
+    """Cancel a run. An ended run does not change. A body is ignored."""
     return service.cancel(session, dispatcher, principal, structure_run_id, kind=RunKind.STRUCTURE)
+
+
+@router.delete(
+    "/structure-runs/{structure_run_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(NOT_FOUND),
+)
+@takes(KeyScope.ADMIN)
+def delete_structure_run(
+    session: CancelSessionDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    structure_run_id: StructureRunId,
+) -> None:
+    """Delete a run with its events, logs and spans. An active one is cancelled first."""
+    service.delete(session, dispatcher, principal, structure_run_id, kind=RunKind.STRUCTURE)
 
 
 @router.post(
     "/structures/{structure_id}/runs/cancel",
     response_model=StructureRunsCancelled,
-    responses=documented(_BAD, _UNKNOWN, TOO_LARGE),
+    responses=documented(BAD_REQUEST, NOT_FOUND, TOO_LARGE),
 )
+@takes(KeyScope.RUN)
 def cancel_structure_runs(
     sessions: CancelSessionsDep,
     principal: PrincipalDep,
@@ -144,10 +162,10 @@ def cancel_structure_runs(
     structure_id: StructureId,
     body: RunsCancel | None = None,
 ) -> dict[str, Any]:
-    """Cancel a structure's runs that have not ended, the newest first, up to 200 in one call."""
+    """Cancel a structure's active runs, newest first, at most 200 per call."""
     statuses = (body or RunsCancel()).wanted()
     done = service.cancel_many(
-        sessions, dispatcher, principal, structure_id, kind=RunKind.STRUCTURE, statuses=statuses
+        sessions, dispatcher, principal, structure_id, get_subject=get_structure, statuses=statuses
     )
     return {
         "cancelled": len(done.run_ids),
@@ -159,9 +177,10 @@ def cancel_structure_runs(
 @router.post(
     "/structure-runs/{structure_run_id}/complete",
     response_model=StructureRunView,
-    responses=documented(_BAD, _UNKNOWN, HTTPStatus.CONFLICT, TOO_LARGE),
+    responses=documented(BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE),
 )
 @open_to_runs(RunAccess.REPORT)
+@takes(KeyScope.RUN)
 def complete_structure_run(
     session: SessionDep,
     principal: PrincipalDep,
@@ -171,7 +190,7 @@ def complete_structure_run(
     structure_run_id: StructureRunId,
     body: StructureRunComplete | None = None,
 ) -> Run:
-    """End a run that is executed elsewhere; one that has ended stays as it is."""
+    """End an external run. An ended run does not change."""
     completion = (body or StructureRunComplete()).completion()
     quotas.require_moderate_output(completion.output)
     return runs.complete(session, dispatcher, principal, structure_run_id, completion)
@@ -180,13 +199,13 @@ def complete_structure_run(
 @router.get(
     "/assistant-runs/{assistant_run_id}/structure-runs",
     response_model=CalledRuns,
-    responses=documented(_UNKNOWN),
+    responses=documented(NOT_FOUND),
 )
 @open_to_runs(RunAccess.RUNS)
 def list_called_structure_runs(
     session: SessionDep, principal: PrincipalDep, lists: ListsDep, assistant_run_id: RunId
 ) -> Response:
-    """List the structure runs that an assistant run has called as tools."""
+    """List the structure runs that an assistant run called as tools."""
     run = queries.get_run(session, assistant_run_id, organization_id=principal.organization_id)
     called = queries.called_by(session, run.id, is_light=True)
     return lists.answer(session, principal, called, shown_as(StructureRunView), key="structure_runs")

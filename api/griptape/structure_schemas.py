@@ -1,27 +1,23 @@
-"""The shapes of structures and deployments (contract: griptape §9)."""
+"""Shapes of structures."""
 
 import re
 import uuid
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
+from api.griptape.common_schemas import GivenFields, LimitFields, ShownLimits
 from api.griptape.fields import (
-    Attempts,
     Description,
-    Duration,
     Instant,
     Name,
-    Seconds,
-    given,
     optional,
 )
 from api.griptape.pagination import AnyPagination
-from api.known_keys import Careful
-from shared.models import LIMITS, DeploymentStatus, JsonObject, RunScope
+from api.requests.known_keys import Careful
+from shared.models import LIMITS, JsonObject, RunScope
 from shared.structures.code import SAMPLE, SOURCES
 from shared.structures.service import HIDDEN
 
@@ -43,7 +39,7 @@ def _source(value: Any) -> Any:
 
 
 class EnvVar(BaseModel):
-    """A variable of a program's environment; a source is read in upper case, too, and null is none."""
+    """An environment variable of a program."""
 
     name: VariableName
     value: VariableValue
@@ -51,7 +47,7 @@ class EnvVar(BaseModel):
 
 
 class ShownVariable(BaseModel):
-    """A variable without its value, which no answer gives back."""
+    """An environment variable; its value is hidden."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -83,7 +79,7 @@ class _Github(_Strict):
 
 
 class GithubCode(_Strict):
-    """Code in a repository: stored, and not executed here."""
+    """Code in a repository. It is stored, but not executed."""
 
     github: _Github
 
@@ -94,7 +90,7 @@ class _DataLake(_Strict):
 
 
 class DataLakeCode(_Strict):
-    """Code in a bucket: stored, and not executed here."""
+    """Code in a bucket. It is stored, but not executed."""
 
     data_lake: _DataLake
 
@@ -115,7 +111,7 @@ class _Default(_Strict):
 
 
 class DefaultCode(_Strict):
-    """Code that is here: a folder of the operator's, a `module:callable`, or else the sample."""
+    """Code on the server: a folder, a `module:callable`, or by default the sample."""
 
     default: _Default
 
@@ -123,22 +119,25 @@ class DefaultCode(_Strict):
 Code = GithubCode | DataLakeCode | DefaultCode
 
 
-class _StructureFields(Careful):
+class _StructureFields(Careful, GivenFields, LimitFields):
+    cleared: ClassVar = {
+        "description": "",
+        "env_vars": [],
+        "code": SAMPLE,
+        "run_scope": RunScope.OWN,
+        **dict.fromkeys(["structure_config_file", *LIMITS]),
+    }
+
     description: Description | None = None
     code: Code | None = None
     env_vars: EnvVars | None = None
     structure_config_file: Text | None = None
     webhook_enabled: StrictBool | None = None
     run_scope: RunScope | None = None
-    max_duration: Duration | None = None
-    queue_ttl: Duration | None = None
-    max_attempts: Attempts | None = None
 
     def given(self) -> dict[str, Any]:
-        """The fields the caller set."""
-        nothing: Mapping[str, Any] = dict.fromkeys(["structure_config_file", *LIMITS])
-        cleared = {"description": "", "env_vars": [], "code": SAMPLE, "run_scope": RunScope.OWN, **nothing}
-        fields = given(self, cleared=cleared)
+        """Return the fields that the caller set, by column; code without its absent parts."""
+        fields = super().given()
         if self.code is not None:
             fields["code"] = self.code.model_dump(mode="json", exclude_none=True)
         return fields
@@ -151,16 +150,12 @@ class StructureCreate(_StructureFields):
 
 
 class StructureUpdate(_StructureFields):
-    """What is to change; the rest stays."""
+    """The changes. Absent fields stay."""
 
     name: Name | None = None
 
 
-class StructureView(BaseModel):
-    """A structure."""
-
-    model_config = ConfigDict(from_attributes=True)
-
+class _StructureHead(BaseModel):
     structure_id: uuid.UUID = Field(validation_alias="id")
     organization_id: uuid.UUID
     name: str
@@ -171,9 +166,13 @@ class StructureView(BaseModel):
     structure_config_file: str | None = optional()
     webhook_enabled: bool
     run_scope: RunScope
-    max_duration: Seconds | None = optional()
-    queue_ttl: Seconds | None = optional()
-    max_attempts: int | None = optional()
+
+
+class StructureView(ShownLimits, _StructureHead):
+    """A structure."""
+
+    model_config = ConfigDict(from_attributes=True)
+
     created_by: uuid.UUID
     created_at: Instant
     updated_at: Instant
@@ -183,32 +182,4 @@ class StructureList(BaseModel):
     """A page of structures."""
 
     structures: list[StructureView]
-    pagination: AnyPagination
-
-
-class DeploymentCreate(BaseModel):
-    """A wish to deploy: what is deployed is the structure's code as it is."""
-
-    force: StrictBool | None = None
-
-
-class DeploymentView(BaseModel):
-    """A structure's code, made ready to run or not."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    deployment_id: uuid.UUID = Field(validation_alias="id")
-    structure_id: uuid.UUID
-    status: DeploymentStatus
-    status_detail: Any = optional()
-    code_source: JsonObject
-    created_by: uuid.UUID
-    created_at: Instant
-    completed_at: Instant = Field(validation_alias="created_at")
-
-
-class DeploymentList(BaseModel):
-    """A page of deployments."""
-
-    deployments: list[DeploymentView]
     pagination: AnyPagination

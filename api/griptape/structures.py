@@ -1,29 +1,28 @@
-"""Structures: list, create, read, change, delete (contract: griptape §9)."""
+"""Structures: list, create, read, change, delete."""
 
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
 from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep, TermsDep, VariableRuleDep
-from api.errors import TOO_LARGE
+from api.errors import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.pagination import PartDep
 from api.griptape.structure_schemas import StructureCreate, StructureList, StructureUpdate, StructureView
 from api.griptape.variables import check_given
 from api.idempotency import OnceDep
+from api.key_scopes import takes
 from api.lists import shown_as
-from api.path_ids import StructureId
+from api.requests.path_ids import StructureId
 from api.routing import KeyedRoute
-from shared.models import Structure
-from shared.quotas import Resource
+from shared.models import KeyScope, Structure
+from shared.organizations.quotas import Resource
 from shared.structures import queries, service
 
 router = APIRouter(prefix="/structures", tags=["Structures"], route_class=KeyedRoute)
 
-_BAD, _UNKNOWN = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND
 
-
-@router.get("", response_model=StructureList, responses=documented(_BAD))
+@router.get("", response_model=StructureList, responses=documented(BAD_REQUEST))
 def list_structures(session: SessionDep, principal: PrincipalDep, lists: ListsDep, part: PartDep) -> Response:
     """List structures, newest first."""
     found = queries.page(
@@ -37,8 +36,9 @@ def list_structures(session: SessionDep, principal: PrincipalDep, lists: ListsDe
     "",
     status_code=HTTPStatus.CREATED,
     response_model=StructureView,
-    responses=documented(_BAD, HTTPStatus.CONFLICT, TOO_LARGE),
+    responses=documented(BAD_REQUEST, CONFLICT, TOO_LARGE),
 )
+@takes(KeyScope.ADMIN)
 def create_structure(
     session: SessionDep,
     principal: PrincipalDep,
@@ -49,7 +49,7 @@ def create_structure(
     variable_rule: VariableRuleDep,
     body: StructureCreate,
 ) -> Structure:
-    """Create a structure; it is deployed at once."""
+    """Create a structure and deploy it."""
     fields = body.given()
     check_given(variable_rule, fields.get("env_vars", ()))
 
@@ -64,15 +64,16 @@ def create_structure(
     )
 
 
-@router.get("/{structure_id}", response_model=StructureView, responses=documented(_UNKNOWN))
+@router.get("/{structure_id}", response_model=StructureView, responses=documented(NOT_FOUND))
 def get_structure(session: SessionDep, principal: PrincipalDep, structure_id: StructureId) -> Structure:
     """Read a structure."""
     return queries.get_structure(session, structure_id, organization_id=principal.organization_id)
 
 
 @router.patch(
-    "/{structure_id}", response_model=StructureView, responses=documented(_BAD, _UNKNOWN, TOO_LARGE)
+    "/{structure_id}", response_model=StructureView, responses=documented(BAD_REQUEST, NOT_FOUND, TOO_LARGE)
 )
+@takes(KeyScope.ADMIN)
 def update_structure(
     session: SessionDep,
     principal: PrincipalDep,
@@ -83,7 +84,7 @@ def update_structure(
     structure_id: StructureId,
     body: StructureUpdate | None = None,
 ) -> Structure:
-    """Change a structure; a field that is absent stays as it is, and new code is deployed."""
+    """Change a structure. Absent fields stay; new code is deployed."""
     fields = body.given() if body else {}
     check_given(variable_rule, fields.get("env_vars", ()))
     if "code" in fields:
@@ -91,7 +92,8 @@ def update_structure(
     return service.change(session, principal, structure_id, fields, terms=terms)
 
 
-@router.delete("/{structure_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+@router.delete("/{structure_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(NOT_FOUND))
+@takes(KeyScope.ADMIN)
 def delete_structure(session: SessionDep, principal: PrincipalDep, structure_id: StructureId) -> None:
-    """Delete a structure; its runs go on and stay readable."""
+    """Delete a structure. Its runs continue and stay readable."""
     service.delete(session, principal, structure_id)

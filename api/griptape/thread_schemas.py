@@ -1,59 +1,48 @@
-"""The shapes of threads and messages (contract: griptape §10, §11)."""
+"""Shapes of threads."""
 
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from api.griptape.fields import Alias, Instant, Metadata, Name, given
-from api.griptape.pagination import AnyPagination, Pagination
+from api.griptape.common_schemas import GivenFields
+from api.griptape.fields import Alias, Instant, Metadata, Name
+from api.griptape.message_schemas import MessageInThread
+from api.griptape.pagination import AnyPagination
 from shared.models import Thread
 from shared.threads.queries import Size
 from shared.threads.service import NewMessage
 
-
-class MessageInThread(BaseModel):
-    """An exchange, as it comes with a thread."""
-
-    input: str
-    output: str
-    metadata: Metadata | None = None
-
-    def new(self) -> NewMessage:
-        return NewMessage(self.input, self.output, self.metadata or {})
-
-
 Messages = Annotated[list[MessageInThread], Field(fail_fast=True)]
 
 
-class _ThreadFields(BaseModel):
+class _ThreadFields(GivenFields):
+    cleared: ClassVar = {"alias": None, "metadata": {}}
+    no_columns = frozenset({"messages"})
+
     alias: Alias | None = None
     metadata: Metadata | None = None
     messages: Messages | None = None
-
-    def given(self) -> dict[str, Any]:
-        """The fields the caller set, as the table names them."""
-        return given(self, but={"messages"}, cleared={"alias": None, "metadata": {}})
 
     def new_messages(self) -> list[NewMessage] | None:
         return None if self.messages is None else [message.new() for message in self.messages]
 
 
 class ThreadCreate(_ThreadFields):
-    """A new thread, with its first messages if it has any."""
+    """A new thread and its first messages."""
 
     name: Name
 
 
 class ThreadUpdate(_ThreadFields):
-    """What is to change; messages, if present, replace all there are."""
+    """The changes. Absent fields stay; `messages` replace all messages."""
 
     name: Name | None = None
 
 
 class ThreadView(BaseModel):
-    """A thread; `message_count` counts exchanges, `messages_length` their characters."""
+    """A thread. `message_count` counts messages, `messages_length` their characters."""
 
     thread_id: uuid.UUID
     name: str
@@ -88,42 +77,3 @@ class ThreadList(BaseModel):
 
     threads: list[ThreadView]
     pagination: AnyPagination
-
-
-class MessageCreate(MessageInThread):
-    """A new exchange."""
-
-
-class MessageUpdate(BaseModel):
-    """What is to change; the rest stays."""
-
-    input: str | None = None
-    output: str | None = None
-    metadata: Metadata | None = None
-
-    def given(self) -> dict[str, Any]:
-        """The fields the caller set, as the table names them."""
-        return given(self, cleared={"metadata": {}})
-
-
-class MessageView(BaseModel):
-    """One exchange of a thread; `index` orders them."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    message_id: uuid.UUID = Field(validation_alias="id")
-    thread_id: uuid.UUID
-    index: int
-    input: str
-    output: str
-    metadata: dict[str, Any] = Field(validation_alias="meta")
-    created_by: uuid.UUID
-    created_at: Instant
-    updated_at: Instant
-
-
-class MessageList(BaseModel):
-    """A page of messages, oldest first."""
-
-    messages: list[MessageView]
-    pagination: Pagination

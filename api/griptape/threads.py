@@ -1,6 +1,5 @@
-"""Threads: list, create, read, change, delete (contract: griptape §10)."""
+"""Threads: list, create, read, change, delete."""
 
-import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated
@@ -9,33 +8,37 @@ from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.orm import Session
 
 from api.dependencies import DispatcherDep, ListsDep, PrincipalDep, QuotasDep, SessionDep
+from api.errors import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE
 from api.griptape.errors import documented
 from api.griptape.fields import Search
 from api.griptape.pagination import PartDep
 from api.griptape.thread_schemas import ThreadCreate, ThreadList, ThreadUpdate, ThreadView
 from api.idempotency import OnceDep
-from api.path_ids import ThreadId
+from api.key_scopes import takes
+from api.requests.metadata import MetadataDep
+from api.requests.path_ids import ThreadId
 from api.routing import KeyedRoute
-from shared.models import Thread
-from shared.quotas import Resource
+from shared.models import KeyScope, Thread
+from shared.organizations.quotas import Resource
 from shared.threads import queries, service
 from shared.threads.queries import ThreadFilter
 
 router = APIRouter(prefix="/threads", tags=["Threads"], route_class=KeyedRoute)
 
-_BAD, _UNKNOWN, _LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-_TAKEN = HTTPStatus.CONFLICT
-
 
 async def _filter(
+    metadata: MetadataDep,
+    *,
     alias: Annotated[Search | None, Query()] = None,
     starts_with: Annotated[Search | None, Query()] = None,
     created_by: Annotated[Search | None, Query()] = None,
 ) -> ThreadFilter:
-    return ThreadFilter(alias=alias, starts_with=starts_with, created_by=created_by or None)
+    return ThreadFilter(
+        alias=alias, starts_with=starts_with, created_by=created_by or None, metadata=metadata
+    )
 
 
-@router.get("", response_model=ThreadList, responses=documented(_BAD))
+@router.get("", response_model=ThreadList, responses=documented(BAD_REQUEST))
 def list_threads(
     session: SessionDep,
     principal: PrincipalDep,
@@ -43,7 +46,7 @@ def list_threads(
     part: PartDep,
     wanted: Annotated[ThreadFilter, Depends(_filter)],
 ) -> Response:
-    """List threads, newest first; `alias` matches exactly, `starts_with` the name or the alias."""
+    """List threads, newest first. `alias` matches exactly; `starts_with` matches name and alias."""
     found = queries.page(
         session,
         wanted,
@@ -63,12 +66,13 @@ def _shown(session: Session, threads: Sequence[Thread]) -> list[ThreadView]:
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    responses=documented(_BAD, _TAKEN, _LARGE),
+    responses=documented(BAD_REQUEST, CONFLICT, TOO_LARGE),
 )
+@takes(KeyScope.RUN)
 def create_thread(
     session: SessionDep, principal: PrincipalDep, once: OnceDep, quotas: QuotasDep, body: ThreadCreate
 ) -> ThreadView:
-    """Create a thread; an alias is one thread's in an organization."""
+    """Create a thread. An alias is unique in an organization."""
     messages = body.new_messages() or ()
 
     def make() -> Thread:
@@ -80,16 +84,18 @@ def create_thread(
         make,
         lambda made: queries.get_thread(session, made, organization_id=principal.organization_id),
     )
-    return _view(session, thread)
+    return _shown(session, [thread])[0]
 
 
-@router.get("/{thread_id}", responses=documented(_UNKNOWN))
+@router.get("/{thread_id}", responses=documented(NOT_FOUND))
 def get_thread(session: SessionDep, principal: PrincipalDep, thread_id: ThreadId) -> ThreadView:
     """Read a thread."""
-    return _view(session, queries.get_thread(session, thread_id, organization_id=principal.organization_id))
+    thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
+    return _shown(session, [thread])[0]
 
 
-@router.patch("/{thread_id}", responses=documented(_BAD, _UNKNOWN, _TAKEN, _LARGE))
+@router.patch("/{thread_id}", responses=documented(BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE))
+@takes(KeyScope.RUN)
 def update_thread(
     session: SessionDep,
     principal: PrincipalDep,
@@ -97,22 +103,18 @@ def update_thread(
     thread_id: ThreadId,
     body: ThreadUpdate | None = None,
 ) -> ThreadView:
-    """Change a thread; `messages`, if present, replace all of its messages."""
+    """Change a thread. `messages`, if present, replace all messages."""
     body = body or ThreadUpdate()
     messages = body.new_messages()
     quotas.require_room_for(session, Resource.MESSAGE, principal.organization_id, more=len(messages or ()))
     thread = service.change(session, principal, thread_id, body.given(), messages)
-    return _view(session, thread)
+    return _shown(session, [thread])[0]
 
 
-@router.delete("/{thread_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(_UNKNOWN))
+@router.delete("/{thread_id}", status_code=HTTPStatus.NO_CONTENT, responses=documented(NOT_FOUND))
+@takes(KeyScope.RUN)
 def delete_thread(
     session: SessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, thread_id: ThreadId
 ) -> None:
-    """Delete a thread with its messages; its runs stay readable."""
+    """Delete a thread and its messages. Its runs stay readable."""
     service.delete(session, dispatcher, principal, thread_id)
-
-
-def _view(session: SessionDep, thread: Thread) -> ThreadView:
-    identifiers: list[uuid.UUID] = [thread.id]
-    return ThreadView.of(thread, queries.sizes(session, identifiers))

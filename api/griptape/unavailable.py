@@ -21,7 +21,7 @@ UNAVAILABLE: Final = (
 )
 
 UNCHECKED: Final = {"buckets": ("/assets",), "knowledge-bases": ("/query", "/search")}
-"""What the framework's drivers ask for without a look at the status (contract: griptape §15, §18)."""
+"""What the framework's drivers ask for without a look at the status."""
 
 
 def _answer(resource: str, path: str) -> Response:

@@ -1,23 +1,23 @@
-"""Webhooks of structures: a run for each call of an address that holds the key (contract: griptape §9)."""
+"""Webhooks of structures: a run for each call of an address that holds the key."""
 
-import uuid
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
 from api.auth import query_key
 from api.dependencies import DispatcherDep, PrincipalDep, SessionDep
+from api.errors import BAD_REQUEST, CONFLICT, FORBIDDEN, NOT_FOUND
 from api.griptape.errors import documented
 from api.griptape.structure_runs import RulesDep
 from api.griptape.structure_schemas import StructureView
 from api.griptape.variables import check_stored
 from api.idempotency import OnceDep
-from api.path_ids import StructureId
+from api.key_scopes import takes
+from api.requests.path_ids import StructureId
 from api.routing import WebhookRoute
 from shared.errors import InvalidRequestError
-from shared.models import Run, Structure
-from shared.runs.lifecycle import RunKind
+from shared.lifecycle import RunKind
+from shared.models import KeyScope, Run, Structure
 from shared.runs.queries import get_run
 from shared.structures import runs
 from shared.structures.queries import get_structure
@@ -29,7 +29,7 @@ router = APIRouter(
     dependencies=[Depends(query_key)],
 )
 
-_ERRORS = documented(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+_ERRORS = documented(BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT)
 
 
 async def _args(request: Request) -> list[str]:
@@ -46,6 +46,7 @@ async def _args(request: Request) -> list[str]:
 
 @router.get("", operation_id="InvokeStructureWebhookGet", response_model=StructureView, responses=_ERRORS)
 @router.post("", operation_id="InvokeStructureWebhookPost", response_model=StructureView, responses=_ERRORS)
+@takes(KeyScope.RUN)
 def invoke_structure_webhook(
     session: SessionDep,
     principal: PrincipalDep,
@@ -56,10 +57,7 @@ def invoke_structure_webhook(
     structure_id: StructureId,
     args: Annotated[list[str], Depends(_args)],
 ) -> Structure:
-    """Run a structure whose webhook is enabled, with the body as its argument; it is what is answered."""
-
-    def find(made: uuid.UUID) -> Run:
-        return get_run(session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE)
+    """Run a structure by its webhook. The body is the argument; the answer is the structure."""
 
     def submit() -> Run:
         rules.quotas.require_room_for_run(session, principal.organization_id)
@@ -67,5 +65,10 @@ def invoke_structure_webhook(
         check_stored(rules.variables, structure.env_vars)
         return runs.submit_by_webhook(session, dispatcher, principal, structure_id, args, terms=rules.terms)
 
-    once(submit, find)
+    once(
+        submit,
+        lambda made: get_run(
+            session, made, organization_id=principal.organization_id, kind=RunKind.STRUCTURE
+        ),
+    )
     return get_structure(session, structure_id, organization_id=principal.organization_id)

@@ -1,23 +1,23 @@
-"""Errors in this dialect's shape, which is FastAPI's own (contract: watsonx §3.4)."""
+"""Errors in this dialect's shape, which is FastAPI's own."""
 
 from http import HTTPStatus
 
 from pydantic import BaseModel
 
 from api.errors import Problem
-from api.responses import JsonResponse
+from api.streaming.responses import JsonResponse
 
 INVALID = HTTPStatus(422)
 
 
 class Refusal(BaseModel):
-    """Why a request has no result."""
+    """An error."""
 
     detail: str
 
 
 class InvalidItem(BaseModel):
-    """One thing that is wrong with a request, and where in it."""
+    """One fault of a request, and its place in the request."""
 
     loc: list[str | int]
     msg: str
@@ -25,7 +25,7 @@ class InvalidItem(BaseModel):
 
 
 class Invalid(BaseModel):
-    """What is wrong with a request."""
+    """The faults of a request."""
 
     detail: list[InvalidItem]
 
@@ -43,10 +43,10 @@ def render(problem: Problem) -> JsonResponse:
 
 ERRORS: dict[int | str, dict[str, object]] = {
     422: {"model": Invalid, "description": "The request is not valid."},
-    401: {"model": Refusal, "description": "A valid API key is needed."},
-    404: {"model": Refusal, "description": "There is no such thing."},
-    409: {"model": Refusal, "description": "What is there already forbids it."},
+    401: {"model": Refusal, "description": "A valid API key is required."},
+    404: {"model": Refusal, "description": "The resource does not exist."},
+    409: {"model": Refusal, "description": "The state of the resource forbids it."},
     413: {"model": Refusal, "description": "The body is too large."},
-    503: {"model": Refusal, "description": "Ask again."},
+    503: {"model": Refusal, "description": "The server is busy. Try again after `Retry-After` seconds."},
 }
 """The error answers of every operation, for its documentation."""

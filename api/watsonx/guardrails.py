@@ -1,10 +1,10 @@
-"""What a caller asks of the guardrails of a run (contract: watsonx §2.3)."""
+"""What a caller asks of the guardrails of a run."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool
 
-from shared.guardrails import DEFAULT_THRESHOLD
+from shared.extensions import DEFAULT_THRESHOLD
 
 
 class _Strict(BaseModel):
@@ -14,33 +14,30 @@ class _Strict(BaseModel):
 
 
 class Watched(_Strict):
-    """Whether a detector looks at one side of a run, and how sure it has to be."""
+    """Whether a detector checks the input or the output, and from which confidence on."""
 
     enabled: StrictBool = False
     threshold: Annotated[float, Field(strict=True, ge=0, le=1)] = DEFAULT_THRESHOLD
 
 
 class Mask(_Strict):
-    """What is done with what a detector finds."""
+    """What a detector does with its findings."""
 
     remove_entity_value: StrictBool = False
 
 
 class Guardrail(_Strict):
-    """Where one detector looks, and what it does with what it finds."""
+    """The guardrail of one detector."""
 
     input: Watched | None = None
     output: Watched | None = None
     mask: Mask | None = None
 
-    @property
-    def is_enabled(self) -> bool:
-        return any(side is not None and side.enabled for side in (self.input, self.output))
-
 
 class Guardrails(RootModel[dict[str, Guardrail | None]]):
-    """The guardrails of a run by the names of their detectors: `hap`, `social_bias`, `pii` or another."""
+    """The guardrails of a run, by detector: `hap`, `social_bias`, `pii` or another one."""
 
     def enabled(self) -> list[str]:
-        """The names of those that are to look at anything."""
-        return [name for name, one in self.root.items() if one is not None and one.is_enabled]
+        """Return the names of the guardrails that check the input or the output."""
+        sides = {name: (one.input, one.output) for name, one in self.root.items() if one is not None}
+        return [name for name, both in sides.items() if any(side and side.enabled for side in both)]

@@ -1,4 +1,4 @@
-"""What a caller may ask of a model (contract: watsonx §2.2)."""
+"""What a caller may ask of a model."""
 
 from typing import Annotated, Literal
 
@@ -8,14 +8,14 @@ Whole = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 
 
 class LengthPenalty(BaseModel):
-    """How much longer answers are held against the model."""
+    """The penalty for long answers."""
 
     decay_factor: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] | None = None
     start_index: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
 
 
 class ReturnOptions(BaseModel):
-    """What is to come with an answer."""
+    """What an answer of the model includes."""
 
     generated_tokens: StrictBool | None = None
     input_parameters: StrictBool | None = None

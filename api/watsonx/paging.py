@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.cursors import Binding, BindingDep, Cursor
 from shared.errors import InvalidRequestError
-from shared.paging import Page, Part
+from shared.rows.paging import Page, Part
 
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000

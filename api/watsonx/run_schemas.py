@@ -1,38 +1,49 @@
-"""The shapes of runs (contract: watsonx §2, §3)."""
+"""The shapes of runs."""
 
 import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BaseModel
+from pydantic_core import PydanticCustomError
 
-from api.known_keys import UNSERVED
-from api.watsonx.content import Content, text_in
+from api.requests.blanks import OptionalId
+from api.requests.known_keys import UNSERVED
 from api.watsonx.guardrails import Guardrails
 from api.watsonx.llm_params import LlmParams
-from api.watsonx.messages import USER, answer_of, message_id
 from api.watsonx.statuses import status_of
+from api.watsonx.thread_message_schemas import (
+    USER,
+    Content,
+    SaidBy,
+    answer_of,
+    message_id,
+    text_in,
+)
 from api.watsonx.usage import usage_of
+from shared.assistants.runs import RunRequest
 from shared.errors import InvalidRequestError
-from shared.guardrails import missing
+from shared.extensions import missing_guardrails
 from shared.instants import rfc3339, rfc3339_or_none
+from shared.lifecycle import RunStatus
 from shared.models import JsonObject, Run
-from shared.runs.lifecycle import RunStatus
-from shared.runs.service import RunRequest
 
-_nothing_is_none = BeforeValidator(lambda value: None if value == "" else value)
-OptionalId = Annotated[uuid.UUID | None, _nothing_is_none]
+
+def _with_text(content: Content) -> Content:
+    if not text_in(content).strip():
+        raise PydanticCustomError("no_text", "The message has to hold a text.")
+    return content
 
 
 class CreateMessage(BaseModel):
-    """What a caller says."""
+    """The message of the caller."""
 
-    role: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    content: Content
+    role: SaidBy
+    content: Annotated[Content, AfterValidator(_with_text)]
 
 
 class RunOrchestrate(BaseModel):
-    """What to run."""
+    """A new run."""
 
     message: CreateMessage | None = None
     thread_id: OptionalId = None
@@ -47,7 +58,7 @@ class RunOrchestrate(BaseModel):
         Raises:
             InvalidRequestError: a guardrail is enabled, and nothing is installed that would look.
         """
-        unguarded = missing(self.guardrails.enabled()) if self.guardrails else []
+        unguarded = missing_guardrails(self.guardrails.enabled()) if self.guardrails else []
         if unguarded:
             raise InvalidRequestError(
                 f"No detector for the guardrail {unguarded[0]!r} is installed: the run would go unguarded.",
@@ -69,9 +80,9 @@ def _given(model: BaseModel | None) -> JsonObject | None:
 
 
 class Created(BaseModel):
-    """The ids of a new run; `message_id` is that of the caller's message.
+    """The ids of a new run and of its first message.
 
-    It is on a thread, but may be found again, by its `Idempotency-Key`, when that was deleted.
+    `thread_id` is null only in a repeated answer (`Idempotency-Key`) after the thread was deleted.
     """
 
     thread_id: uuid.UUID | None
@@ -87,7 +98,7 @@ class Created(BaseModel):
 
 
 class Cancelled(BaseModel):
-    """The run that a cancel was for."""
+    """The cancelled run."""
 
     thread_id: uuid.UUID | None
     run_id: uuid.UUID
@@ -121,7 +132,14 @@ class AssistantRun(BaseModel):
     def of(cls, run: Run, steps: Sequence[JsonObject] = ()) -> "AssistantRun":
         status = status_of(run)
         ended = rfc3339_or_none(run.completed_at)
-        error = _error(run)
+        error = result = None
+        if run.status in {RunStatus.FAILED, RunStatus.ERROR}:
+            error = str((run.status_detail or {}).get("message", run.status))
+        elif run.status is RunStatus.SUCCEEDED and isinstance(run.output, dict):
+            message = answer_of(run, run.output, steps, completed_at=ended or "")
+            nowhere = dict.fromkeys(["target_run_id", "correlation_id", "flowinstance_id"])
+            data = {"message": message, "message_id": message["id"], **nowhere}
+            result = {"type": "message_created", "data": data}
         return cls(
             id=run.id,
             tenant_id=str(run.organization_id),
@@ -138,16 +156,16 @@ class AssistantRun(BaseModel):
             usage=usage_of(run),
             last_error=error,
             error=error,
-            result=_result(run, steps),
+            result=result,
             guardrails=run.guardrails,
             additional_parameters=run.additional_parameters,
-            trace_id=run.id.hex,
+            trace_id=run.trace_id,
             status_detail=run.status_detail,
         )
 
 
 class RunPage(BaseModel):
-    """A slice of all runs; `next_cursor` is where the next one begins."""
+    """A page of runs; the next page begins at `next_cursor`."""
 
     total: int | None
     limit: int
@@ -157,28 +175,8 @@ class RunPage(BaseModel):
 
 
 class RunEvent(BaseModel):
-    """Something that happened in a run."""
+    """An event of a run."""
 
     id: str
     event: str
     data: dict[str, Any]
-
-
-def _error(run: Run) -> str | None:
-    if run.status not in {RunStatus.FAILED, RunStatus.ERROR}:
-        return None
-    return str((run.status_detail or {}).get("message", run.status))
-
-
-def _result(run: Run, steps: Sequence[JsonObject]) -> JsonObject | None:
-    if run.status is not RunStatus.SUCCEEDED or not isinstance(run.output, dict):
-        return None
-    message = answer_of(run, run.output, steps, completed_at=rfc3339_or_none(run.completed_at) or "")
-    data = {
-        "message": message,
-        "message_id": message["id"],
-        "target_run_id": None,
-        "correlation_id": None,
-        "flowinstance_id": None,
-    }
-    return {"type": "message_created", "data": data}

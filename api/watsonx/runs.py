@@ -1,7 +1,7 @@
-"""Runs: create, stream, list, read, cancel (contract: watsonx §3)."""
+"""Runs: create, stream, list, read, cancel."""
 
-import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le
@@ -16,37 +16,34 @@ from api.dependencies import (
     HubDep,
     ListsDep,
     PrincipalDep,
-    QuotasDep,
     SessionDep,
-    SessionsDep,
-    TermsDep,
 )
-from api.idempotency import OnceDep
+from api.key_scopes import takes
 from api.lists import Show
-from api.path_ids import AssistantId, RunId
+from api.requests.path_ids import AssistantId, RunId
+from api.requests.run_filters import RunFilterDep, split
 from api.routing import KeyedRoute
-from api.run_filters import RunFilterDep, split
+from api.run_creation import RunCreationDep
 from api.run_keys import RunAccess, open_to_runs
 from api.watsonx.errors import ERRORS
-from api.watsonx.lines import EventArray, EventLines, stored_then_live, within
+from api.watsonx.lines import EventArray, EventLines, stored_then_live
 from api.watsonx.paging import SliceDep, WholeSliceDep
 from api.watsonx.run_schemas import AssistantRun, Cancelled, Created, RunEvent, RunOrchestrate, RunPage
-from api.watsonx.statuses import Status, narrowed
+from api.watsonx.statuses import STATUSES, Status
 from api.watsonx.steps import steps_of
 from shared.assistants.queries import get_assistant
-from shared.assistants.service import default_assistant
 from shared.errors import InvalidRequestError, RunNotFoundError
 from shared.keys.principal import Principal
-from shared.models import Run
+from shared.lifecycle import RunStatus
+from shared.models import KeyScope, Run
 from shared.runs import lists as run_lists
 from shared.runs import queries, service
-from shared.runs.lifecycle import RunStatus
 
 router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
 
 EVENT_LINES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The run's events, each a line of JSON. Space before one says that the run goes on.",
+        "description": "The run's events, one JSON object per line. Spaces keep the connection alive.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -59,55 +56,23 @@ EventsTimeout = Annotated[int, Ge(0), Le(86_400_000), Query(description="Millise
 Flag = Annotated[bool, Query()]
 
 
-class Creation:
-    """What every way to create a run needs."""
-
-    def __init__(
-        self,
-        session: SessionDep,
-        principal: PrincipalDep,
-        dispatcher: DispatcherDep,
-        *,
-        quotas: QuotasDep,
-        terms: TermsDep,
-        once: OnceDep,
-    ) -> None:
-        self._quotas = quotas
-        self._session = session
-        self.principal = principal
-        self._dispatcher = dispatcher
-        self._once = once
-        self._terms = terms
-
-    def submit(self, body: RunOrchestrate, assistant_id: uuid.UUID | None) -> Run:
-        """Accept a run of the assistant that is named, or else of the one called `default`."""
-        request = body.request()
-
-        def make() -> Run:
-            self._quotas.require_room_for_run(self._session, self.principal.organization_id)
-            chosen = assistant_id or default_assistant(self._session, self.principal).id
-            return service.submit(
-                self._session, self._dispatcher, self.principal, chosen, request, terms=self._terms
-            )
-
-        return self._once(make, self._find)
-
-    def _find(self, run_id: uuid.UUID) -> Run:
-        return queries.get_run(self._session, run_id, organization_id=self.principal.organization_id)
-
-
-CreationDep = Annotated[Creation, Depends()]
-
-
 Statuses = Annotated[
     frozenset[Status],
     BeforeValidator(split),
-    Query(description="One or more of this dialect's, repeated or with commas."),
+    Query(description="One or more statuses, repeated or separated by commas."),
 ]
 
 
 async def _wanted(wanted: RunFilterDep, status: Statuses = frozenset()) -> run_lists.RunFilter:
-    return narrowed(wanted, status)
+    """Narrow a filter to runs whose status in this dialect is named; no name means every status."""
+    if not status:
+        return wanted
+    ours = {our for our, name in STATUSES.items() if name in status}
+    has_failed, has_expired = "failed" in status, "expired" in status
+    if has_expired:
+        ours.add(RunStatus.ERROR)
+    is_expired = None if has_failed is has_expired else has_expired
+    return replace(wanted, statuses=frozenset(ours), is_expired=is_expired)
 
 
 WantedDep = Annotated[run_lists.RunFilter, Depends(_wanted)]
@@ -115,7 +80,7 @@ WantedDep = Annotated[run_lists.RunFilter, Depends(_wanted)]
 
 def _lines(hub: HubDep, run: Run, timeout: int | None, principal: Principal) -> EventLines:
     seconds = None if timeout is None else timeout / 1000
-    events = within(hub.follow(run.id, after=0, principal=principal), seconds)
+    events = hub.follow(run.id, start=0, principal=principal, seconds=seconds)
     lines = EventLines(events, run, heartbeat=hub.heartbeat)
     lines.headers[RUN_ID] = str(run.id)
     return lines
@@ -133,19 +98,20 @@ def _shown_to(principal: Principal) -> Show:
 
 @router.post("/assistants/{assistant_id}/runs", tags=["Assistants Runs"])
 @open_to_runs(RunAccess.RUNS)
-def run_assistant(
-    creation: CreationDep,
+@takes(KeyScope.RUN)
+async def run_assistant(
+    creation: RunCreationDep,
     *,
     assistant_id: AssistantId,
     body: RunOrchestrate | None = None,
 ) -> Created:
-    """Accept a run of an assistant; an `agent_id` beside it has to be the same."""
+    """Create a run of an assistant. An `agent_id` in the body must be the same."""
     wanted = body or RunOrchestrate()
     if wanted.agent_id not in {None, assistant_id}:
         raise InvalidRequestError(
             f"The path names the assistant {assistant_id}, which is another agent.", path=("body", "agent_id")
         )
-    return Created.of(creation.submit(wanted, assistant_id))
+    return Created.of(await creation.submit(assistant_id, wanted.request()))
 
 
 @router.get("/assistants/{assistant_id}/runs", response_model=list[AssistantRun], tags=["Assistants Runs"])
@@ -159,7 +125,7 @@ def list_assistant_runs(
     part: WholeSliceDep,
     wanted: WantedDep,
 ) -> Response:
-    """List an assistant's runs, newest first; what is in the query is ours."""
+    """List an assistant's runs, newest first."""
     get_assistant(session, assistant_id, organization_id=principal.organization_id)
     listed = run_lists.RunList(principal.organization_id, subject_id=assistant_id)
     page = run_lists.page(session, listed, part.part(session), wanted, is_light=True)
@@ -181,17 +147,18 @@ def get_assistant_run(
 
 @router.post("/orchestrate/runs", response_model=Created, tags=["Orchestrate Agent"], responses=EVENT_LINES)
 @open_to_runs(RunAccess.RUNS)
-def create_run(
-    creation: CreationDep,
+@takes(KeyScope.RUN)
+async def create_run(
+    creation: RunCreationDep,
     hub: HubDep,
     *,
     body: RunOrchestrate | None = None,
     stream: Flag = False,
     stream_timeout: Timeout = None,
 ) -> Any:
-    """Accept a run; with `stream`, answer with its events."""
+    """Create a run. With `stream`, answer with its events."""
     wanted = body or RunOrchestrate()
-    run = creation.submit(wanted, wanted.agent_id)
+    run = await creation.submit(wanted.agent_id, wanted.request())
     return _lines(hub, run, stream_timeout, creation.principal) if stream else Created.of(run)
 
 
@@ -202,16 +169,17 @@ def create_run(
     responses=EVENT_LINES,
 )
 @open_to_runs(RunAccess.RUNS)
-def create_run_and_stream(
-    creation: CreationDep,
+@takes(KeyScope.RUN)
+async def create_run_and_stream(
+    creation: RunCreationDep,
     hub: HubDep,
     *,
     body: RunOrchestrate | None = None,
     stream_timeout: Timeout = None,
 ) -> Response:
-    """Accept a run, and answer with its events."""
+    """Create a run and answer with its events."""
     wanted = body or RunOrchestrate()
-    run = creation.submit(wanted, wanted.agent_id)
+    run = await creation.submit(wanted.agent_id, wanted.request())
     return _lines(hub, run, stream_timeout, creation.principal)
 
 
@@ -226,9 +194,9 @@ def list_runs(
     wanted: WantedDep,
     order: Annotated[Literal["asc", "desc"], Query(description="`desc`: newest first.")] = "asc",
 ) -> Response:
-    """List all runs of assistants, oldest first, as clients count on, unless `order` says otherwise.
+    """List the runs of all agents, oldest first unless `order` is `desc`.
 
-    With a cursor nothing is counted: `total` is null.
+    With a cursor, `total` is null.
     """
     listed = run_lists.RunList(principal.organization_id, is_oldest_first=order == "asc")
     page = run_lists.page(session, listed, part.part(session), wanted, is_light=True)
@@ -242,10 +210,11 @@ def list_runs(
 
 
 @router.post("/orchestrate/runs/cancel/{run_id}", tags=["Orchestrate Agent"])
+@takes(KeyScope.RUN)
 def cancel_run(
     session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, run_id: RunId
 ) -> Cancelled:
-    """Cancel a run; one that has ended stays as it is."""
+    """Cancel a run. An ended run does not change."""
     run = service.cancel(session, dispatcher, principal, run_id)
     return Cancelled(thread_id=run.thread_id, run_id=run.id)
 
@@ -262,14 +231,15 @@ def get_run(session: SessionDep, principal: PrincipalDep, run_id: RunId) -> Assi
 @open_to_runs(RunAccess.RUNS)
 def get_run_events(
     session: SessionDep,
-    sessions: SessionsDep,
     principal: PrincipalDep,
     hub: HubDep,
     *,
     run_id: RunId,
     stream_timeout: EventsTimeout = 1000,
 ) -> Response:
-    """List a run's events from its first on; of a run that goes on, those of the next milliseconds, too."""
+    """List a run's events. For an active run, wait `stream_timeout` milliseconds for more."""
     run = queries.get_run(session, run_id, organization_id=principal.organization_id)
-    events = stored_then_live(sessions, hub, run, principal=principal, seconds=stream_timeout / 1000)
+    events = stored_then_live(
+        hub, run.id, stored=run.event_count, principal=principal, seconds=stream_timeout / 1000
+    )
     return EventArray(events, run, heartbeat=hub.heartbeat)

@@ -1,12 +1,10 @@
-"""A run's status in this dialect (design §6)."""
+"""A run's status in this dialect."""
 
-from collections.abc import Collection
-from dataclasses import replace
 from typing import Final, Literal
 
+from shared.lifecycle import RunStatus
 from shared.models import Run
-from shared.runs.lifecycle import RunStatus
-from shared.runs.lists import TOOK_TOO_LONG, RunFilter
+from shared.runs.lists import TOOK_TOO_LONG
 
 STATUSES: Final = {
     RunStatus.QUEUED: "pending",
@@ -29,7 +27,7 @@ Status = Literal[
     "requires_input",
     "expired",
 ]
-"""All that this dialect has (contract: watsonx §2.1); some never occur here."""
+"""All that this dialect has; some never occur here."""
 
 
 EXPIRED: Final = TOOK_TOO_LONG
@@ -41,15 +39,3 @@ def status_of(run: Run) -> str:
     if run.status is RunStatus.ERROR and (run.status_detail or {}).get("reason") in EXPIRED:
         return "expired"
     return STATUSES[run.status]
-
-
-def narrowed(wanted: RunFilter, statuses: Collection[str]) -> RunFilter:
-    """A filter that wants runs in one of some statuses of this dialect, too; all if none is named."""
-    if not statuses:
-        return wanted
-    ours = {status for status, name in STATUSES.items() if name in statuses}
-    has_failed, has_expired = "failed" in statuses, "expired" in statuses
-    if has_expired:
-        ours.add(RunStatus.ERROR)
-    is_expired = None if has_failed is has_expired else has_expired
-    return replace(wanted, statuses=frozenset(ours), is_expired=is_expired)

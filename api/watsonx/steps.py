@@ -1,4 +1,4 @@
-"""What an assistant did on its way to an answer: calls of tools, and their results (contract: watsonx §4)."""
+"""What an assistant did on its way to an answer: calls of tools, and their results."""
 
 import uuid
 from collections.abc import Collection, Mapping
@@ -7,10 +7,11 @@ from typing import Final
 import orjson
 from sqlalchemy.orm import Session
 
-from api.watsonx.messages import ASSISTANT
+from api.watsonx.thread_message_schemas import ASSISTANT
 from shared.events import log
 from shared.events.log import StoredEvent
-from shared.models import RUN_RUNNING, JsonObject
+from shared.lifecycle import EventType
+from shared.models import JsonObject
 from shared.runs import queries
 
 CALL: Final = "StartActionsSubtaskEvent"
@@ -19,8 +20,28 @@ RESPONSE: Final = "FinishActionsSubtaskEvent"
 
 def step_of(event: StoredEvent) -> JsonObject:
     """The step that one of the two events is."""
-    details = _calls(event.payload) if event.type == CALL else _responses(event.payload)
-    return {"role": ASSISTANT, "step_details": details}
+    listed = event.payload.get("subtask_actions")
+    actions = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    if event.type == CALL:
+        calls = [
+            {"id": action.get("tag"), "name": action.get("name"), "args": action.get("input") or {}}
+            for action in actions
+        ]
+        return {"role": ASSISTANT, "step_details": [{"type": "tool_calls", "tool_calls": calls}]}
+    output = _value(event.payload.get("task_output"))
+    values = [_value(one) for one in output] if isinstance(output, list) else []
+    if len(values) != len(actions):  # an error that is told of all calls at once is that of each
+        values = [output] * len(actions)
+    responses = [
+        {
+            "type": "tool_response",
+            "name": action.get("name"),
+            "content": value if isinstance(value, str) else orjson.dumps(value).decode(),
+            "tool_call_id": action.get("tag"),
+        }
+        for action, value in zip(actions, values, strict=True)
+    ]
+    return {"role": ASSISTANT, "step_details": responses}
 
 
 def steps_of(
@@ -32,47 +53,12 @@ def steps_of(
     """
     with_tools = queries.with_tools(session, run_ids, organization_id=organization_id)
     steps: dict[uuid.UUID, list[JsonObject]] = {}
-    for event in log.of_types(session, with_tools, (RUN_RUNNING, CALL, RESPONSE)):
-        if event.type == RUN_RUNNING:
+    for event in log.of_types(session, with_tools, (EventType.ASSISTANT_RUNNING, CALL, RESPONSE)):
+        if event.type == EventType.ASSISTANT_RUNNING:
             steps.pop(event.run_id, None)
         else:
             steps.setdefault(event.run_id, []).append(step_of(event))
     return steps
-
-
-def _actions(payload: JsonObject) -> list[JsonObject]:
-    actions = payload.get("subtask_actions")
-    return [one for one in actions if isinstance(one, dict)] if isinstance(actions, list) else []
-
-
-def _calls(payload: JsonObject) -> list[JsonObject]:
-    calls = [
-        {"id": action.get("tag"), "name": action.get("name"), "args": action.get("input") or {}}
-        for action in _actions(payload)
-    ]
-    return [{"type": "tool_calls", "tool_calls": calls}]
-
-
-def _responses(payload: JsonObject) -> list[JsonObject]:
-    actions = _actions(payload)
-    return [
-        {
-            "type": "tool_response",
-            "name": action.get("name"),
-            "content": content,
-            "tool_call_id": action.get("tag"),
-        }
-        for action, content in zip(actions, _contents(payload, len(actions)), strict=True)
-    ]
-
-
-def _contents(payload: JsonObject, count: int) -> list[str]:
-    """What each of so many calls has given, as text; an error that is told of all at once is that of each."""
-    output = _value(payload.get("task_output"))
-    values = [_value(one) for one in output] if isinstance(output, list) else []
-    if len(values) != count:
-        values = [output] * count
-    return [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values]
 
 
 def _value(artifact: object) -> object:

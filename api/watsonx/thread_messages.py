@@ -1,45 +1,37 @@
-"""Messages of threads: list, post, read, change, delete (contract: watsonx §4)."""
+"""Messages of threads: list, post, read, change, delete."""
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, BeforeValidator
 from sqlalchemy.orm import Session
 
 from api.dependencies import ListsDep, PrincipalDep, QuotasDep, SessionDep
 from api.idempotency import OnceDep
-from api.path_ids import MAX_ECHO, ThreadId
+from api.key_scopes import takes
+from api.requests.path_ids import MAX_ECHO, ThreadId
 from api.routing import KeyedRoute
-from api.watsonx.content import Content, text_in
 from api.watsonx.errors import ERRORS
-from api.watsonx.messages import message_id, messages_of, origin_of, shown_side
 from api.watsonx.steps import steps_of
+from api.watsonx.thread_message_schemas import (
+    MessageCreate,
+    MessageUpdate,
+    message_id,
+    origin_of,
+    shown_role,
+    text_in,
+)
 from shared.db import Lock
 from shared.errors import MessageNotFoundError
 from shared.keys.principal import Principal
-from shared.models import JsonObject, Message, Thread
-from shared.quotas import Resource
-from shared.threads import queries, sides
-from shared.threads.sides import Side
+from shared.models import JsonObject, KeyScope, Message, Thread
+from shared.organizations.quotas import Resource
+from shared.threads import queries, roles
+from shared.threads.roles import Role
 
 router = APIRouter(tags=["Message Threads"], route_class=KeyedRoute, responses=ERRORS)
-
-_human_is_user = BeforeValidator(lambda value: Side.USER if value == "human" else value)
-
-
-class MessageCreate(BaseModel):
-    """What is said; of its content, text is kept."""
-
-    role: Annotated[Side, _human_is_user]
-    content: Content
-
-
-class MessageUpdate(BaseModel):
-    """What is to change."""
-
-    content: Content | None = None
 
 
 @router.get("/threads/{thread_id}/messages", response_model=list[dict[str, Any]])
@@ -49,15 +41,20 @@ def list_messages(
     """List a thread's messages, oldest first."""
     thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
 
-    def shown(session: Session, exchanges: Sequence[Message]) -> list[JsonObject]:
-        steps = _steps(session, thread, exchanges)
-        return [message for exchange in exchanges for message in messages_of(thread, exchange, steps)]
+    def shown(session: Session, messages: Sequence[Message]) -> list[JsonObject]:
+        steps = _steps(session, thread, messages)
+        return [
+            shown_role(thread, message, role, steps)
+            for message in messages
+            for role in roles.roles_of(message)  # the user's first
+        ]
 
-    exchanges = queries.page_of_messages(session, thread.id, is_light=True).messages
-    return lists.answer(session, principal, exchanges, shown)
+    messages = queries.page_of_messages(session, thread.id, is_light=True).rows
+    return lists.answer(session, principal, messages, shown)
 
 
 @router.post("/threads/{thread_id}/messages", status_code=201)
+@takes(KeyScope.RUN)
 def create_message(
     session: SessionDep,
     principal: PrincipalDep,
@@ -71,14 +68,14 @@ def create_message(
 
     def make() -> Message:
         quotas.require_room_for(session, Resource.MESSAGE, principal.organization_id)
-        return sides.post(session, principal, thread_id, body.role, text_in(body.content))
+        return roles.post(session, principal, thread_id, body.role, text_in(body.content))
 
-    exchange = once(
+    message = once(
         make,
         lambda made: queries.get_message(session, made, organization_id=principal.organization_id),
     )
     thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
-    return shown_side(thread, exchange, body.role, {})
+    return shown_role(thread, message, body.role, {})
 
 
 @router.get("/threads/{thread_id}/messages/{message_id}")
@@ -90,6 +87,7 @@ def get_message(
 
 
 @router.patch("/threads/{thread_id}/messages/{message_id}")
+@takes(KeyScope.RUN)
 def update_message(
     session: SessionDep,
     principal: PrincipalDep,
@@ -97,30 +95,31 @@ def update_message(
     message_id: str,
     body: MessageUpdate | None = None,
 ) -> dict[str, Any]:
-    """Say something else in a message."""
+    """Change the content of a message."""
     if body is None or body.content is None:
         return _Found.find(session, principal, thread_id, message_id).shown(session)
     found = _Found.find(session, principal, thread_id, message_id, lock=Lock.CHANGE)
-    sides.change(session, found.exchange, found.side, text_in(body.content))
+    roles.change(session, found.message, found.role, text_in(body.content))
     return found.shown(session)
 
 
 @router.delete("/threads/{thread_id}/messages/{message_id}", status_code=204)
+@takes(KeyScope.RUN)
 def delete_message(
     session: SessionDep, principal: PrincipalDep, thread_id: ThreadId, message_id: str
 ) -> None:
-    """Delete a message; what it answered, or its answer, stays."""
+    """Delete a message. The question or the answer it belongs to stays."""
     found = _Found.find(session, principal, thread_id, message_id, lock=Lock.REMOVAL)
-    sides.delete(session, found.exchange, found.side)
+    roles.delete(session, found.message, found.role)
 
 
+@dataclass(frozen=True, slots=True)
 class _Found:
     """A message, found by its id among those of its thread."""
 
-    def __init__(self, thread: Thread, exchange: Message, side: Side) -> None:
-        self.thread = thread
-        self.exchange = exchange
-        self.side = side
+    thread: Thread
+    message: Message
+    role: Role
 
     @classmethod
     def find(
@@ -132,36 +131,30 @@ class _Found:
         *,
         lock: Lock | None = None,
     ) -> "_Found":
-        thread = queries.get_thread(session, thread_id, organization_id=principal.organization_id)
-        for exchange in queries.page_of_messages(session, thread.id).messages:
-            for side in sides.sides_of(exchange):
-                if str(message_id(origin_of(exchange), side.value)) != wanted.lower():
-                    continue
-                if lock is not None:  # whoever had it until now may have taken the side away
-                    cls._hold(session, principal, exchange, side, lock)
-                return cls(thread, exchange, side)
-        raise MessageNotFoundError(wanted[:MAX_ECHO])
-
-    @staticmethod
-    def _hold(session: Session, principal: Principal, exchange: Message, side: Side, lock: Lock) -> None:
-        """Hold an exchange as it is by then.
+        """Find a message, and lock it if `lock` says how.
 
         Raises:
-            MessageNotFoundError: it has no such side any more.
+            MessageNotFoundError: the thread has no such message, or no longer.
         """
         organization_id = principal.organization_id
-        queries.get_message(session, exchange.id, organization_id=organization_id, lock=lock)
-        if side not in sides.sides_of(exchange):
-            raise MessageNotFoundError(message_id(origin_of(exchange), side.value))
+        thread = queries.get_thread(session, thread_id, organization_id=organization_id)
+        for message in queries.page_of_messages(session, thread.id).rows:
+            for role in roles.roles_of(message):
+                if str(message_id(origin_of(message), role.value)) != wanted.lower():
+                    continue
+                if lock is not None:  # read it again: another may have deleted the text of this role
+                    queries.get_message(session, message.id, organization_id=organization_id, lock=lock)
+                    if role not in roles.roles_of(message):
+                        raise MessageNotFoundError(message_id(origin_of(message), role.value))
+                return cls(thread, message, role)
+        raise MessageNotFoundError(wanted[:MAX_ECHO])
 
     def shown(self, session: Session) -> JsonObject:
-        return shown_side(
-            self.thread, self.exchange, self.side, _steps(session, self.thread, [self.exchange])
-        )
+        return shown_role(self.thread, self.message, self.role, _steps(session, self.thread, [self.message]))
 
 
 def _steps(
-    session: Session, thread: Thread, exchanges: Sequence[Message]
+    session: Session, thread: Thread, messages: Sequence[Message]
 ) -> Mapping[uuid.UUID, Sequence[JsonObject]]:
-    origins = [origin_of(exchange) for exchange in exchanges]
+    origins = [origin_of(message) for message in messages]
     return steps_of(session, origins, organization_id=thread.organization_id)

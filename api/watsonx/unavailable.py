@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from fastapi import Response
-
 from api.unserved import not_here, router_of
 from api.watsonx.errors import render
 
@@ -31,9 +29,4 @@ UNAVAILABLE: Final = (
 )
 
 
-def _answer(resource: str, path: str) -> Response:
-    del path
-    return render(not_here(resource))
-
-
-router = router_of(UNAVAILABLE, _answer)
+router = router_of(UNAVAILABLE, lambda resource, _path: render(not_here(resource)))

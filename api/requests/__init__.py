@@ -1,0 +1,1 @@
+"""What a request may say, in both dialects: body, keys, ids, cursors, filters."""

@@ -1,0 +1,1 @@
+"""Event streams, and requests that wait for the end of a run."""

@@ -1,0 +1,1 @@
+"""Traffic limits: connections, lanes, memory."""
