@@ -1,4 +1,4 @@
-"""Have the command `runyard` of .venv say so if its folder has been moved."""
+"""Make the command `runyard` of .venv report a moved folder."""
 
 from pathlib import Path
 

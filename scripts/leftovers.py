@@ -1,9 +1,9 @@
-"""Name the processes of this checkout that were started since a moment and still run.
+"""List the processes of this checkout that were started since an instant and still run.
 
     python scripts/leftovers.py SINCE
 
-SINCE is in seconds of the epoch. What is ending gets some seconds for it; what stays makes the
-exit code 1.
+SINCE is in seconds of the epoch. Stopping processes get some seconds; remaining ones make the exit
+code 1.
 """
 
 import sys
@@ -20,7 +20,7 @@ ORIGINS: Final = (
     f"{CHECKOUT}/.venv/",
     f"{tempfile.gettempdir()}/runyard-postgresql-",  # a copy for root, who cannot run PostgreSQL
 )
-PATIENCE: Final = 10.0  # seconds; what has been told to stop may be at it
+EXIT_TIMEOUT: Final = 10.0  # seconds; a process may still be stopping
 
 
 def leftovers(since: float) -> Iterator[str]:
@@ -33,7 +33,7 @@ def leftovers(since: float) -> Iterator[str]:
             if process.status() != psutil.STATUS_ZOMBIE and _is_ours(process):
                 yield f"{process.pid} {' '.join(process.cmdline())[:200]}"
         except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # ended meanwhile, or another user's and so not ours
+            continue  # ended, or another user's
 
 
 def _is_ours(process: psutil.Process) -> bool:
@@ -45,7 +45,7 @@ def _is_ours(process: psutil.Process) -> bool:
 
 def main() -> None:
     since = float(sys.argv[1])
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + EXIT_TIMEOUT
     while (left := list(leftovers(since))) and time.monotonic() < deadline:
         time.sleep(0.2)
     if left:

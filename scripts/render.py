@@ -1,4 +1,4 @@
-"""Render the parts of README.md and deploy/env.example that the code decides.
+"""Render the parts of the manual and of deploy/env.example that the code decides.
 
     python scripts/render.py [--check]
 
@@ -8,15 +8,18 @@ is written, and a part that differs makes the exit code 1.
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from pydantic.fields import FieldInfo
 
-from shared.runs import lifecycle
+from shared import lifecycle
+from shared.metrics.definitions import ALL
+from shared.metrics.instruments import Counter
 from shared.settings import Settings
+from worker.reconciler.observer import OBSERVED
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -38,12 +41,12 @@ def default(field: FieldInfo) -> str:
 
 
 def diagram() -> str:
-    """The state diagram, as README.md shows it."""
+    """Draw the state diagram for docs/architecture.md."""
     return f"```mermaid\n{lifecycle.mermaid()}\n```"
 
 
 def table() -> str:
-    """The settings, as README.md shows them."""
+    """Write the table of docs/settings.md."""
     rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         value = f"`{default(field)}`" if default(field) else "needed" if field.is_required() else "none"
@@ -52,15 +55,32 @@ def table() -> str:
 
 
 def example() -> str:
-    """The settings, as deploy/env.example shows them."""
+    """Write the settings of deploy/env.example."""
     return "\n".join(
         f"\n# {field.description}\n# {variable(name)}={default(field)}"
         for name, field in Settings.model_fields.items()
     ).lstrip("\n")
 
 
+def metrics() -> str:
+    """Write the tables of docs/operating/metrics.md."""
+    rows = ["| Metric | Labels | Meaning |", "|---|---|---|"]
+    for one in sorted(ALL, key=lambda one: one.name):
+        name = f"{one.name}_total" if isinstance(one, Counter) else one.name
+        rows.append(_row(name, [label.name for label in one.labels], one.description))
+    rows += [_row(name, names, about) for name, (about, names) in OBSERVED.items()]
+    rows.append(_row("runyard_build_info", ["version"], "The release."))
+    return "\n".join(rows)
+
+
+def _row(name: str, labels: Sequence[str], meaning: str) -> str:
+    return f"| `{name}` | {', '.join(f'`{label}`' for label in labels)} | {meaning} |"
+
+
 PARTS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
-    "README.md": {"lifecycle": diagram, "settings": table},
+    "docs/architecture.md": {"lifecycle": diagram},
+    "docs/operating/metrics.md": {"metrics": metrics},
+    "docs/settings.md": {"settings": table},
     "deploy/env.example": {"settings": example},
 }
 

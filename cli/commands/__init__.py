@@ -1,0 +1,1 @@
+"""The commands of runyard, a module each."""

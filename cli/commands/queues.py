@@ -1,0 +1,57 @@
+"""`runyard queues`: what waits in each queue, and who takes from it."""
+
+from dataclasses import asdict
+from typing import Final
+
+import typer
+
+from cli.console import failure
+from cli.database_access import DataDir, database_settings
+from cli.exit_codes import EXIT_FAILURE, EXIT_PROBLEMS
+from cli.listing import AsJson, Item, print_list
+from cli.local.dev_file import DATA_DIR
+from cli.operation.durations import short
+from cli.operation.reading import reader, reading
+from cli.operation.workload import Queue, ask_workers, read_queues
+
+COLUMNS: Final = ("queue", "waiting", "oldest", "held_back", "messages", "workers")
+
+UNKNOWN: Final = "?"
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def queues(*, as_json: AsJson = False, data_dir: DataDir = DATA_DIR) -> None:
+    """List the queues: runs that wait, for how long, and who takes them.
+
+    `waiting` are runs that want a worker, `held_back` those that wait for room in their tenant's share,
+    `messages` those in Redis. If Redis is away, what it knows is shown as `?`.
+
+    Exit codes: 0 printed, 3 runs wait in a queue from which no worker takes, 1 PostgreSQL or Redis is away.
+    """
+    settings = database_settings(data_dir)
+    with reader(settings) as engine:
+        broker = ask_workers(engine, settings)
+        with reading(engine) as session:
+            found = read_queues(session, settings, broker)
+    if as_json:
+        print_list([asdict(queue) for queue in found], COLUMNS, as_json=True)
+    else:
+        print_list([queue_row(queue) for queue in found], COLUMNS, as_json=False)
+    if broker.fault is not None:
+        failure(broker.fault)
+        raise typer.Exit(EXIT_FAILURE)
+    raise typer.Exit(EXIT_PROBLEMS if any(queue.waiting and not queue.workers for queue in found) else 0)
+
+
+def queue_row(queue: Queue) -> Item:
+    """A queue as a row of a table."""
+    return {
+        "queue": queue.name,
+        "waiting": queue.waiting,
+        "oldest": "" if queue.oldest_seconds is None else short(queue.oldest_seconds),
+        "held_back": queue.held_back,
+        "messages": UNKNOWN if queue.messages is None else queue.messages,
+        "workers": UNKNOWN if queue.workers is None else queue.workers,
+    }

@@ -1,0 +1,57 @@
+"""`runyard workers`: the workers, with their slots and their queues."""
+
+from dataclasses import asdict
+from typing import Final
+
+import typer
+
+from cli.commands.queues import UNKNOWN
+from cli.console import failure
+from cli.database_access import DataDir, database_settings
+from cli.exit_codes import EXIT_FAILURE, EXIT_PROBLEMS
+from cli.listing import AsJson, Item, print_list
+from cli.local.dev_file import DATA_DIR
+from cli.operation.durations import short
+from cli.operation.reading import reader, reading
+from cli.operation.workload import Worker, WorkerState, ask_workers, read_workers
+
+COLUMNS: Final = ("worker", "state", "busy", "slots", "queues", "last_beat", "process")
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def workers(*, as_json: AsJson = False, data_dir: DataDir = DATA_DIR) -> None:
+    """List the workers, with their slots and their queues.
+
+    `ok` answers through Redis, `unreached` has a heartbeat in PostgreSQL and does not answer, `silent` has
+    none either. If Redis is away, what it knows is shown as `?`.
+
+    Exit codes: 0 printed, 3 no worker answers, 1 PostgreSQL or Redis is away.
+    """
+    settings = database_settings(data_dir)
+    with reader(settings) as engine:
+        broker = ask_workers(engine, settings)
+        with reading(engine) as session:
+            found = read_workers(session, settings, broker)
+    if as_json:
+        print_list([asdict(worker) for worker in found], COLUMNS, as_json=True)
+    else:
+        print_list([worker_row(worker) for worker in found], COLUMNS, as_json=False)
+    if broker.fault is not None:
+        failure(broker.fault)
+        raise typer.Exit(EXIT_FAILURE)
+    raise typer.Exit(0 if any(worker.state is WorkerState.OK for worker in found) else EXIT_PROBLEMS)
+
+
+def worker_row(worker: Worker) -> Item:
+    """A worker as a row of a table."""
+    return {
+        "worker": worker.name,
+        "state": worker.state.value,
+        "busy": worker.busy,
+        "slots": UNKNOWN if worker.slots is None else worker.slots,
+        "queues": UNKNOWN if worker.queues is None else ", ".join(worker.queues),
+        "last_beat": "" if worker.beat_seconds is None else f"{short(worker.beat_seconds)} ago",
+        "process": worker.process or "",
+    }

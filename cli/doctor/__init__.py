@@ -1,0 +1,1 @@
+"""The doctor: findings about an installation, and invariants of the stored data."""

@@ -1,0 +1,1 @@
+"""The drill: load, faults, and a verdict on every promise from outside."""

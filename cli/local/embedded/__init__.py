@@ -1,0 +1,1 @@
+"""A real PostgreSQL and a real Redis from wheels, for one machine."""

@@ -1,0 +1,1 @@
+"""Child processes: start them so that they cannot outlive us, watch them, stop them."""
