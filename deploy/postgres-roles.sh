@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the two roles of Runyard in the database it is started on: PostgreSQL's image runs this once,
-# when it makes the database. On data of an earlier release run it by hand, before the new `migrate`:
+# Creates the two roles of Runyard. PostgreSQL's image runs this once, when it creates the database.
+# On data of an earlier release, run it by hand before the new `migrate`:
 #
 #   docker compose --file deploy/compose.yaml up --detach postgres
 #   docker compose --file deploy/compose.yaml exec postgres sh /docker-entrypoint-initdb.d/10-roles.sh
