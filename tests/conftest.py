@@ -1,9 +1,10 @@
 """Fixtures for all tests: servers for those that ask, rows, and a clean database for each."""
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Generator
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import hypothesis
@@ -16,24 +17,54 @@ from shared.db import Sessions, make_engine, make_sessions
 from shared.keys.principal import Principal
 from shared.models import Assistant, Run
 from shared.settings import Settings
+from tests.support.checkout import STRUCTURES
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
 from tests.support.llm_stub import LlmStub
-from tests.support.scheduling import StackLaneScheduling
+from tests.support.scheduling import LaneScheduling, rank
 from tests.support.services import TestServices, running_services
 from tests.support.stack import Stack, environment, running_stack
 
-STRUCTURES = Path(__file__).parent / "support" / "structures"
-"""The folders that the stack may execute."""
+WAITING_PROCESSES = 3  # as many as there are lanes that wait for other processes, less one
 
 # How long one example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)
 hypothesis.settings.load_profile("any-machine")
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackLaneScheduling:
-    """Spread the tests over the processes of `pytest -n`."""
-    return StackLaneScheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LaneScheduling:
+    """Distribute the tests over the processes of `pytest -n`."""
+    return LaneScheduling(config, log)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return what `-n auto` means: for unit tests a process a core; for others more, as these mostly wait."""
+    cores = min(len(os.sched_getaffinity(0)), 4)
+    is_unit_only = bool(config.args) and all("tests/unit" in path for path in config.args)
+    return cores if is_unit_only else cores + WAITING_PROCESSES
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest groups first, in whatever order their tests are."""
+    items.sort(key=lambda item: rank(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is loaded by now and stays: it is most of the objects there are."""
+    gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Accept a selection by mark that leaves no test: not every folder has a `quiet` one."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.option.markexpr:
+        session.exitstatus = pytest.ExitCode.OK
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What the API runs on. The package that drives a browser brings another backend."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,10 +114,15 @@ def settings(services: TestServices, database_url: str, setting_overrides: dict[
     return services.settings(database_url=database_url, **setting_overrides)
 
 
+def patient_engine(settings: Settings) -> Engine:
+    """Connections of a test, whose transactions may idle for as long as it computes or waits."""
+    return make_engine(settings, limits={"idle_in_transaction_session_timeout": timedelta(0)})
+
+
 @pytest.fixture(scope="session")
 def engine(services: TestServices, database_url: str) -> Generator[Engine]:
     """Connections to the shared database."""
-    engine = make_engine(services.settings(database_url=database_url))
+    engine = patient_engine(services.settings(database_url=database_url))
     yield engine
     engine.dispose()
 
@@ -115,7 +151,7 @@ def committed_settings(
 @pytest.fixture
 def committed_engine(committed_settings: Settings) -> Generator[Engine]:
     """Connections to the test's own database."""
-    engine = make_engine(committed_settings)
+    engine = patient_engine(committed_settings)
     yield engine
     engine.dispose()
 
@@ -124,7 +160,7 @@ def committed_engine(committed_settings: Settings) -> Generator[Engine]:
 def superuser_engine(services: TestServices, committed_settings: Settings) -> Generator[Engine]:
     """Superuser's connections to the test's own database: to break what our own role cannot."""
     name = committed_settings.database_url.get_secret_value().rpartition("/")[2]
-    engine = make_engine(services.settings(database_url=services.postgres.database_url(name)))
+    engine = patient_engine(services.settings(database_url=services.postgres.database_url(name)))
     yield engine
     engine.dispose()
 

@@ -15,7 +15,11 @@ from tests.support.workers import Worker, running_worker
 def chaos_environment(llm: LlmStub) -> dict[str, str]:
     """Leases of 3 s, and three attempts of a run that is lost while RUNNING."""
     return environment(
-        OPENAI_BASE_URL=llm.openai_url, OPENAI_API_KEY="sk-stub", RUNYARD_MAX_ATTEMPTS_RUNNING="3"
+        RUNYARD_LEASE_TTL="3",
+        RUNYARD_HEARTBEAT="0.5",
+        OPENAI_BASE_URL=llm.openai_url,
+        OPENAI_API_KEY="sk-stub",
+        RUNYARD_MAX_ATTEMPTS_RUNNING="3",
     )
 
 
@@ -24,7 +28,7 @@ def broken_stack(
     tmp_path_factory: pytest.TempPathFactory, chaos_environment: dict[str, str]
 ) -> Generator[Stack]:
     """One `runyard dev` for all tests that break something."""
-    env = {**chaos_environment, "RUNYARD_QUEUES": "nobody"}
+    env = {**chaos_environment, "RUNYARD_WORKER_QUEUES": "nobody"}
     with running_stack(tmp_path_factory.mktemp("chaos"), env=env) as running:
         yield running
 

@@ -11,20 +11,20 @@ from typing import Final
 
 import pytest
 
-from shared.worker_names import default_name
+from shared.workers import default_name
 from tests.support.invariants import await_words, check_runs, holder_of, read_events, read_row
+from tests.support.llm_stub import stalling_model
 from tests.support.stack import RUNYARD, Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
-ROUNDS: Final = 2  # in each of which every worker is replaced
 PAUSE: Final = 0.15  # seconds between two runs of the load
 LONG_EVERY: Final = 7  # every so many runs, one that goes on beyond the grace; odd, as two workers take turns
-LONG: Final = "openai/words-60-50"
+LONG: Final = "openai/words-60-100"
 GRACE: Final = "1"  # seconds
-EXIT_PATIENCE: Final = 15.0  # seconds: two graces, and what an exit takes on a busy machine
+EXIT_PATIENCE: Final = 30.0  # seconds: two graces, and what an exit takes on a busy machine
 
 Starter = Callable[..., Worker]
 Stopper = Callable[[Stack, Worker], None]
@@ -52,7 +52,7 @@ class Load:
             yield
         finally:
             self._is_over.set()
-            thread.join(30)
+            thread.join(60)
         assert failures == []
 
     def _submit(self, failures: list[BaseException]) -> None:
@@ -106,22 +106,29 @@ def check_unharmed(stack: Stack, database_url: str, run_ids: list[str]) -> int:
     return sum(row["attempt"] > 1 for row in rows)
 
 
-@pytest.mark.parametrize("stop", [terminate, drain])
+@pytest.mark.parametrize(
+    ("stop", "rounds"),
+    [
+        (terminate, 1),
+        pytest.param(terminate, 2, marks=pytest.mark.full_length),
+        pytest.param(drain, 2, marks=pytest.mark.full_length),
+    ],
+)
 def test_a_rolling_deploy_under_load_fails_no_run_and_charges_no_attempt(
-    broken_stack: Stack, new_worker: Starter, database_url: str, stop: Stopper
+    broken_stack: Stack, new_worker: Starter, database_url: str, stop: Stopper, rounds: int
 ) -> None:
-    """Promise 6: A deploy neither fails a run nor burns an attempt."""
+    """Promise 6: A deploy neither fails a run nor burns an attempt. A round replaces every worker."""
     stack = broken_stack
     workers = [new_worker("--concurrency=20", RUNYARD_DRAIN_GRACE=GRACE) for _ in range(2)]
     load = Load(stack)
     with load.going():
-        for place in [0, 1] * ROUNDS:
+        for place in [0, 1] * rounds:
             await_busy(database_url, workers[place], load)
             stop(stack, workers[place])
             check_exit(workers[place])
             workers[place] = new_worker("--concurrency=20", RUNYARD_DRAIN_GRACE=GRACE)
     given_back = check_unharmed(stack, database_url, load.run_ids)
-    assert len(load.run_ids) > 50
+    assert len(load.run_ids) > 25 * rounds
     assert given_back > 0
 
 
@@ -133,7 +140,7 @@ def await_busy(database_url: str, worker: Worker, load: Load) -> None:
         rows = [read_row(database_url, run_id) for run_id in load.run_ids[::LONG_EVERY][-2:]]
         return any(row["status"] == "RUNNING" and row["process"].rpartition("/")[2] in pids for row in rows)
 
-    wait_until(is_busy, timeout=30, pause=0.05, what="a long run on it")
+    wait_until(is_busy, timeout=60, pause=0.05, what="a long run on it")
 
 
 @pytest.mark.parametrize("stop", [terminate, drain])
@@ -143,7 +150,7 @@ def test_a_run_beyond_the_grace_runs_again_elsewhere_uncharged(
     """Promise 6, for a run that may be attempted only once."""
     stack = broken_stack
     workers = [new_worker("--concurrency=5", RUNYARD_DRAIN_GRACE=GRACE) for _ in range(2)]
-    run_id = stack.create_run(args=["Hi"], model="openai/words-100-120", max_attempts=1)
+    run_id = stack.create_run(args=["Hi"], model=stalling_model(100, pause=100), max_attempts=1)
     holder = holder_of(database_url, run_id)
     first, other = sorted(workers, key=lambda worker: holder not in worker.processes)
     await_words(database_url, run_id)
@@ -169,7 +176,7 @@ def test_a_cancel_during_a_drain_is_final_and_holds_up_no_exit(
     await_words(database_url, run_id)
     stopping = threading.Thread(target=stop, args=(stack, worker))
     stopping.start()
-    wait_until(lambda: "drain begun" in worker.log, what="the drain to begin")
+    wait_until(lambda: "drain begun" in worker.log, timeout=60, what="the drain to begin")
     cancelled_at = time.monotonic()
     assert stack.cancel(run_id)["status"] == "CANCELLED"
     check_exit(worker)
@@ -185,9 +192,9 @@ def test_after_a_drain_the_dev_supervisor_starts_the_worker_again(broken_stack: 
     stack = broken_stack
     drained = stack.file["pids"]["worker"]
     name = default_name()
-    wait_until(lambda: name in runyard_drain(stack).stdout, timeout=30, what="the worker to be there")
+    wait_until(lambda: name in runyard_drain(stack).stdout, timeout=60, what="the worker to be there")
     answer = runyard_drain(stack, name, "--wait", str(EXIT_PATIENCE))
     assert (answer.returncode, answer.stdout.split()) == (0, [name, "draining"])
-    wait_until(lambda: stack.file["pids"]["worker"] != drained, timeout=15, what="another worker")
+    wait_until(lambda: stack.file["pids"]["worker"] != drained, timeout=60, what="another worker")
     assert "worker died: exit code 0. Started again in" in stack.output
-    wait_until(lambda: name in runyard_drain(stack).stdout, timeout=30, what="it to be there, by its name")
+    wait_until(lambda: name in runyard_drain(stack).stdout, timeout=60, what="it to be there, by its name")

@@ -13,7 +13,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 CHILDREN = 2
 
@@ -45,7 +45,7 @@ def test_work_that_does_not_stop_is_stopped_or_killed(
     said = read_events(database_url, stubborn)
     assert detail["stopped_how"] == how
     assert cancelled.lasted(detail) <= GRACE + MARGIN
-    wait_until(lambda: not lives(child), timeout=10, what="the child to end")
+    wait_until(lambda: not lives(child), timeout=60, what="the child to end")
     assert stack.wait_for(sibling)["status"] == "SUCCEEDED"
     assert read_row(database_url, sibling)["attempt"] == 1
     check_slots(stack, CHILDREN)
@@ -64,7 +64,7 @@ def test_a_program_is_killed_with_all_it_has_started(broken_stack: Stack, databa
     )
     run_id = answer.json()["structure_run_id"]
     child = holder_of(database_url, run_id)
-    wait_until(lambda: of_program(run_id), timeout=20, what="the program")
+    wait_until(lambda: of_program(run_id), timeout=60, what="the program")
     assert client.post(f"/api/structure-runs/{run_id}/cancel").json()["status"] == "CANCELLED"
     wait_until(lambda: not of_program(run_id), timeout=GRACE + MARGIN, what="the program to be gone")
     assert lives(child)

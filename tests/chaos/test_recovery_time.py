@@ -8,10 +8,10 @@ import pytest
 
 from tests.support.faults import kill
 from tests.support.invariants import await_words, check_runs, check_taken_over, holder_of
-from tests.support.llm_stub import LlmStub
+from tests.support.llm_stub import LlmStub, stalling_model
 from tests.support.stack import Stack, environment, running_stack
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 RECOVERY = 25.0  # seconds: a lease, and the pause of the reconciler
 
@@ -28,7 +28,7 @@ def default_stack(tmp_path: Path, llm: LlmStub) -> Generator[Stack]:
 
 def test_a_lost_run_is_back_at_work_within_25_s(default_stack: Stack) -> None:
     stack, database_url = default_stack, default_stack.file["database_url"]
-    run_id = stack.create_run(args=["Hi"], model="openai/words-20-50")
+    run_id = stack.create_run(args=["Hi"], model=stalling_model(20, pause=300))
     await_words(database_url, run_id)
     kill(holder_of(database_url, run_id))
     killed_at = time.monotonic()

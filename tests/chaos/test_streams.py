@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from shared.drill.plan import PlannedReader
+from cli.drill.plan import PlannedReader
 from tests.support.cancels import STUBBORN
 from tests.support.faults import kill, lives
 from tests.support.invariants import await_words, check_runs, read_events
@@ -18,7 +18,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 PATIENCE = 60.0  # seconds
 SHUTDOWN = 6.0  # seconds the API may take with open streams
@@ -69,7 +69,7 @@ def test_every_reader_is_sent_the_same_bytes(
 ) -> None:
     """Promise 4: early, late, in the middle, resumed; through restarts of Redis and of the API."""
     stack = broken_stack
-    wait_until(lambda: stack.client.get("/health/ready").is_success, timeout=30)
+    wait_until(lambda: stack.client.get("/health/ready").is_success, timeout=60)
     run_id = stack.create_run(args=["Hi"], model="openai/words-80-50")
     with ThreadPoolExecutor(1) as reading:
         readings = [(run_id, plan) for plan in READERS]
@@ -88,7 +88,7 @@ def test_readers_that_do_not_read_for_long_get_all_of_it_later(
 ) -> None:
     """Promise 4: a run says far more than is kept for a reader, who then reads it from PostgreSQL."""
     stack = broken_stack
-    wait_until(lambda: stack.client.get("/health/ready").is_success, timeout=30)
+    wait_until(lambda: stack.client.get("/health/ready").is_success, timeout=60)
     run_id = stack.create_run(args=["Hi"], model="loud/ever")
     readers = [stack.frames(run_id) for _ in range(QUIET_READERS)]
     firsts = [next(reader) for reader in readers]

@@ -8,7 +8,7 @@ from tests.support.faults import kill, of_program
 from tests.support.invariants import check_runs, holder_of, read_events, read_row
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -45,15 +45,16 @@ def test_promise_3_a_killed_worker_takes_its_program_along_and_another_begins_an
     database_url, begin, ended, new_worker, tmp_path
 ):
     """Promise 3: at most `max_attempts` times, and only one attempt can write."""
-    new_worker("--concurrency=2", processes=2, TMPDIR=str(tmp_path))
+    health = str(tmp_path / "health")
+    new_worker("--concurrency=2", processes=2, TMPDIR=str(tmp_path), RUNYARD_HEALTH_DIR=health)
     mark = uuid.uuid4().hex
     run_id = begin(mark, words=40, seconds=4)
     holder = holder_of(database_url, run_id)
-    first = wait_until(lambda: of_program(run_id), timeout=20, what="the program")
+    first = wait_until(lambda: of_program(run_id), timeout=60, what="the program")
     (place,) = tmp_path.glob("runyard-*")
     kill(holder)
-    wait_until(lambda: not any(one.is_running() for one in first), timeout=3, what="the program to be gone")
-    wait_until(lambda: not place.exists(), timeout=3, what="its directory to be gone")
+    wait_until(lambda: not any(one.is_running() for one in first), timeout=60, what="the program to be gone")
+    wait_until(lambda: not place.exists(), timeout=60, what="its directory to be gone")
     run = ended(run_id)
     assert (run["status"], len(run["output"]["value"].split())) == ("SUCCEEDED", 40)
     row = read_row(database_url, run_id)
@@ -72,10 +73,10 @@ def test_promise_6_a_drained_worker_gives_its_program_back_uncharged(
     mark = uuid.uuid4().hex
     run_id = begin(mark, words=40, seconds=8)
     holder_of(database_url, run_id)
-    wait_until(lambda: of_program(run_id), timeout=20, what="the program")
+    wait_until(lambda: of_program(run_id), timeout=60, what="the program")
     worker.process.terminate()
     given_back = wait_until(
-        lambda: (run := read(run_id))["status"] == "QUEUED" and run, timeout=15, what="it to be given back"
+        lambda: (run := read(run_id))["status"] == "QUEUED" and run, timeout=60, what="it to be given back"
     )
     assert given_back["status_detail"]["reason"] == "WorkerDrained"
     assert of_program(run_id) == []

@@ -8,7 +8,7 @@ from griptape.structures import Agent
 from griptape.tasks import AssistantTask
 from griptape.utils import Stream
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 ANSWER = "word0 word1 word2 word3 word4"
 

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 LISTS = ("knowledge_base_ids", "retriever_ids", "ruleset_ids", "structure_ids", "tool_ids")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.generated import VERSIONS, connected, operations, route
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 ELSEWHERE = {
     "get_structures_dashboard",  # dashboards are not served

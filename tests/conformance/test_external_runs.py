@@ -7,7 +7,7 @@ from griptape.events import EventListener
 from griptape.structures import Agent, Pipeline
 from griptape.tasks import CodeExecutionTask, PromptTask
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from griptape.structures import Agent
 from griptape.tasks import AssistantTask
 from griptape.utils import Stream
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

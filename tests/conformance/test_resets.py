@@ -14,9 +14,10 @@ from griptape.utils import Stream
 
 from tests.conformance.outside import execute
 from tests.conformance.test_watsonx_evaluation import CLIENT, PREAMBLE
+from tests.support.llm_stub import stalling_model
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 WORDS = [f"word{n}" for n in range(100)]
 
@@ -29,7 +30,7 @@ def kill_worker(stack):
         victims = stack.children("worker")
         for victim in victims:
             victim.send_signal(signal.SIGKILL)
-        psutil.wait_procs(victims, timeout=5)
+        psutil.wait_procs(victims, timeout=30)
 
     return kill_worker
 
@@ -37,7 +38,7 @@ def kill_worker(stack):
 @pytest.fixture
 def assistant_id(stack):
     """An assistant whose runs may be begun again, and which says the same each time."""
-    return stack.create_assistant(model="openai/words-100-120", max_attempts=3)
+    return stack.create_assistant(model=stalling_model(len(WORDS), after=10), max_attempts=3)
 
 
 def test_the_frameworks_stream_ends_with_the_answer_and_nothing_twice(
@@ -83,7 +84,7 @@ def test_the_deltas_of_the_other_dialect_end_with_the_answer(stack, assistant_id
 
 
 def test_the_evaluation_client_ends_with_the_answer(stack, kill_worker, unique):
-    agent_id = stack.create_assistant(name=unique, model="openai/words-100-120", max_attempts=3)
+    agent_id = stack.create_assistant(name=unique, model=stalling_model(len(WORDS), after=10), max_attempts=3)
     known = stack.file["api_url"], stack.file["api_key"], unique
     program = """
         said = say("Hi")

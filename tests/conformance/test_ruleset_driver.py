@@ -4,7 +4,7 @@ import pytest
 from griptape.drivers.ruleset.griptape_cloud import GriptapeCloudRulesetDriver
 from griptape.rules import Rule, Ruleset
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 

@@ -6,7 +6,7 @@ import pytest
 from griptape.artifacts import ErrorArtifact, TextArtifact
 from griptape.drivers.structure_run.griptape_cloud import GriptapeCloudStructureRunDriver
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

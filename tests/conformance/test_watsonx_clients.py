@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.outside import execute
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 CLIENT = "ibm_watsonx_orchestrate_clients-2.19.1"
 
@@ -106,7 +106,7 @@ def test_a_refusal_is_the_clients_own_exception(clients):
 
 
 def test_a_stream_is_events_line_by_line_in_order_and_as_they_are_stored(stack):
-    """Contract: watsonx §5. What no client looks at, but some parse."""
+    """What no client looks at, but some parse."""
     body = {
         "message": {"role": "user", "content": "Hello"},
         "agent_id": stack.create_assistant(model="openai/words-40-20"),

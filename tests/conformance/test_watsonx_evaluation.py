@@ -1,4 +1,4 @@
-"""watsonx Orchestrate's own evaluation client, in an environment of its own (contract: watsonx §6.4)."""
+"""watsonx Orchestrate's own evaluation client, in an environment of its own."""
 
 import json
 import time
@@ -9,16 +9,17 @@ import pytest
 from sqlalchemy import select
 
 from shared.db import unit_of_work
+from shared.lifecycle import Trigger
 from shared.models import Run
-from shared.runs import transitions
-from shared.runs.lifecycle import Trigger
+from shared.runs import moves, transitions
 from tests.conformance.outside import execute
 from tests.integration.api.serving import serving
+from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import LEASE, WORKER
 from tests.support.nginx import running_nginx
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 CLIENT = "ibm_watsonx_orchestrate_evaluation_framework-1.5.2"
 
@@ -171,7 +172,7 @@ def proxied(committed_settings, factories, tmp_path):
 
 def answer(session, run):
     """Do what a worker does."""
-    claimed = transitions.claim(session, run.id, attempt=1, worker=WORKER, lease_ttl=LEASE).run
+    claimed = moves.claim(session, RecordingDispatcher(), run.id, attempt=1, worker=WORKER, lease_ttl=LEASE)
     transitions.apply(session, run.id, Trigger.START, attempt=claimed.attempt)
     values = {"output": {"type": "TextArtifact", "value": "At last"}}
     transitions.apply(session, run.id, Trigger.SUCCEED, attempt=claimed.attempt, values=values)

@@ -14,7 +14,7 @@ import redis
 from tests.support.stack import RUNYARD, STOP_PATIENCE, environment, running_stack
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 def runyard(stack, *arguments, timeout=60, **env):
@@ -34,7 +34,10 @@ def runyard(stack, *arguments, timeout=60, **env):
 
 def test_the_file_says_where_everything_is(stack):
     file = stack.file
-    assert set(file) == {"api_url", "api_key", "flower_url", "database_url", "redis_url", "pids"}
+    assert set(file) == {
+        *("api_url", "api_key", "flower_url", "database_url", "redis_url", "pids", "metrics_urls"),
+    }
+    assert file["metrics_urls"] == {}
     assert set(file["pids"]) == {"api", "worker", "reconciler", "flower", "postgres", "redis"}
     assert all(psutil.pid_exists(pid) for pid in file["pids"].values())
     assert stat.S_IMODE((stack.data_dir / "dev.json").stat().st_mode) == 0o600
@@ -94,6 +97,28 @@ def test_watch_and_cancel_from_the_command_line(stack):
     assert "AssistantRunCompleted" in watched.stdout
 
 
+def test_a_new_user_runs_watches_and_cancels_without_any_variable(stack):
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RUNYARD_")}
+
+    def call(*arguments):
+        return subprocess.run(
+            [str(RUNYARD), *arguments, "--data-dir", str(stack.data_dir)],
+            env=plain,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    done = call("run", "So it goes.")
+    assert done.returncode == 0, done.stderr
+    assert "So it goes." in done.stdout
+    assert done.stderr.startswith("Run ")
+    run_id = done.stderr.split()[1]
+    assert "SUCCEEDED" in call("watch", run_id).stdout
+    assert call("cancel", run_id).stdout.startswith("SUCCEEDED")
+
+
 @pytest.mark.parametrize(
     ("arguments", "env"),
     [
@@ -132,18 +157,19 @@ def _is_ready(stack):
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_everything_in_time_and_leaves_nothing(tmp_path, number):
-    with running_stack(tmp_path / "a folder with spaces", env=environment()) as stack:
-        key = stack.file["api_key"]
-        below = psutil.Process(stack.process.pid).children(recursive=True)
-        stack.create_run(args=["a long text " * 50])
-        stack.process.send_signal(number)
-        assert stack.process.wait(STOP_PATIENCE) == 0
-        _, alive = psutil.wait_procs(below, timeout=1)
-        assert alive == []
-        assert not (stack.data_dir / "dev.json").exists()
-    if number is signal.SIGINT:
-        with running_stack(tmp_path / "a folder with spaces", env=environment()) as again:
-            assert again.file["api_key"] == key
-            assert again.client.get("/api/assistants").json()["assistants"] != []
+def test_a_signal_stops_everything_in_time_and_leaves_nothing(tmp_path):
+    """Either signal; what there was is there again at the next start."""
+    keys = set()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with running_stack(tmp_path / "a folder with spaces", env=environment()) as stack:
+            keys.add(stack.file["api_key"])
+            below = psutil.Process(stack.process.pid).children(recursive=True)
+            if number is signal.SIGTERM:
+                assert stack.client.get("/api/assistants").json()["assistants"] != []
+            stack.create_run(args=["a long text " * 50])
+            stack.process.send_signal(number)
+            assert stack.process.wait(STOP_PATIENCE) == 0, number
+            _, alive = psutil.wait_procs(below, timeout=5)
+            assert alive == [], number
+            assert not (stack.data_dir / "dev.json").exists(), number
+    assert len(keys) == 1

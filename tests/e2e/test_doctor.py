@@ -7,14 +7,14 @@ import pytest
 
 from tests.support.stack import RUNYARD, environment
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_running_development_is_found_and_well(stack):
     def look(*, code=0, **env):
         command = [str(RUNYARD), "doctor", "--json", "--data-dir", str(stack.data_dir)]
         done = subprocess.run(
-            command, env=environment(**env), check=False, capture_output=True, text=True, timeout=60
+            command, env=environment(**env), check=False, capture_output=True, text=True, timeout=180
         )
         assert done.returncode == code, done.stdout + done.stderr
         return {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
@@ -34,8 +34,8 @@ def test_a_running_development_is_found_and_well(stack):
     ):
         assert found[name]["severity"] == "ok"
     assert "1 take from 'runs': worker@" in found["Workers"]["seen"]
-    elsewhere = look(code=3, RUNYARD_QUEUE="elsewhere")["Workers"]
+    elsewhere = look(code=3, RUNYARD_RUN_QUEUE="elsewhere")["Workers"]
     assert elsewhere["severity"] == "problem"
-    assert "RUNYARD_QUEUES" in elsewhere["advice"]
+    assert "RUNYARD_WORKER_QUEUES" in elsewhere["advice"]
     nowhere = look(code=3, RUNYARD_STRUCTURE_QUEUE="nowhere")
     assert (nowhere["Workers"]["severity"], nowhere["Structure workers"]["severity"]) == ("ok", "problem")

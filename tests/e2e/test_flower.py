@@ -1,21 +1,23 @@
 """What Flower shows is what is so: a task ends as its run, and who is gone goes from it."""
 
+import ast
 import base64
 import json
+from urllib.parse import urlencode
 
 import pytest
 import redis
 
+from cli.commands.drain import Workers
 from shared.celery_app import make_celery
-from shared.cli.drain import Workers
-from shared.dispatch import EXECUTE_RUN
+from shared.dispatch.dispatcher import EXECUTE_RUN
 from shared.settings import Settings
 from tests.support.faults import go_on_for
 from tests.support.stack import environment, running_stack
 from tests.support.waiting import wait_until
 from tests.support.workers import running_worker
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 SLOTS = 2
 
@@ -61,7 +63,7 @@ def shown(stack, run_id, state, attempt=1):
         task = find_task(stack, run_id, attempt)
         return task if task and task["state"] == state else None
 
-    return wait_until(look, timeout=20, pause=0.1, what=f"Flower to show {run_id}.{attempt} as {state}")
+    return wait_until(look, timeout=60, pause=0.1, what=f"Flower to show {run_id}.{attempt} as {state}")
 
 
 def told_of(stack):
@@ -104,6 +106,27 @@ def test_a_task_ends_as_its_run(stack, model, status, state, said):
     assert "sk-stub" not in everything
 
 
+def found(stack, search):
+    """The ids of the tasks that Flower's page finds."""
+    asked = {"draw": 1, "start": 0, "length": 100, "search[value]": search, "order[0][column]": 0}
+    answer = stack.flower("GET", f"/tasks/datatable?{urlencode(asked)}")
+    assert "searchError" not in answer.json(), answer.text
+    return [task["uuid"] for task in answer.json()["data"]]
+
+
+def test_a_task_is_found_by_its_run_its_assistant_and_its_organization(stack):
+    assistant_id = stack.create_assistant()
+    run_id = stack.create_run(assistant_id, args=["A word that nobody else is to read"])
+    shown(stack, run_id, "SUCCESS")
+    task_id = f"{run_id}.1"
+    organization_id = ast.literal_eval(find_task(stack, run_id)["kwargs"])["organization_id"]
+    assert stack.client.get(f"/api/organizations/{organization_id}").status_code == 200
+    for search in (run_id, assistant_id, f"kwargs:run_id={run_id}", f"kwargs:assistant_id={assistant_id}"):
+        assert found(stack, search) == [task_id], search
+    assert task_id in found(stack, f"kwargs:organization_id={organization_id}")
+    assert found(stack, '"nobody else is to read"') == []
+
+
 def test_a_run_that_is_cancelled_is_revoked_whether_or_not_it_had_begun(stack, full):
     waiting = stack.create_run(args=["Hi"])
     assert shown(stack, waiting, "PENDING")
@@ -141,10 +164,10 @@ def test_a_second_message_changes_nothing(stack, celery, full):
 def test_the_depth_is_the_number_of_runs_that_wait(stack, full):
     waiting = [stack.create_run(args=["Hi"]) for _ in range(5)]
     metric = 'runyard_runs_waiting{queue="runs"} 5.0'
-    wait_until(lambda: depth(stack) == len(waiting), timeout=20, what="the messages to wait")
+    wait_until(lambda: depth(stack) == len(waiting), timeout=60, what="the messages to wait")
     go_on_for(2.5)  # rounds of the reconciler, each of which would have sent them again
     wait_until(
-        lambda: metric in stack.flower("GET", "/metrics").text, timeout=20, what="Flower to tell of demand"
+        lambda: metric in stack.flower("GET", "/metrics").text, timeout=60, what="Flower to tell of demand"
     )
     assert depth(stack) == len(waiting)
     for run_id in full:
@@ -158,15 +181,15 @@ def test_a_worker_that_is_killed_goes_from_flower_and_its_task_with_it(stack, fu
         doomed = stack.create_run(args=["Hi"], model="openai/hang")
         worker = shown(stack, doomed, "STARTED")["worker"]
         assert worker == "doomed"
-        wait_until(lambda: worker in told_of(stack), timeout=10, what="Flower to show the worker")
+        wait_until(lambda: worker in told_of(stack), timeout=60, what="Flower to show the worker")
         stack.flower("GET", "/api/workers?refresh=1")
-    run = stack.wait_for(doomed, timeout=30)
+    run = stack.wait_for(doomed, timeout=60)
     assert (run["status"], run["status_detail"]["worker"]) == ("ERROR", worker)
     assert shown(stack, doomed, "FAILURE")["exception"] == "ERROR: WorkerLost"
-    wait_until(lambda: worker not in told_of(stack), timeout=20, what="the worker to go from its page")
+    wait_until(lambda: worker not in told_of(stack), timeout=60, what="the worker to go from its page")
     wait_until(
         lambda: worker not in stack.flower("GET", "/api/workers").json(),
-        timeout=20,
+        timeout=60,
         what="it to be forgotten",
     )
     assert f'worker="{worker}"' not in stack.flower("GET", "/metrics").text

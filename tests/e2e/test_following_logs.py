@@ -7,12 +7,26 @@ import pytest
 from tests.support.stack import environment, running_stack
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
+
+REFUSED = "run not claimed"  # a run that waits for long is sent again, and the second message comes too late
+
+
+CONTENT = "planted-words-of-a-user"
+MODEL_KEY = "sk-planted-key-of-a-provider"
+WRONG_KEY = "ry_" + "planted" * 7
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    env = environment(RUNYARD_LOG_FORMAT="json")
+def stack(tmp_path_factory, llm):
+    env = environment(
+        RUNYARD_LOG_FORMAT="json",
+        RUNYARD_LOG_LEVEL="DEBUG",  # whatever may be said is said
+        RUNYARD_LOG_LEVELS="sqlalchemy=debug,celery.worker.strategy=debug,celery.app.trace=debug",
+        RUNYARD_MODEL_PATIENCE="1",
+        OPENAI_BASE_URL=llm.openai_url,
+        OPENAI_API_KEY=MODEL_KEY,
+    )
     with running_stack(tmp_path_factory.mktemp("logs") / "stack", env=env) as running:
         yield running
 
@@ -57,9 +71,18 @@ def test_a_run_can_be_followed_from_its_post_to_its_end(stack, post):
     posts = [line for line in lines if line["event"] == "request" and line["method"] == "POST"]
     posted = next(line for line in posts if not line["path"].endswith("/events"))  # its own code posts those
     assert (posted["process"], posted["status"] // 100) == ("api", 2)
-    told = [line["event"] for line in lines if line["process"] == "worker"]
+    own = [line for line in lines if line["logger"].startswith("worker.") and line["level"] != "debug"]
+    own = [line for line in own if line["event"] != REFUSED]
+    told = [line["event"] for line in own]
     assert (told[0], told[-1]) == ("run claimed", "run attempt ended")
     assert all(line["attempt"] == 1 for line in lines if line["process"] == "worker")
+    assert {line["organization_id"] for line in [posted, *own]} == {organization_of(stack)}
+    assert len(posted["request_id"]) == 32
+
+
+def organization_of(stack):
+    (one,) = stack.client.get("/api/organizations").json()["organizations"]
+    return one["organization_id"]
 
 
 def test_a_repeated_post_and_a_read_name_the_run_they_answer_with(stack):
@@ -76,7 +99,7 @@ def test_a_repeated_post_and_a_read_name_the_run_they_answer_with(stack):
         requests = [line["method"] for line in about(stack, run_id) if line["event"] == "request"]
         return requests == ["POST", "POST", "GET"]
 
-    wait_until(all_told, timeout=10, what="the requests to be told")
+    wait_until(all_told, timeout=60, what="the requests to be told")
 
 
 def test_a_request_that_made_nothing_names_none(stack):
@@ -95,3 +118,51 @@ def test_every_process_logs_in_the_common_form(stack):
         for line in lines:
             assert {"event", "level", "logger", "timestamp", "process"} <= line.keys(), line
         assert {line["process"] for line in lines} <= {name, f"{name}-supervisor"}
+
+
+def test_the_id_of_a_caller_is_in_the_lines_of_its_request_and_in_the_answer(stack):
+    answer = stack.client.get("/api/assistants", headers={"X-Request-ID": "one-of-ours:1"})
+    assert answer.headers["x-request-id"] == "one-of-ours:1"
+
+    def told():
+        return [line for line in lines_of(stack, "api") if line.get("request_id") == "one-of-ours:1"]
+
+    lines = wait_until(lambda: [line for line in told() if line["event"] == "request"], what="the line")
+    assert lines[0]["organization_id"] == organization_of(stack)
+
+
+def test_no_line_of_any_process_has_a_secret_or_what_a_user_wrote(stack, llm):
+    """At the most talkative level that can be set, through every kind of run, failure and refusal."""
+    client, seen = stack.client, len(llm.records.requests)
+    runs = []
+    for model in ("openai/repeat", "openai/status-500", "openai/garbage", "echo", "nobody/none"):
+        assistant = stack.create_assistant(name=CONTENT, model=model)
+        runs.append(stack.create_run(assistant, input=CONTENT, args=[CONTENT], metadata={"note": CONTENT}))
+    structure = client.post("/api/structures", json={"name": "planted"}).json()["structure_id"]
+    variables = [{"name": "PLANTED", "value": CONTENT, "source": "manual"}]
+    body = {"args": [CONTENT], "env_vars": variables}
+    runs.append(client.post(f"/api/structures/{structure}/runs", json=body).json()["structure_run_id"])
+    message = {"role": "user", "content": CONTENT}
+    agent = {"agent_id": stack.create_assistant(), "message": message}
+    runs.append(client.post("/v1/orchestrate/runs", json=agent).json()["run_id"])
+    posting = f"/api/assistants/{stack.create_assistant()}/runs"
+    for refused in (
+        client.post("/api/threads", content=f'{{"name": "{CONTENT}'),
+        client.post("/api/threads", json={"name": [CONTENT]}),
+        client.post("/api/threads", json={"name": f"{CONTENT}\0"}),
+        client.get("/api/threads", params={"page": CONTENT}),
+        client.get("/api/users", headers={"Authorization": f"Bearer {WRONG_KEY}"}),
+        client.get(f"/api/{WRONG_KEY}"),
+        client.post(posting, json={"input": CONTENT, "model": CONTENT}),
+    ):
+        assert refused.is_client_error or refused.is_success, refused.text
+
+    def all_ended():
+        ended = [line["run_id"] for line in lines_of(stack) if line["event"] == "run attempt ended"]
+        return set(runs) <= set(ended)
+
+    wait_until(all_ended, timeout=60, pause=0.5, what="the end of every run")
+    assert any(CONTENT in json.dumps(request) for request in llm.records.requests[seen:])
+    assert any(line["level"] == "debug" for line in lines_of(stack, "worker"))
+    for planted in (CONTENT, MODEL_KEY, WRONG_KEY, stack.file["api_key"]):
+        assert not [line for line in lines_of(stack) if planted in json.dumps(line)]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.stack import RUNYARD
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 SOURCE = """
 import sys, time

@@ -13,7 +13,9 @@ from shared.settings import Settings
 from tests.support.stack import event_of
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(180)
+AT_ONCE = 10.0  # seconds, on a machine however busy; what it must not wait for takes minutes
+
+pytestmark = pytest.mark.timeout(300)
 
 
 def types(frames):
@@ -76,7 +78,7 @@ def test_every_reader_of_a_run_sees_the_same_bytes(stack):
 
 
 def test_a_reader_that_reconnects_in_the_middle_misses_nothing(stack):
-    run_id = stack.create_run(args=["Hi"], model="openai/words-40-50")
+    run_id = stack.create_run(args=["Hi"], model="openai/words-40-150")
     first = []
     for frame in stack.frames(run_id):
         first.append(frame)
@@ -88,7 +90,7 @@ def test_a_reader_that_reconnects_in_the_middle_misses_nothing(stack):
 
 
 def test_chunks_arrive_before_the_model_has_finished(stack):
-    run_id = stack.create_run(args=["Hi"], model="openai/words-30-60")
+    run_id = stack.create_run(args=["Hi"], model="openai/words-30-200")
     for frame in stack.frames(run_id):
         if event_of(frame)["type"] == "TextChunkEvent":
             assert stack.run(run_id)["status"] == "RUNNING"
@@ -117,7 +119,7 @@ def test_a_cancel_while_the_model_hangs_is_true(stack, llm, hanging_run):
     left = llm.records.left_early
     started = time.monotonic()
     assert stack.cancel(run_id)["status"] == "CANCELLED"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < AT_ONCE
     run = wait_until(
         lambda: (run := stack.run(run_id))["status_detail"]["stopped_how"] and run, what="the receipt"
     )
@@ -155,7 +157,7 @@ def celery(stack):
 def test_a_celery_revoke_cancels_the_run(stack, celery, hanging_run):
     run_id = hanging_run
     celery.control.revoke(f"{run_id}.1", terminate=True)
-    run = stack.wait_for(run_id, timeout=10)
+    run = stack.wait_for(run_id, timeout=60)
     assert (run["status"], run["status_detail"]["reason"]) == ("CANCELLED", "Cancelled")
     wait_until(lambda: stack.run(run_id)["status_detail"]["stopped_how"] == "cooperative")
 
@@ -168,10 +170,10 @@ def test_flower_shows_a_run_and_its_button_cancels_it(stack, hanging_run):
         answer = stack.flower("GET", f"/api/task/info/{task_id}")
         return answer.json() if answer.status_code == 200 and answer.json()["state"] == "STARTED" else None
 
-    task = wait_until(shown, timeout=20, pause=0.2, what="Flower to show the run")
+    task = wait_until(shown, timeout=60, pause=0.2, what="Flower to show the run")
     assert run_id in task["kwargs"]
     assert stack.flower("POST", f"/api/task/revoke/{task_id}?terminate=true").status_code == 200
-    assert stack.wait_for(run_id, timeout=10)["status"] == "CANCELLED"
+    assert stack.wait_for(run_id, timeout=60)["status"] == "CANCELLED"
     wait_until(lambda: stack.run(run_id)["status_detail"]["stopped_how"] == "cooperative")
 
 
@@ -182,8 +184,8 @@ def test_a_sigkilled_worker_costs_its_runs_an_end_and_others_nothing(stack):
     victims = stack.children("worker")
     for victim in victims:
         victim.send_signal(signal.SIGKILL)
-    psutil.wait_procs(victims, timeout=5)
-    run = stack.wait_for(doomed, timeout=25)
+    psutil.wait_procs(victims, timeout=30)
+    run = stack.wait_for(doomed, timeout=60)
     assert (run["status"], run["status_detail"]["reason"]) == ("ERROR", "WorkerLost")
     assert types(stack.frames(doomed))[-3:] == [
         "FinishStructureRunEvent",
@@ -198,7 +200,7 @@ def test_an_accepted_run_is_never_lost_even_if_redis_is_down(stack):
     psutil.Process(stack.file["pids"]["redis"]).send_signal(signal.SIGKILL)
     started = time.monotonic()
     run_ids = [stack.create_run(args=[f"number {n}"]) for n in range(3)]
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < AT_ONCE
     for run_id in run_ids:
         assert stack.wait_for(run_id, timeout=60)["status"] == "SUCCEEDED"
 

@@ -6,7 +6,7 @@ from tests.support.stack import environment, running_stack
 from tests.support.waiting import wait_until
 from tests.support.workers import running_worker
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_structure_run_is_executed_by_the_worker_that_listens_to_its_queue(tmp_path):
@@ -21,10 +21,10 @@ def test_a_structure_run_is_executed_by_the_worker_that_listens_to_its_queue(tmp
 
         assert stack.wait_for(stack.create_run(input="Hi"))["status"] == "SUCCEEDED"
         assert read()["status"] == "QUEUED"
-        env["RUNYARD_QUEUES"] = "structures"
+        env["RUNYARD_WORKER_QUEUES"] = "structures"
         with running_worker(stack, tmp_path / "worker.log", "--concurrency=2", env=env) as worker:
             run = wait_until(
-                lambda: (run := read())["completed_at"] and run, timeout=30, what="the structure run to end"
+                lambda: (run := read())["completed_at"] and run, timeout=60, what="the structure run to end"
             )
             assert (run["status"], run["output"]["value"]) == ("SUCCEEDED", "Hello")
             assert run_id in worker.log

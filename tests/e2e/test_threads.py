@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def messages(stack, thread_id):
@@ -62,7 +62,7 @@ def test_the_next_run_starts_promptly_when_the_holder_is_cancelled(stack):
     started = time.monotonic()
     stack.cancel(holder)
     assert stack.wait_for(waiting)["status"] == "SUCCEEDED"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # the model would hang for two minutes
     assert len(messages(stack, thread_id)) == 1
 
 
@@ -74,8 +74,8 @@ def test_the_next_run_starts_when_the_holder_is_lost(stack):
     victims = stack.children("worker")
     for victim in victims:
         victim.send_signal(signal.SIGKILL)
-    psutil.wait_procs(victims, timeout=5)
-    assert stack.wait_for(holder, timeout=25)["status"] == "ERROR"
+    psutil.wait_procs(victims, timeout=30)
+    assert stack.wait_for(holder, timeout=60)["status"] == "ERROR"
     assert stack.wait_for(waiting, timeout=60)["status"] == "SUCCEEDED"
 
 

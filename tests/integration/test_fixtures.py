@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import func, select, text
 
 from shared.db import unit_of_work
+from shared.lifecycle import RunStatus
 from shared.models import Run
-from shared.runs.lifecycle import RunStatus
 
 
 @pytest.mark.parametrize("status", list(RunStatus))

@@ -14,7 +14,7 @@ STUBBORN: Final = Path(__file__).with_name("stubborn")
 """What a worker needs on its PYTHONPATH for models like `stubborn/busy`."""
 
 GRACE: Final = 2.0  # seconds, as the stacks of the tests are told
-MARGIN: Final = 2.0  # seconds for a heartbeat and a busy machine
+MARGIN: Final = 4.0  # seconds for a heartbeat and a busy machine
 EVENT: Final = "StubbornEvent"
 
 
@@ -26,7 +26,7 @@ class Cancelled:
     answer: dict[str, Any]
     answered_at: datetime
 
-    def receipt(self, stack: Stack, *, timeout: float = 15) -> dict[str, Any]:
+    def receipt(self, stack: Stack, *, timeout: float = 60) -> dict[str, Any]:
         """The `status_detail`, once it says how the work stopped."""
 
         def complete() -> dict[str, Any] | None:
@@ -53,7 +53,7 @@ def start_stubborn(stack: Stack, database_url: str, way: str) -> str:
     run_id = stack.create_run(args=["Hi"], model=f"stubborn/{way}")
     wait_until(
         lambda: EVENT in [kind for kind, _ in read_events(database_url, run_id)],
-        timeout=30,
+        timeout=60,
         what=f"{run_id} to be at it",
     )
     return run_id

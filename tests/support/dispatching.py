@@ -1,35 +1,44 @@
 """A dispatcher that sends nothing and remembers what it would have sent."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from shared.db import after_commit
+from shared.dispatch import shares
+from shared.dispatch.dispatcher import NOBODY
+from shared.dispatch.task_events import TaskEvent
 from shared.events.log import StoredEvent
-from shared.runs import shares
-from shared.runs.lifecycle import RunKind
-from shared.task_events import TaskEvent
+from shared.lifecycle import RunKind
 
 
 @dataclass
 class RecordingDispatcher:
-    """Stands in for `shared.dispatch.Dispatcher`; what was asked for counts once it is committed."""
+    """Stands in for the `Dispatcher`; what was asked for counts once it is committed."""
 
     enqueued: list[tuple[uuid.UUID, int]] = field(default_factory=list)
     revoked: list[tuple[uuid.UUID, int]] = field(default_factory=list)
     told: list[TaskEvent] = field(default_factory=list)
     announced: list[StoredEvent] = field(default_factory=list)
     kinds: dict[uuid.UUID, RunKind] = field(default_factory=dict)
+    owners: dict[uuid.UUID, Mapping[str, str]] = field(default_factory=dict)
     waiting: frozenset[str] | None = frozenset()  # tasks whose messages the broker is to hold; None: too many
     share: int | None = None  # of the workers, in runs, that one organization may have
 
     def enqueue(
-        self, session: Session, run_id: uuid.UUID, *, attempt: int, kind: RunKind = RunKind.ASSISTANT
+        self,
+        session: Session,
+        run_id: uuid.UUID,
+        *,
+        attempt: int,
+        kind: RunKind = RunKind.ASSISTANT,
+        owners: Mapping[str, str] = NOBODY,
     ) -> None:
         self.kinds[run_id] = kind
+        self.owners[run_id] = owners
         after_commit(session, lambda: self.enqueued.append((run_id, attempt)))
 
     def enqueue_next(self, session: Session, organization_id: uuid.UUID) -> None:

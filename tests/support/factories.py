@@ -7,15 +7,15 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from shared.assistants import runs
 from shared.assistants import service as assistants
 from shared.db import Sessions, unit_of_work
 from shared.keys import service as keys
 from shared.keys.principal import Principal
+from shared.lifecycle import RunStatus, Trigger
 from shared.models import Assistant, Run, Structure
-from shared.organizations import administration
-from shared.runs import service as runs
-from shared.runs import transitions
-from shared.runs.lifecycle import RunStatus, Trigger
+from shared.organizations import admin
+from shared.runs import moves, transitions
 from shared.structures import runs as structure_runs
 from shared.structures import service as structures
 from tests.support.dispatching import RecordingDispatcher
@@ -55,8 +55,8 @@ class Factories:
         unique = uuid.uuid4().hex[:12]
         email = email or f"user-{unique}@example.com"
         with unit_of_work(self._sessions) as session:
-            owner = administration.ensure_organization(session, organization or f"organization {unique}")
-            user = administration.ensure_member(session, owner.id, email)
+            owner = admin.ensure_organization(session, organization or f"organization {unique}")
+            user = admin.ensure_member(session, owner.id, email)
             key, secret = keys.create_key(session, organization_id=owner.id, user_id=user.id, name="test")
             return Principal(owner.id, user.id, key.id, email), secret
 
@@ -129,9 +129,14 @@ class Factories:
 def _step(session: Session, run: Run, trigger: Trigger) -> Run:
     match trigger:
         case Trigger.CLAIM:
-            return transitions.claim(
-                session, run.id, attempt=run.attempt + 1, worker=WORKER, lease_ttl=LEASE
-            ).run
+            return moves.claim(
+                session,
+                RecordingDispatcher(),
+                run.id,
+                attempt=run.attempt + 1,
+                worker=WORKER,
+                lease_ttl=LEASE,
+            )
         case Trigger.CANCEL:
             detail = transitions.cancel_detail(requested_by="user@example.com")
             return transitions.apply(session, run.id, trigger, detail=detail).run

@@ -16,7 +16,7 @@ def kill(*processes: psutil.Process) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not any(map(lives, processes)), timeout=5, what=f"the end of {processes}")
+    wait_until(lambda: not any(map(lives, processes)), timeout=60, what=f"the end of {processes}")
 
 
 def lives(process: psutil.Process) -> bool:
@@ -37,7 +37,7 @@ def with_argument(mark: str) -> list[psutil.Process]:
 
 
 def of_program(mark: str) -> list[psutil.Process]:
-    """The living processes of a program, its warden among them, by the run's id or its whole mark."""
+    """The living processes of a program, its shim among them, by the run's id or its whole mark."""
     found = []
     for process in psutil.process_iter(["status"]):
         with suppress(psutil.Error):

@@ -10,10 +10,10 @@ from psycopg.rows import dict_row
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cli.doctor.invariants import check
 from shared.db import make_engine
-from shared.doctor.invariants import check
+from shared.lifecycle import TERMINAL
 from shared.models import Run
-from shared.runs.lifecycle import TERMINAL
 from shared.settings import Settings
 from tests.support.waiting import wait_until
 
@@ -63,7 +63,7 @@ def holder_of(database_url: str, run_id: str, *, attempt: int = 1) -> psutil.Pro
         row = read_row(database_url, run_id)
         return row["process"] if (row["status"], row["attempt"]) == ("RUNNING", attempt) else None
 
-    process = wait_until(held, timeout=30, what=f"attempt {attempt} of {run_id} to be RUNNING")
+    process = wait_until(held, timeout=60, what=f"attempt {attempt} of {run_id} to be RUNNING")
     assert process is not None
     return psutil.Process(int(process.rpartition("/")[2]))
 
@@ -72,7 +72,7 @@ def await_words(database_url: str, run_id: str) -> None:
     """Wait until the first words of a run's model are stored."""
     wait_until(
         lambda: "TextChunkEvent" in [kind for kind, _ in read_events(database_url, run_id)],
-        timeout=30,
+        timeout=60,
         what=f"{run_id} to say something",
     )
 

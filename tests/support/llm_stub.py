@@ -5,6 +5,7 @@ It speaks the dialects of OpenAI, Anthropic, Ollama and others (llm_dialects.py)
 | model | behaviour |
 |---|---|
 | `words-N`, `words-N-MS` | streams N words, with MS milliseconds between them |
+| `stall-N-K-MS-NAME` | hangs after K words; whenever it is asked again, it is as `words-N-MS` |
 | `repeat`, `repeat-MS` | streams the last user message back |
 | `hang` | takes the request and answers nothing |
 | `hang-midstream` | streams three words, then nothing more |
@@ -26,6 +27,7 @@ import select
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -39,6 +41,17 @@ MAX_PAUSE: Final = 5.0  # seconds between two words
 MAX_HANG: Final = 120.0  # seconds
 MAX_RECORDS: Final = 2_000
 PEEK_INTERVAL: Final = 0.02  # seconds between two looks whether the client has gone
+
+
+def stalling_model(words: int, *, after: int = 5, pause: int = 0) -> str:
+    """Name a model for a run that is lost in the middle of its answer, once that has begun.
+
+    Args:
+        words: what it says when it is asked again.
+        after: how many of them it says at first.
+        pause: milliseconds between the words of the second answer.
+    """
+    return f"openai/stall-{words}-{after}-{pause}-{uuid.uuid4().hex}"
 
 
 @dataclass
@@ -119,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
             case "html", []:
                 self._answer(200, "<html><body>It works!</body></html>", "text/html")
             case _:
-                self._stream(dialect, list(_script(dialect, model, body)), ends=kind != "close")
+                self._stream(dialect, list(_script(dialect, model, body, nth)), ends=kind != "close")
 
     def _stream(self, dialect: Dialect, frames: list[bytes | float], *, ends: bool) -> None:
         self.send_response(200)
@@ -160,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(encoded)
 
 
-def _script(dialect: Dialect, model: str, body: Json) -> Iterator[bytes | float]:
+def _script(dialect: Dialect, model: str, body: Json, nth: int) -> Iterator[bytes | float]:
     """What is streamed: frames, and the seconds to wait between them."""
     kind, *rest = model.split("-")
     numbers = [int(part) for part in rest if part.isdecimal()]
@@ -169,6 +182,10 @@ def _script(dialect: Dialect, model: str, body: Json) -> Iterator[bytes | float]
         yield from (dialect.word(f"word{n} ") for n in range(3))
         if kind == "hang":
             yield MAX_HANG
+        return
+    if kind == "stall" and nth == 1:
+        yield from (dialect.word(f"word{n} ") for n in range(numbers[1]))
+        yield MAX_HANG
         return
     if kind == "garbage":
         yield dialect.garbage()
@@ -181,8 +198,9 @@ def _script(dialect: Dialect, model: str, body: Json) -> Iterator[bytes | float]
 
 
 def _words(dialect: Dialect, kind: str, numbers: list[int], body: Json) -> Iterator[bytes | float]:
-    words = [f"word{n} " for n in range(min(numbers[0] if kind == "words" and numbers else 5, MAX_WORDS))]
-    pauses = numbers[1:]
+    is_counted = kind in {"words", "stall"} and numbers
+    words = [f"word{n} " for n in range(min(numbers[0] if is_counted else 5, MAX_WORDS))]
+    pauses = {"words": numbers[1:], "stall": numbers[2:]}.get(kind, [])
     if kind == "repeat":
         words = [f"{word} " for word in str(body["messages"][-1]["content"]).split(" ")]
         pauses = numbers
@@ -212,7 +230,7 @@ class LlmStub:
 
     def __init__(self, port: int = 0) -> None:
         self._server = Server(port)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def root(self) -> str:

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from shared.processes.ports import LOOPBACK, free_port
+from tests.support.guarding import started
 from tests.support.waiting import wait_until
 
 PLACES: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
@@ -86,7 +87,7 @@ def running_nginx(
     )
     log = directory / "nginx.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = started(
             [program, "-p", str(directory), "-c", str(configuration), "-e", "stderr"],
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -98,7 +99,7 @@ def running_nginx(
         yield address
     finally:
         process.kill()
-        process.wait(5)
+        process.wait(60)
 
 
 def _answers(address: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from shared.processes.ports import LOOPBACK, free_port
+from tests.support.guarding import started
 from tests.support.waiting import wait_until
 
 CONNECTIONS: Final = 3
@@ -47,7 +48,7 @@ def running_pgbouncer(directory: Path, *urls: str, connections: int = CONNECTION
     configuration = _configure(directory, urls, port, connections)
     user = ["--user=nobody"] if os.geteuid() == 0 else []
     with (directory / "pgbouncer.log").open("wb") as log:
-        process = subprocess.Popen(
+        process = started(
             [program, *user, str(configuration)], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
@@ -56,7 +57,7 @@ def running_pgbouncer(directory: Path, *urls: str, connections: int = CONNECTION
         yield pooler
     finally:
         process.kill()
-        process.wait(5)
+        process.wait(60)
 
 
 def _told(url: str) -> dict[str, str]:

@@ -17,12 +17,13 @@ import redis
 
 from shared.celery_app import make_celery
 from shared.settings import Settings
+from tests.support.guarding import started
 from tests.support.waiting import wait_until
 
 SUPPORT: Final = Path(__file__).parent
 WORKER: Final = SUPPORT / "pool_worker.py"
 SUPERVISOR: Final = SUPPORT / "pool_supervisor.py"
-PATIENCE: Final = 30.0  # seconds; two cores shared with others
+PATIENCE: Final = 60.0  # seconds; two cores shared with others
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class PoolBench:
     @contextmanager
     def _process(self, *command: object) -> Generator[subprocess.Popen[bytes]]:
         with self._log.open("ab") as log:
-            process = subprocess.Popen(
+            process = started(
                 [sys.executable, "-P", *map(str, command)],
                 env=self.env,
                 stdout=log,
@@ -127,11 +128,11 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
     below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
-    process.wait(5)
+    process.wait(60)
     for child in below:
         if child.is_running():
             child.kill()
-    psutil.wait_procs(below, timeout=5)
+    psutil.wait_procs(below, timeout=60)
 
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:

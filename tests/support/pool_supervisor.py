@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from shared.logs import configure_logging
 from shared.settings import get_settings
-from worker.options import ProcessOptions, SupervisorOptions
-from worker.supervisor import Supervisor
+from worker.process.options import ProcessOptions, SupervisorOptions
+from worker.process.supervisor import Supervisor
 
 
 def main() -> int:
@@ -17,7 +17,9 @@ def main() -> int:
 
     settings = get_settings()
     configure_logging(settings, process="worker-supervisor")
-    return Supervisor(SupervisorOptions.parse(settings, arguments), settings, command=command).run()
+    return Supervisor(
+        SupervisorOptions.parse(settings, ["--processes=1", *arguments]), settings, command=command
+    ).run()
 
 
 if __name__ == "__main__":

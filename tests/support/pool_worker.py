@@ -1,5 +1,6 @@
-"""A worker process like `worker.process`, with tasks that tests steer, and watch by Redis."""
+"""A worker process like `worker.process.process`, with tasks that tests steer, and watch by Redis."""
 
+import ctypes
 import json
 import os
 import sys
@@ -14,12 +15,12 @@ from celery import Celery, signals
 from celery.exceptions import Ignore
 
 from shared.settings import get_settings
-from worker import lifeline
-from worker.cancellation import Seat, current_seat
-from worker.options import ProcessOptions
-from worker.prefork import process_seat
-from worker.process import serve
-from worker.wiring import make_app
+from worker.cancellation import Slot, current_slot
+from worker.process import supervisor_link
+from worker.process.options import ProcessOptions
+from worker.process.prefork import process_slot
+from worker.process.process import serve
+from worker.process.wiring import make_app
 
 TOLD = "told"  # the list on which tasks tell what happens to them
 
@@ -34,30 +35,48 @@ def tell(event: str, task: Any, **fields: object) -> None:
 
 
 @contextmanager
-def seated() -> Generator[Seat]:
-    seat = current_seat()
-    if seat is not None:
-        yield seat
+def in_slot() -> Generator[Slot]:
+    slot = current_slot()
+    if slot is not None:
+        yield slot
         return
-    with process_seat() as seat:
-        yield seat
+    with process_slot() as slot:
+        yield slot
 
 
 def wait(task: Any, seconds: float) -> None:
     """Run for some seconds, or until told to stop."""
-    with seated() as seat:
+    with in_slot() as slot:
         tell("started", task)
-        is_stopped = seat.token.wait(seconds)
-        tell("stopped" if is_stopped else "finished", task, reason=seat.token.reason)
+        is_stopped = slot.token.wait(seconds)
+        tell("stopped" if is_stopped else "finished", task, reason=slot.token.reason)
     if is_stopped:
         raise Ignore
 
 
 def stuck(task: Any, grace: float) -> None:
     """Run for ever; once told to stop, be given up after `grace` seconds."""
-    with seated() as seat, seat.token.on_cancel(threading.Timer(grace, seat.abandon).start):
+    with in_slot() as slot, slot.token.on_cancel(threading.Timer(grace, slot.abandon).start):
         tell("started", task)
         threading.Event().wait()
+
+
+def compute(task: Any, seconds: float) -> None:
+    """Use the processor all the time."""
+    with in_slot():
+        tell("started", task)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+        tell("finished", task)
+
+
+def hold(task: Any, seconds: float) -> None:
+    """Keep the interpreter lock in C: nothing else of the process runs."""
+    with in_slot():
+        tell("started", task)
+        ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+        tell("finished", task)
 
 
 def nothing(task: Any) -> None:
@@ -65,14 +84,14 @@ def nothing(task: Any) -> None:
 
 
 def register(app: Celery) -> None:
-    for task in (wait, stuck, nothing):
+    for task in (wait, stuck, compute, hold, nothing):
         app.task(name=f"test.{task.__name__}", bind=True)(task)
 
 
 def main() -> None:
     options = ProcessOptions.parse()
-    if options.lifeline is not None:
-        lifeline.hold(options.lifeline)
+    if options.supervisor_link is not None:
+        supervisor_link.hold(options.supervisor_link)
     app = make_app(get_settings())
     signals.worker_init.disconnect(dispatch_uid="on_worker_init")  # these tasks need no framework
     register(app)

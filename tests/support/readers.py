@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from shared.drill.caller import Caller
-from shared.drill.plan import PlannedReader
-from shared.drill.readers import read_to_end
-from shared.drill.record import Answers, Transcript
+from cli.drill.caller import Caller
+from cli.drill.plan import PlannedReader
+from cli.drill.readers import read_to_end
+from cli.drill.record import Answers, Transcript
 from tests.support.stack import Stack
 
 

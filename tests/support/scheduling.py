@@ -1,21 +1,72 @@
-"""Which test process takes which tests: those that start whole stacks go one after another."""
+"""Distribution of the tests over the processes of `pytest -n`: one process executes a lane."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-STACK_FOLDERS: Final = ("tests/e2e/", "tests/chaos/", "tests/conformance/")
-"""Their tests start or share a whole stack; two at once on two cores would disturb each other's timing."""
+APART: Final[Sequence[str]] = ("tests/chaos/test_alerts.py", "tests/chaos/test_drill.py")
+"""Modules of which each test starts a system of its own, and takes up to minutes: any process may execute
+any of them."""
 
-STACK_LANE: Final = "stack"
+LANES: Final[Sequence[tuple[str, str]]] = (
+    ("tests/chaos/test_deploys.py", "deploys"),
+    ("tests/chaos/test_hostile_hour.py", "own stacks"),
+    ("tests/chaos/test_recovery_time.py", "own stacks"),
+    ("tests/chaos/test_accept.py", "outages"),
+    ("tests/chaos/test_clocks.py", "outages"),
+    ("tests/chaos/test_loss.py", "outages"),
+    ("tests/chaos/test_outages.py", "outages"),
+    ("tests/chaos/test_streams.py", "outages"),
+    ("tests/chaos/test_structure_runs.py", "outages"),
+    ("tests/chaos/", "workers"),
+    ("tests/e2e/", "e2e"),
+    ("tests/conformance/", "conformance"),
+    ("tests/integration/worker/process/", "pools"),
+)
+"""Path prefix and lane; the first match counts. A lane starts its stack once. Longest lanes first: a lane
+that starts late would prolong the whole."""
+
+SLOW_MODULES: Final[Sequence[str]] = (
+    "tests/integration/worker/executors/",
+    "tests/integration/worker/attempt/",
+    "tests/integration/",
+    "tests/unit/worker/guardrails/",
+    "tests/unit/worker/executors/",
+    "tests/unit/worker/",
+)
+"""Modules outside the lanes, longest first; those of other folders come last."""
 
 
-class StackLaneScheduling(LoadScopeScheduling):
-    """Sends all tests that need a whole stack to one process, and any other test to whichever is free.
+class LaneScheduling(LoadScopeScheduling):
+    """Sends each lane to one process, and any other module to whichever process is free.
 
     The plugin's own grouping by mark (`--dist=loadgroup`) has no effect with pytest 9.2: it writes a field
     that pytest no longer reads.
     """
 
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False  # the collected order is already the wanted one, see `rank`
+
     def _split_scope(self, nodeid: str) -> str:
-        return STACK_LANE if nodeid.startswith(STACK_FOLDERS) else nodeid
+        return unit_of(nodeid)
+
+
+def unit_of(nodeid: str) -> str:
+    """What one process executes together: a test that stands apart, a lane, or a module."""
+    if nodeid.startswith(tuple(APART)):
+        return nodeid
+    return lane_of(nodeid) or nodeid.partition("::")[0]
+
+
+def lane_of(nodeid: str) -> str | None:
+    """The lane of a test, or None for a test that any process may execute."""
+    return next((lane for prefix, lane in LANES if nodeid.startswith(prefix)), None)
+
+
+def rank(nodeid: str) -> int:
+    """The place of a test in the order of execution: tests apart, lanes, slow modules, then the rest."""
+    prefixes = [*APART, *(prefix for prefix, _ in LANES), *SLOW_MODULES]
+    return next((place for place, prefix in enumerate(prefixes) if nodeid.startswith(prefix)), len(prefixes))

@@ -1,6 +1,7 @@
 """The embedded servers of a test session, and the databases on them."""
 
 import itertools
+import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ import psycopg
 import redis
 from psycopg import sql
 
-from shared.embedded.services import Services, embedded_services
+from cli.local.embedded.services import Services, embedded_services
 from shared.migrations.upgrade import upgrade
 from shared.settings import Settings
+from tests.support.guarding import guard
 from tests.support.sandboxes import sandbox_here
 
 TEMPLATE: Final = "runyard_template"
@@ -76,4 +78,6 @@ class TestServices:
 def running_services(directory: Path) -> Generator[TestServices]:
     """Both servers in a directory: fast, and gone with the block."""
     with embedded_services(directory, durable=False) as services:
+        guard(services.postgres.pid, signal.SIGQUIT)
+        guard(services.redis.pid)
         yield TestServices(services)

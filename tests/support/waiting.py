@@ -8,7 +8,7 @@ Answer = TypeVar("Answer")
 
 
 def wait_until(
-    condition: Callable[[], Answer], *, timeout: float = 10.0, pause: float = 0.01, what: str = ""
+    condition: Callable[[], Answer], *, timeout: float = 60.0, pause: float = 0.01, what: str = ""
 ) -> Answer:
     """Ask again and again until the answer is true; return it.
 

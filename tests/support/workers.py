@@ -11,10 +11,11 @@ from typing import Final
 import psutil
 
 from tests.support.faults import family, kill
+from tests.support.guarding import started
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 
-START_PATIENCE: Final = 60.0  # seconds; each process loads a framework
+START_PATIENCE: Final = 120.0  # seconds; each process loads a framework
 READY: Final = " ready."
 
 
@@ -36,9 +37,14 @@ class Worker:
         return re.findall(r"([^\s\"]+) ready\.", self.log)
 
     @property
+    def supervisor(self) -> psutil.Process:
+        """Its supervisor, which kills what is frozen for a lease, unless it is frozen, too."""
+        return psutil.Process(self.process.pid)
+
+    @property
     def processes(self) -> list[psutil.Process]:
         """Its worker processes, without the children that these may have."""
-        return psutil.Process(self.process.pid).children()
+        return self.supervisor.children()
 
 
 @contextmanager
@@ -51,10 +57,10 @@ def running_worker(
         env: its whole environment, but for where the servers are.
     """
     command = [sys.executable, "-P", "-m", "worker", f"--processes={processes}", *options]
-    names = ("database_url", "redis_url", "api_url")
-    urls = {f"RUNYARD_{name.upper()}": stack.file[name] for name in names}
+    names = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "api_url": "STRUCTURE_API_URL"}
+    urls = {f"RUNYARD_{variable}": stack.file[name] for name, variable in names.items()}
     with log_path.open("wb") as log:
-        process = subprocess.Popen(
+        process = started(
             command, env={**env, **urls}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     worker = Worker(process, log_path)
@@ -73,4 +79,4 @@ def running_worker(
         if process.poll() is None:
             born.update(family(process.pid))
         kill(*born)
-        process.wait(5)
+        process.wait(60)

@@ -1,5 +1,6 @@
 """The files in deploy/ are well-formed, complete, and agree with the code."""
 
+import copy
 import json
 import re
 import subprocess
@@ -8,21 +9,24 @@ from typing import Any
 
 import pytest
 import yaml
+from compose_spec import PyCompose
 
-from shared.cli.main import COMMANDS
-from shared.embedded import redis_user
+from cli.local.embedded import redis_user
+from cli.main import COMMANDS
 from shared.migrations import roles
-from shared.models import ProcessKind
-from shared.settings import Settings
+from shared.processes.pulse import Kind
+from shared.settings import RENAMED, Settings, find_unknown_variables
+from tests.support.checkout import ROOT
+from tests.support.installation import SECRETS
+from tests.support.installation import compose as replaced
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PROVIDERS_VARIABLE = re.compile(
     r"\b((?:OPENAI|ANTHROPIC|OLLAMA|AZURE|GOOGLE|GEMINI|COHERE|CO|AWS)_[A-Z_]*[A-Z])\b"
 )
-ALIVE = ["python", "-m", "shared.alive"]
 PROCESSES = {"api", "worker", "structures", "reconciler", "flower", "migrate"}
-SERVED = {"api", "flower"}
+SERVED = {"api", "flower", "prometheus", "grafana"}
+OTHERS = {"postgres", "redis", "prometheus", "grafana"}
 SET_BY_COMPOSE = {  # the image says where to listen; compose.yaml says where to publish it
     "RUNYARD_API_HOST",
     "RUNYARD_API_PORT",
@@ -63,7 +67,7 @@ def variables() -> set[str]:
 
 
 def seconds(duration: str) -> float:
-    match = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)s\}?", duration)
+    match = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)\}?s", duration)
     assert match is not None, duration
     return float(match[1])
 
@@ -72,8 +76,69 @@ def last(stage: list[tuple[str, str]], instruction: str) -> str:
     return [rest for word, rest in stage if word == instruction][-1]
 
 
-def test_compose_starts_the_two_servers_and_every_process(compose: dict[str, Any]):
-    assert set(compose["services"]) == PROCESSES | {"postgres", "redis"}
+def test_compose_starts_every_process_and_the_servers_of_others(compose: dict[str, Any]):
+    assert set(compose["services"]) == PROCESSES | OTHERS
+
+
+def test_compose_is_valid_by_its_specification():
+    parsed = PyCompose.from_yaml(yaml.safe_dump(replaced()))
+    parsed.validate()
+    assert set(parsed.to_spec().services) == PROCESSES | OTHERS
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"mem_limits": "1g"},
+        {"mem_limit": "much"},
+        {"healthcheck": {"test": ["CMD", "true"], "intervall": "3s"}},
+        {"networks": ["nowhere"]},
+        {"secrets": ["nothing"]},
+    ],
+    ids=str,
+)
+def test_the_specification_refuses_a_fault(fault: dict[str, Any]):
+    faulty = copy.deepcopy(replaced())
+    faulty["services"]["api"].update(fault)
+    with pytest.raises(ValueError):  # noqa: PT011  # each with words of its own
+        PyCompose.from_yaml(yaml.safe_dump(faulty)).validate()
+
+
+def test_compose_demands_every_secret():
+    for name in SECRETS:
+        with pytest.raises(KeyError, match=name):
+            replaced({**SECRETS, name: ""})
+
+
+def test_prometheus_and_grafana_read_the_files_that_are_here(compose: dict[str, Any]):
+    services = compose["services"]
+    for name in ("prometheus", "grafana"):
+        mounts = [mount.split(":") for mount in services[name]["volumes"]]
+        for source, target, *_ in mounts:
+            if source.startswith("./"):
+                assert (DEPLOY / source).exists()
+                assert target.startswith(f"/etc/{name}")
+            else:
+                assert source in compose["volumes"]
+    (scrape,) = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
+    (found,) = scrape["dns_sd_configs"]
+    assert set(found["names"]) == {"api", "worker", "structures", "reconciler"}
+    for name in (*found["names"], "prometheus"):
+        assert "data" in services[name]["networks"]
+    settings = services["api"]["environment"]
+    assert settings["RUNYARD_METRICS_PORT"] == str(found["port"])
+    assert scrape["authorization"] == {"credentials_file": "/run/secrets/runyard_metrics_token"}
+    assert services["prometheus"]["secrets"] == ["runyard_metrics_token"]
+    assert compose["secrets"]["runyard_metrics_token"] == {"environment": "RUNYARD_METRICS_TOKEN"}
+    (source,) = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/runyard.yaml").read_text())[
+        "providers"
+    ]
+    mounted = [mount.split(":")[1] for mount in services["grafana"]["volumes"]]
+    assert f"{provider['options']['path']}/runyard.json" in mounted
 
 
 def test_every_process_is_a_command_of_the_image(compose: dict[str, Any]):
@@ -104,7 +169,20 @@ def test_every_setting_reaches_the_processes(compose: dict[str, Any]):
     assert variables() - given == SET_BY_COMPOSE
     for name in PROCESSES:
         unknown = {key for key in compose["services"][name]["environment"] if key.startswith("RUNYARD_")}
-        assert unknown <= variables()
+        assert unknown <= variables() | set(RENAMED)
+
+
+def test_no_variable_for_compose_alone_keeps_a_command_from_starting():
+    """A shell may have the variables of deploy/.env when it calls `runyard`."""
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    named = set(re.findall(r"\$\{(RUNYARD_\w+)", text))
+    assert "RUNYARD_IMAGE_TAG" in named
+    assert find_unknown_variables(dict.fromkeys(named, "x")) == {}
+
+
+def test_old_names_of_settings_reach_the_processes_which_refuse_them(compose: dict[str, Any]):
+    for name in PROCESSES:
+        assert set(RENAMED) <= set(compose["services"][name]["environment"])
 
 
 def test_only_workers_get_the_keys_of_model_providers(compose: dict[str, Any]):
@@ -129,9 +207,11 @@ def test_every_service_has_a_health_check_but_the_migration_that_ends(compose: d
 
 
 def test_the_health_checks_of_processes_are_commands_of_the_image(compose: dict[str, Any]):
-    for name, kind in (("worker", "worker"), ("structures", "worker"), ("reconciler", "reconciler")):
-        assert compose["services"][name]["healthcheck"]["test"] == ["CMD", *ALIVE, kind]
-        assert kind in set(ProcessKind)
+    for name in PROCESSES - {"migrate"}:
+        kind = "worker" if name == "structures" else name
+        assert compose["services"][name]["healthcheck"]["test"] == ["CMD", "runyard", "health", kind]
+        assert kind in set(Kind)
+    assert "health" in COMMANDS
 
 
 def test_more_of_the_api_can_be_started_with_a_range_of_ports(compose: dict[str, Any]):
@@ -148,7 +228,7 @@ def test_folders_of_structures_may_be_in_a_volume(compose: dict[str, Any]):
 def test_programs_have_a_service_of_their_own_that_gives_them_users(compose: dict[str, Any]):
     services = compose["services"]
     structures = services["structures"]
-    assert structures["environment"]["RUNYARD_QUEUES"] == "structures"
+    assert structures["environment"]["RUNYARD_WORKER_QUEUES"] == "structures"
     assert structures["environment"]["RUNYARD_STRUCTURE_SANDBOX"] == "user"
     assert {"SETUID", "SETGID", "CHOWN"} <= set(structures["cap_add"])
     assert structures["cap_drop"] == ["ALL"]
@@ -156,10 +236,10 @@ def test_programs_have_a_service_of_their_own_that_gives_them_users(compose: dic
     assert structures["pids_limit"]
     for name in PROCESSES:
         assert services[name]["environment"]["RUNYARD_STRUCTURE_QUEUE"] == "structures"
-    assert services["worker"]["environment"]["RUNYARD_QUEUES"] is None
+    assert services["worker"]["environment"]["RUNYARD_WORKER_QUEUES"] is None
 
 
-def test_only_the_api_and_flower_are_published_and_on_loopback_only(compose: dict[str, Any]):
+def test_only_what_people_call_is_published_and_on_loopback_only(compose: dict[str, Any]):
     published = {
         name: service["ports"] for name, service in compose["services"].items() if "ports" in service
     }
@@ -189,7 +269,10 @@ def test_what_ends_is_started_again_except_the_migration(compose: dict[str, Any]
 def test_a_worker_may_finish_its_drain(compose: dict[str, Any]):
     settings = Settings.model_fields
     needed = settings["drain_grace"].default + settings["cancel_grace"].default
-    assert seconds(compose["services"]["worker"]["stop_grace_period"]) > needed.total_seconds() + 5
+    for name in ("worker", "structures"):
+        given = compose["services"][name]["environment"]["RUNYARD_TERMINATION_GRACE"]
+        assert compose["services"][name]["stop_grace_period"] == f"{given}s"
+        assert seconds(f"{given}s") > needed.total_seconds() + 5
 
 
 def test_redis_forgets_nothing_it_was_told(compose: dict[str, Any]):
@@ -207,7 +290,7 @@ def test_no_password_of_redis_is_in_an_argument_or_in_its_environment(compose: d
     assert set(redis["environment"]) == {"RUNYARD_REDIS_PREFIX"}
     assert "PASSWORD" not in " ".join([*redis["command"], *redis["healthcheck"]["test"]])
     assert redis["secrets"] == ["redis_password"]
-    assert compose["secrets"] == {"redis_password": {"environment": "REDIS_PASSWORD"}}
+    assert compose["secrets"]["redis_password"] == {"environment": "REDIS_PASSWORD"}
 
 
 def test_redis_has_the_user_of_the_embedded_one_and_no_other():
@@ -251,18 +334,19 @@ def test_every_service_is_bounded(compose: dict[str, Any]):
 
 
 def test_images_of_others_are_of_one_minor_version(compose: dict[str, Any]):
-    for name in ("postgres", "redis"):
-        assert re.fullmatch(r"\w+:\d+\.\d+", compose["services"][name]["image"])
+    for name in OTHERS:
+        assert re.fullmatch(r"[\w/]+:v?\d+\.\d+(\.\d+)?", compose["services"][name]["image"])
     dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     assert re.search(r"^ARG PYTHON=\d+\.\d+-slim$", dockerfile, re.MULTILINE)
 
 
 def test_the_example_names_every_variable():
     text = (DEPLOY / "env.example").read_text(encoding="utf-8")
-    compose_text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    files = ("compose.yaml",)
+    compose_text = "\n".join((DEPLOY / name).read_text(encoding="utf-8") for name in files)
     named = set(re.findall(r"^(?:# )?([A-Z][A-Z_]+)=", text, re.MULTILINE))
     interpolated = set(re.findall(r"\$\{(\w+)", compose_text))
-    passed_through = set(re.findall(r"^ +([A-Z_]+):$", compose_text, re.MULTILINE))
+    passed_through = set(re.findall(r"^ +([A-Z_]+):$", compose_text, re.MULTILINE)) - set(RENAMED)
     assert named == variables() | interpolated | passed_through
 
 
@@ -296,8 +380,7 @@ def test_the_image_runs_the_command_line_as_nobody_special(stages: Stages):
     assert json.loads(last(final, "CMD")) == ["api"]
     assert last(final, "STOPSIGNAL") == "SIGTERM"
     assert int(last(final, "USER").partition(":")[0]) >= 1000
-    health = json.loads(last(final, "HEALTHCHECK").partition("CMD ")[2])
-    compile(health[-1], "HEALTHCHECK", "exec")
+    assert json.loads(last(final, "HEALTHCHECK").partition("CMD ")[2]) == ["runyard", "health", "api"]
 
 
 def test_what_the_image_copies_is_there(stages: Stages):
@@ -319,3 +402,11 @@ def test_the_image_installs_only_what_is_pinned_by_hash(stages: Stages):
     installs = [rest for stage in stages for word, rest in stage if word == "RUN" and '"install"' in rest]
     for install in installs:
         assert '"--require-hashes"' in install or '"--no-index"' in install
+
+
+def test_no_secret_from_the_environment_is_for_a_read_only_service(compose: dict[str, Any]):
+    """Docker Compose copies such a secret into the container, and refuses a read-only one."""
+    secrets = {name for name, source in compose["secrets"].items() if "environment" in source}
+    holders = [one for one in compose["services"].values() if secrets & {*one.get("secrets", ())}]
+    assert holders
+    assert [one for one in holders if one.get("read_only")] == []

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-GUARD = Path(__file__).parents[2] / "scripts" / "guard_command.py"
+from tests.support.checkout import ROOT
+
+GUARD = ROOT / "scripts" / "guard_command.py"
 COMMAND = "#!{python}\nimport sys\nif __name__ == '__main__':\n    sys.exit('said ' + sys.argv[1])\n"
 
 

@@ -15,11 +15,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import api
+import cli
+import runyard
 import shared
 import worker
+from tests.support.checkout import ROOT
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("api", "worker", "shared")
+PACKAGES = ("api", "worker", "cli", "shared", "runyard")
 LOCKS = sorted(ROOT.glob("*.lock"))
 CLIENTS = sorted((ROOT / "tests" / "conformance" / "clients").glob("*.lock"))
 MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(root|home|work|Users|farm)/[\w.-]")
@@ -61,8 +63,8 @@ def pins(lock: Path) -> dict[str, set[Version]]:
     return found
 
 
-def test_the_three_packages_are_siblings():
-    parents = {Path(str(package.__file__)).parent.parent for package in (api, worker, shared)}
+def test_the_packages_are_siblings():
+    parents = {Path(str(package.__file__)).parent.parent for package in (api, worker, cli, shared, runyard)}
     assert parents == {ROOT}
 
 
@@ -102,6 +104,11 @@ def test_the_changelog_begins_with_the_version_of_the_project():
     released = re.search(r"^## \[([^]]+)\] - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
     assert released is not None
     assert released[1] == project()["project"]["version"]
+
+
+def test_no_comment_cites_a_document_that_its_reader_does_not_have():
+    cites = re.compile(r"\b(contract|design)\b[^\n]{0,20}§", re.IGNORECASE)
+    assert [path.relative_to(ROOT) for path, text in texts() if cites.search(text)] == []
 
 
 def test_no_module_is_called_utils():

@@ -1,38 +1,81 @@
 """The API as its callers see it: in this process for requests, on a port of its own for streams."""
 
 import dataclasses
+import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Final, Self
 
 import httpx2
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
+from api.acceptance import Acceptance
 from api.app import create_app
 from api.auth import KeyCache
 from api.key_uses import KeyUses
+from api.resources import Resources
+from api.streaming.streams import StreamHub
 from shared.db import Sessions
 from shared.settings import Settings
 from tests.integration.api.serving import Served, serving
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
 
+TURN_TIMEOUT: Final = 30.0  # seconds
+
+
+class Exclusive(Session):
+    """A session that waits until no other is open: all of a test share one connection and its savepoints."""
+
+    turn: Final = threading.Lock()
+
+    def __enter__(self) -> Self:
+        assert self.turn.acquire(timeout=TURN_TIMEOUT), "another session of the application stayed open"
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            super().__exit__(*error)
+        finally:
+            self.turn.release()
+
+
+@pytest.fixture
+def exclusive_sessions(sessions: Sessions) -> Sessions:
+    """The test's sessions, one at a time: for an application, whose threads read streams beside requests."""
+    return sessionmaker(class_=Exclusive, **sessions.kw)
+
+
+@pytest.fixture
+def factories(request: pytest.FixtureRequest, dispatcher: RecordingDispatcher) -> Factories:
+    """Rows in the database the test uses; a read of a stream that was left may be under way beside them."""
+    committed = any(name.startswith("committed_") for name in request.fixturenames)
+    name = "committed_sessions" if committed else "exclusive_sessions"
+    return Factories(request.getfixturevalue(name), dispatcher)
+
 
 @pytest.fixture
 def anonymous(
-    settings: Settings, sessions: Sessions, dispatcher: RecordingDispatcher
+    settings: Settings, exclusive_sessions: Sessions, dispatcher: RecordingDispatcher
 ) -> Generator[TestClient]:
     """A client without a key; what its requests commit, the test rolls back."""
     app = create_app(settings)
     with TestClient(app) as client:
+        made: Resources = app.state.resources
+        readers, keys, budget = made.lanes.streams, made.key_watch, made.budget
+        sessions = exclusive_sessions
         app.state.resources = dataclasses.replace(
-            app.state.resources,
+            made,
             sessions=sessions,
+            readings=sessions,
+            hub=StreamHub.make(settings, sessions, made.subscriber, readers, keys=keys, budget=budget),
             keys=KeyCache(sessions, ttl=settings.key_cache_ttl),
-            key_uses=KeyUses.make(settings, sessions),
+            key_uses=KeyUses(sessions, pause=settings.key_use_flush),
             dispatcher=dispatcher,
+            acceptance=Acceptance(sessions, dispatcher),
         )
         yield client
 
@@ -68,7 +111,8 @@ def undone(sessions: Sessions) -> Callable[[], AbstractContextManager[None]]:
         try:
             yield
         finally:
-            savepoint.rollback()
+            with Exclusive.turn:
+                savepoint.rollback()
 
     return undone
 

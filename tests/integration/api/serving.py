@@ -19,6 +19,8 @@ import psutil
 
 from api.__main__ import Server
 from api.app import create_app
+from api.dialect import Dialects
+from api.dialects import DIALECTS
 from api.resources import Resources
 from shared.settings import Settings
 from tests.support.waiting import wait_until
@@ -93,21 +95,21 @@ def parsed(frame: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(settings: Settings, *, secret: str) -> Generator[Served]:
+def serving(settings: Settings, *, secret: str, dialects: Dialects = DIALECTS) -> Generator[Served]:
     """Serve on a free port of loopback until the block ends; the client has the key `secret`."""
     settings = settings.model_copy(update={"api_port": 0})
-    server = Server(create_app(settings), settings)
+    server = Server(create_app(settings, dialects), settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive())
         port = server.servers[0].sockets[0].getsockname()[1]
         headers = {"Authorization": f"Bearer {secret}"}
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=10) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
             yield Served(server, client)
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
 
 
 @dataclass
@@ -129,11 +131,11 @@ class Process:
         """What it has logged so far."""
         return self.log_file.read_text()
 
-    def connect(self, timeout: float = 10) -> socket.socket:
+    def connect(self, timeout: float = 30) -> socket.socket:
         """A connection that has said nothing yet."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
-    def exchange(self, sent: bytes, timeout: float = 10) -> bytes:
+    def exchange(self, sent: bytes, timeout: float = 30) -> bytes:
         """Send bytes on a connection of their own; return all that comes until it is closed."""
         with self.connect(timeout) as connection:
             with suppress(ConnectionError):  # it may have heard enough
@@ -150,31 +152,41 @@ def received(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def environment_of(settings: Settings, **env: str) -> dict[str, str]:
+    """The environment of `python -m api`.
+
+    Args:
+        settings: which database and which Redis.
+        env: more settings, by their names without the prefix.
+    """
+    given = {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        **env,
+    }
+    return {**os.environ, **{f"RUNYARD_{name}": value for name, value in given.items()}}
+
+
 @contextmanager
-def api_process(settings: Settings, *, secret: str, **env: str) -> Generator[Process]:
+def api_process(settings: Settings, *, secret: str, patience: float = 90, **env: str) -> Generator[Process]:
     """Run `python -m api` until the block ends; the client has the key `secret`.
 
     Args:
         settings: which database and which Redis.
         secret: a key.
+        patience: seconds until it must be ready.
         env: more settings, by their names without the prefix.
     """
     port = free_port()
-    given = {
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-        "REDIS_URL": settings.redis_url.get_secret_value(),
-        "API_PORT": str(port),
-        **env,
-    }
-    environment = {**os.environ, **{f"RUNYARD_{name}": value for name, value in given.items()}}
+    environment = environment_of(settings, **{"API_PORT": str(port), **env})
     headers = {"Authorization": f"Bearer {secret}"}
     with (
         tempfile.NamedTemporaryFile(prefix="runyard-api-", suffix=".log") as log,
         subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=log) as popen,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=10) as client,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client,
     ):
         try:
-            wait_until(lambda: is_ready(client), timeout=30, what="the API to be ready")
+            wait_until(lambda: is_ready(client), timeout=patience, what="the API to be ready")
             yield Process(popen, client, port, Path(log.name))
         finally:
             popen.kill()

@@ -6,9 +6,9 @@ import pytest
 
 from shared.db import unit_of_work
 from shared.keys.service import create_key
+from shared.lifecycle import RunStatus
 from shared.models import Assistant
-from shared.organizations import administration
-from shared.runs.lifecycle import RunStatus
+from shared.organizations import admin
 
 ORGANIZATION = {
     *("organization_id", "name", "description", "default_bucket_id", "entitlement"),
@@ -30,9 +30,9 @@ def own(me):
 def colleague(me, sessions):
     """Another member of my organization, who has one of their own, too; and their key there."""
     with unit_of_work(sessions) as session:
-        elsewhere = administration.create_organization(session, "elsewhere").id
-        user_id = administration.ensure_member(session, elsewhere, "zoe@example.com").id
-        administration.ensure_member(session, me.organization_id, "zoe@example.com")
+        elsewhere = admin.create_organization(session, "elsewhere").id
+        user_id = admin.ensure_member(session, elsewhere, "zoe@example.com").id
+        admin.ensure_member(session, me.organization_id, "zoe@example.com")
         _, secret = create_key(session, organization_id=elsewhere, user_id=user_id, name="theirs")
     return str(user_id), str(elsewhere), {"Authorization": f"Bearer {secret}"}
 

@@ -15,6 +15,7 @@ def test_an_assistant_needs_no_more_than_a_name(client):
     body = answer.json()
     assert set(body) == {
         *("assistant_id", "organization_id", "name", "description", "created_by", "created_at", "updated_at"),
+        "metadata",
         *LISTS,
     }
     assert (body["name"], body["description"], body["tool_ids"]) == ("Ann", "", [])

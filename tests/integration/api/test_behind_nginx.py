@@ -11,19 +11,19 @@ from urllib.parse import urljoin
 import httpx2
 import pytest
 
-from api.waiting import LONGEST
-from shared.cli.client import Client
+from api.streaming.waiting import WAIT_TIMEOUT
+from cli.client import Client
 from shared.db import unit_of_work
 from shared.keys.service import new_secret
-from shared.runs.effects import cancel_by
-from shared.runs.lifecycle import RunStatus
+from shared.lifecycle import RunStatus
+from shared.runs import moves
 from shared.settings import Settings
 from tests.integration.api.serving import Reader
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.nginx import READ_TIMEOUT, running_nginx
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 HEARTBEAT = 0.4  # seconds
 GIVES_UP = 4.0  # seconds; as many heartbeats as of our default are in what nginx waits, or fewer
@@ -58,7 +58,7 @@ def proxied(served, secret, tmp_path):
 def cancel(committed_sessions):
     def cancel(run_id):
         with unit_of_work(committed_sessions) as session:
-            cancel_by(session, RecordingDispatcher(), run_id, requested_by="me")
+            moves.cancel(session, RecordingDispatcher(), run_id, requested_by="me")
 
     return cancel
 
@@ -83,7 +83,7 @@ def test_by_default_nothing_is_silent_for_as_long_as_nginx_waits(services):
     heartbeat = defaults.stream_heartbeat.total_seconds()
     assert 2 * heartbeat <= 15 < READ_TIMEOUT
     assert READ_TIMEOUT / heartbeat >= GIVES_UP / HEARTBEAT
-    at_the_most = LONGEST + defaults.database_timeout.total_seconds()
+    at_the_most = WAIT_TIMEOUT + defaults.database_timeout.total_seconds()
     assert at_the_most < READ_TIMEOUT
     assert defaults.keep_alive.total_seconds() > READ_TIMEOUT  # so that it is nginx who closes
 
@@ -150,7 +150,7 @@ def test_a_caller_who_waits_and_leaves_is_waited_for_by_nobody(served, proxied, 
     run = make_run(status=RunStatus.RUNNING)
     with pytest.raises(httpx2.ReadTimeout):
         proxied().get(f"/api/assistant-runs/{run.id}?wait=50", timeout=0.7)
-    wait_until(lambda: served.resources.waiting.callers == 0, what="the caller to be let go")
+    wait_until(lambda: served.resources.waiter.callers == 0, what="the caller to be let go")
 
 
 @pytest.mark.parametrize("parts", [[b'{"name": "whole"}'], [b'{"name": ', b'"in pieces"}']])

@@ -6,11 +6,13 @@ import time
 import pytest
 from sqlalchemy import select, text
 
+from shared.lifecycle import RunStatus
 from shared.models import Run
-from shared.runs.lifecycle import RunStatus
 from tests.integration.api.crowd import Crowd
 from tests.integration.api.serving import api_process
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.quiet
 
 PATIENCE = 60
 """Seconds that the API lets requests wait here: the machine's other work is not what is asked about."""

@@ -5,10 +5,14 @@ import uuid
 import pytest
 from sqlalchemy import select
 
+from shared.assistants.queries import get_assistant
 from shared.keys.principal import Principal
+from shared.lifecycle import ACTIVE, RunKind, RunStatus
 from shared.models import Run
 from shared.runs import service
-from shared.runs.lifecycle import ACTIVE, RunKind, RunStatus
+from shared.structures.queries import get_structure
+
+GET = {RunKind.ASSISTANT: get_assistant, RunKind.STRUCTURE: get_structure}
 
 
 @pytest.fixture(params=RunKind)
@@ -105,5 +109,5 @@ def test_a_call_is_bounded_and_says_what_remains(sessions, dispatcher, kind, run
     run = runs[RunStatus.QUEUED]
     caller = Principal(run.organization_id, run.created_by, uuid.uuid4(), "somebody")
     subject_id = run.assistant_id or run.structure_id
-    done = service.cancel_many(sessions, dispatcher, caller, subject_id, kind=kind, limit=2)
+    done = service.cancel_many(sessions, dispatcher, caller, subject_id, get_subject=GET[kind], limit=2)
     assert (len(done.run_ids), done.remaining) == (2, 1)

@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from shared.runs.lifecycle import RunStatus
+from shared.lifecycle import RunStatus
 from tests.integration.api.serving import api_process
 
 PAGE = "https://app.example.com"

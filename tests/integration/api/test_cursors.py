@@ -7,8 +7,8 @@ import pytest
 
 from api.watsonx.paging import NEXT_CURSOR
 from shared.db import unit_of_work
+from shared.lifecycle import RunStatus
 from shared.models import Installation
-from shared.runs.lifecycle import RunStatus
 
 HEADER = NEXT_CURSOR.lower()
 

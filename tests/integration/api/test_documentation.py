@@ -6,7 +6,8 @@ import threading
 import pytest
 
 import api.__main__ as main
-from api.waiting import LONGEST
+from api.streaming.waiting import WAIT_TIMEOUT
+from shared.processes.pulse import Pulse
 from tests.support.waiting import wait_until
 
 RESOURCES = ("Assistant", "Structure", "Thread", "Ruleset", "Rule", "Organization")
@@ -17,7 +18,7 @@ OPERATIONS = {
     *("CreateAssistantRun", "ListAssistantRuns", "GetAssistantRun", "CancelAssistantRun"),
     *("CancelAssistantRuns", "ListAllAssistantRuns", "ListAllStructureRuns"),
     *("CreateStructureRun", "ListStructureRuns", "GetStructureRun", "CancelStructureRun"),
-    "CancelStructureRuns",
+    *("CancelStructureRuns", "DeleteAssistantRun", "DeleteStructureRun"),
     *("CompleteStructureRun", "ListStructureRunLogs", "ListCalledStructureRuns"),
     *("InvokeStructureWebhookGet", "InvokeStructureWebhookPost"),
     *("ListEvents", "CreateEvents", "GetStructureRunEventsSSE", "CreateSpans", "ListSpans"),
@@ -56,6 +57,26 @@ def test_every_operation_of_the_dialect_wants_a_key_and_says_how_it_fails(operat
         assert not operation.get("parameters") or errors & {"400", "404"}
 
 
+def descriptions(document):
+    """All summaries and descriptions in a document."""
+    if isinstance(document, list):
+        return [text for item in document for text in descriptions(item)]
+    if not isinstance(document, dict):
+        return []
+    own = [document[key] for key in ("summary", "description") if isinstance(document.get(key), str)]
+    return own + [text for item in document.values() for text in descriptions(item)]
+
+
+@pytest.mark.parametrize("mount", ["", "/v1"])
+def test_descriptions_are_for_callers(anonymous, mount):
+    """They say nothing of how the server sees itself."""
+    texts = descriptions(anonymous.get(f"{mount}/openapi.json").json())
+    assert len(texts) > 100
+    assert [
+        text for text in texts if re.search(r"\b(ours?|us|dialect|contract)\b", text, re.IGNORECASE)
+    ] == []
+
+
 def test_the_codes_of_success(operations):
     codes = {
         operation["operationId"]: [status for status in operation["responses"] if status.startswith("2")]
@@ -86,15 +107,24 @@ def test_a_document_is_made_once_and_never_by_the_event_loop(anonymous, monkeypa
     assert head.headers["content-length"] == str(len(answers[0].content))
 
 
+FILES = {
+    "docs": {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"},
+    "redoc": {"redoc.standalone.js": "text/javascript"},
+}
+
+
 @pytest.mark.parametrize("mount", ["", "/api/v1", "/v1"])
-def test_the_page_needs_nothing_from_anywhere_else(anonymous, mount):
-    page = anonymous.get(f"{mount}/docs").text
-    assert "//" not in re.sub(r"(?m)^\s*//.*$|</?!?--|<!--.*?-->", "", page)
-    for name, kind in (("swagger-ui-bundle.js", "text/javascript"), ("swagger-ui.css", "text/css")):
-        assert f'"{mount}/docs/{name}"' in page
+@pytest.mark.parametrize("page", FILES)
+def test_the_pages_need_nothing_from_anywhere_else(anonymous, mount, page):
+    text = anonymous.get(f"{mount}/{page}").text
+    assert "//" not in re.sub(r"(?m)^\s*//.*$|</?!?--|<!--.*?-->", "", text)
+    assert f"{mount}/openapi.json" in text
+    for name, kind in FILES[page].items():
+        assert f'"{mount}/docs/{name}"' in text
         file = anonymous.get(f"{mount}/docs/{name}")
         assert (file.status_code, file.headers["content-type"]) == (200, f"{kind}; charset=utf-8")
         assert len(file.content) == int(file.headers["content-length"]) > 100_000
+        assert b"/redoc/logo" not in file.content
     assert anonymous.get(f"{mount}/docs/favicon.png").status_code == 404
     assert anonymous.get(f"{mount}/docs/..%2fcore.py").status_code == 404
 
@@ -105,7 +135,7 @@ def test_the_documents_are_made_when_a_server_starts(settings, monkeypatch):
     class Server:
         has_given_up = False
 
-        def __init__(self, app, _settings):
+        def __init__(self, app, *_, **__):
             self.app = app
 
         def run(self, _sockets):
@@ -115,7 +145,9 @@ def test_the_documents_are_made_when_a_server_starts(settings, monkeypatch):
 
     for name, found in {
         "hide_memory": lambda: None,
+        "settle_garbage": lambda: None,
         "begin": lambda _name: settings,
+        "begin_pulse": lambda *_: Pulse.unseen(),
         "listen": lambda _host, _port: [],
         "demand_schema": lambda _settings: None,
         "Server": Server,
@@ -135,8 +167,8 @@ def test_the_longest_wait_is_told_and_ends_before_a_proxy_gives_up(operations):
     ]
     assert len(waits) == 2
     for parameter in waits:
-        assert f"{LONGEST:g} are the most" in parameter["description"]
-    assert LONGEST <= 50
+        assert f"at most {WAIT_TIMEOUT:g}" in parameter["description"]
+    assert WAIT_TIMEOUT <= 50
 
 
 def test_a_body_that_may_be_missing_is_documented_as_such(operations):

@@ -8,8 +8,8 @@ from api.griptape.event_schemas import EventPage, EventView
 from shared.db import unit_of_work
 from shared.events import log
 from shared.events.log import NewEvent
+from shared.lifecycle import RunStatus
 from shared.models import Origin
-from shared.runs.lifecycle import RunStatus
 
 
 @pytest.fixture

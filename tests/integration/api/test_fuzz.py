@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.lifecycle import RunStatus
 from shared.models import RESOURCE_LISTS
-from shared.runs.lifecycle import RunStatus
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 IDS = st.lists(st.uuids().map(str), max_size=3)
@@ -30,7 +30,7 @@ QUERIES = st.dictionaries(
     max_size=3,
 )
 
-fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import event, text
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.readiness import FRESH
+from api.readiness import ANSWER_TTL
+from tests.support.listening import listen
 from tests.support.waiting import wait_until
 
 
@@ -48,14 +49,12 @@ def test_a_database_without_its_tables_is_not_ready(committed_settings, committe
 
 def test_many_probes_at_once_ask_postgresql_once(served):
     statements = []
-    event.listen(
-        served.resources.upkeep_engine, "before_cursor_execute", lambda *args: statements.append(args[2])
-    )
+    listen(served.resources.upkeep_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     begun = time.monotonic()
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: served.client.get("/health/ready").status_code, range(100)))
     assert set(answers) == {200}
-    rounds = (time.monotonic() - begun) / FRESH + 1
+    rounds = (time.monotonic() - begun) / ANSWER_TTL + 1
     asked = [statement for statement in statements if "pg_logical_emit_message" in statement]
     assert 1 <= len(asked) <= rounds + 1
 

@@ -6,10 +6,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api import door
-from api.app import render_of
-from api.door import Door
-from api.http_protocol import FREELY_HELD, protocol_for
+from api.dialects import DIALECTS
+from api.traffic import connection_limiter
+from api.traffic.connection_limiter import ConnectionLimiter
+from api.traffic.http_protocol import FREELY_HELD, protocol_for
 from tests.support.waiting import wait_until
 
 MEGABYTE = 1_000_000
@@ -42,9 +42,9 @@ class Listening:
 
     def __init__(self, settings):
         self.application = Application()
-        self.door = Door(settings, render_of)
+        self.limiter = ConnectionLimiter(settings, DIALECTS.render_of)
         config = uvicorn.Config(
-            self.application, http=protocol_for(self.door), lifespan="off", log_config=None
+            self.application, http=protocol_for(self.limiter), lifespan="off", log_config=None
         )
         config.load()
         state = ServerState()
@@ -71,7 +71,7 @@ class Listening:
 
     @property
     def held(self):
-        return [connection.held for connection in self.door._ordinary]
+        return [connection.held for connection in self.limiter._ordinary]
 
     async def until(self, condition):
         await asyncio.to_thread(wait_until, condition, timeout=20, what="the server to have come so far")
@@ -96,7 +96,7 @@ async def test_no_more_is_read_of_a_body_than_came_with_its_head(listening):
 
 
 async def test_beyond_what_all_may_hold_a_body_is_refused_and_let_go(listening, monkeypatch):
-    monkeypatch.setattr(door, "MOST_HELD", 2 * ONE_READ)
+    monkeypatch.setattr(connection_limiter, "MAX_HELD_BODIES", 2 * ONE_READ)
     readers = [(await listening.post(MEGABYTE, sent=ONE_READ - SPARE))[0] for _ in range(12)]
     await listening.until(lambda: listening.application.begun == 12)
     done, _ = await asyncio.wait(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import resource
 import socket
 import threading
@@ -353,3 +354,23 @@ def test_the_limit_of_open_files_is_never_reached(settings_of_module):
             assert "Too many open files" not in process.log
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (b"X-Request-ID: mine-1\r\n", rb"\r\nx-request-id: mine-1\r\n"),
+        (b"", rb"\r\nx-request-id: [0-9a-f]{32}\r\n"),
+    ],
+)
+def test_a_refusal_of_the_connection_has_a_request_id_and_so_has_its_line(process, wanted, expected):
+    raw = sends_for_long(process, HEAD + wanted, b"X-A: b\r\n" * 1000, 1)
+    assert statuses(raw) == [431]
+    found = re.search(expected, raw)
+    assert found
+    request_id = found[0].split()[1].decode()
+
+    def told():
+        return [line for line in process.log.splitlines() if f'"{request_id}"' in line and "refused" in line]
+
+    wait_until(told, timeout=60, what="the line of the refusal")

@@ -71,9 +71,10 @@ def test_strictness_lets_pass_what_is_known(client, doors):
 
 
 def test_nested_keys_are_named_with_their_place(client, agent):
+    parts = [{"response_type": "text", "text": "Look"}, {"response_type": "image", "url": "x"}]
     body = {
         "agent_id": agent,
-        "message": {"role": "user", "content": [{"response_type": "image", "url": "x"}], "mentions": []},
+        "message": {"role": "user", "content": parts, "mentions": []},
         "llm_params": {"max_tokens": 5},
         "environment_id": "live",
     }

@@ -63,9 +63,9 @@ def test_a_refused_key_leaves_nothing(client, uses):
     assert uses._used_at == {}
 
 
-def test_without_uses_nothing_is_written(client, sessions):
+def test_without_uses_nothing_is_written(client, exclusive_sessions):
     begun = []
-    event.listen(sessions, "after_begin", lambda *_: begun.append(1))
+    event.listen(exclusive_sessions, "after_begin", lambda *_: begun.append(1))
     flush(client)
     assert begun == []
 
@@ -91,7 +91,7 @@ def test_a_database_that_is_not_there_is_logged_and_hinders_no_stop(settings, ca
     key_id = uuid.uuid4()
 
     async def use_and_stop():
-        uses = KeyUses.make(settings, make_sessions(engine))
+        uses = KeyUses(make_sessions(engine), pause=settings.key_use_flush)
         uses.note(key_id)
         uses.close()
         await uses.run()

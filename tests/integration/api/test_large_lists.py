@@ -12,17 +12,17 @@ import pytest
 from sqlalchemy import inspect
 
 from api.watsonx.lines import EventArray, EventLines
-from shared import sizes
 from shared.db import unit_of_work
 from shared.events import log
 from shared.events.log import NewEvent
+from shared.lifecycle import RunStatus
 from shared.models import Assistant, Message, Origin, Run
-from shared.runs.lifecycle import RunStatus
+from shared.rows import sizes
 from tests.support.waiting import wait_until
 
 LARGE = "x" * 300_000
 INCOMPRESSIBLE = "".join(uuid.uuid4().hex for _ in range(10_000))
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_events_of_an_earlier_release_are_measured_when_they_are_read(sessions, 
     log_of(run, 600_000, 600_000, 600_000)
     with unit_of_work(sessions) as session:
         session.connection().exec_driver_sql("UPDATE run_events SET size = NULL")
-        assert len(log.read(session, run.id, after=3, limit=100).events) == 2
+        assert len(log.read(session, run.id, start=3, limit=100).events) == 2
 
 
 @pytest.mark.parametrize("text", [LARGE, INCOMPRESSIBLE], ids=["compressed", "not compressed"])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared import quotas
-from shared.runs.lifecycle import RunKind
+from shared.lifecycle import RunKind
+from shared.organizations import quotas
 
 LIMITED = pytest.mark.parametrize(
     "setting_overrides", [{"max_queued_runs": 2, "max_resources": 2, "max_keys": 5}]

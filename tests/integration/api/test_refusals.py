@@ -59,7 +59,7 @@ def test_a_deleted_key_stops_working(client, sessions):
     assert client.get("/api/assistants").status_code == 200
     with unit_of_work(sessions) as session:
         session.execute(delete(ApiKey))
-    wait_until(lambda: client.get("/api/assistants").status_code == 401, timeout=2)
+    wait_until(lambda: client.get("/api/assistants").status_code == 401)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_deleted_key_stops_working(client, sessions):
         ("GET", "/%00", 404, "NotFound"),
         ("GET", "/%ff%fe", 404, "NotFound"),
         ("PUT", "/api/assistants", 405, "MethodNotAllowed"),
-        ("DELETE", f"/api/assistant-runs/{RUN}", 405, "MethodNotAllowed"),
+        ("PUT", f"/api/assistant-runs/{RUN}", 405, "MethodNotAllowed"),
         ("GET", f"/api/assistant-runs/{RUN}/cancel", 405, "MethodNotAllowed"),
     ],
 )
@@ -81,6 +81,39 @@ def test_the_routers_own_refusals_have_the_shape_too(client, method, path, statu
     assert_shape(answer, status, kind)
     if status == 405:
         assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/assistants", "GET, POST"),
+        ("POST", f"/api/assistants/{RUN}", "DELETE, GET, PATCH"),
+        ("GET", f"/api/assistant-runs/{RUN}/cancel", "POST"),
+        ("PUT", f"/v1/orchestrate/threads/{RUN}/messages", "GET, POST"),
+        ("DELETE", "/v1/threads", "GET, POST"),
+        ("POST", "/health/live", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_path_lacks_is_answered_with_all_that_it_has(client, method, path, allowed):
+    answer = client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("body", ["[]", '"text"', "5", "null", ""])
+def test_a_body_that_is_no_object_is_told_in_a_plain_sentence(client, body):
+    answer = client.post("/api/assistants", content=body)
+    assert_shape(answer, 400, "BadRequest")
+    (fault,) = answer.json()["errors"]
+    assert (fault["message"], fault["path"]) == ("The body has to be a JSON object.", "body")
+
+
+@pytest.mark.parametrize("body", ["[]", '"text"', "5"])
+def test_the_other_dialect_says_the_same_of_a_body_that_is_no_object(client, body):
+    of_watsonx = client.post("/v1/orchestrate/runs", content=body)
+    assert of_watsonx.status_code == 422
+    (item,) = of_watsonx.json()["detail"]
+    assert (item["msg"], item["loc"]) == ("The body has to be a JSON object.", ["body"])
 
 
 @pytest.mark.parametrize(
@@ -176,13 +209,18 @@ def test_an_error_of_ours_is_a_500_that_tells_nothing(failing, error):
 
 
 def test_every_answer_carries_its_request_id(client):
-    given = client.get("/api/assistants", headers={"X-Request-ID": "abc-1"})
-    assert given.headers["x-request-id"] == "abc-1"
-    made = [client.get(path, headers={"X-Request-ID": "no good\x7f"}) for path in ("/api/assistants", "/x")]
-    assert len({answer.headers["x-request-id"] for answer in made}) == 2
+    given = client.get("/api/assistants", headers={"X-Request-ID": "Root=1-67891233;a/b+c@d:{}"})
+    assert given.headers["x-request-id"] == "Root=1-67891233;a/b+c@d:{}"
+    for bad in ("no good", "bad\x7f", "", "x" * 129, "ü".encode("latin-1")):
+        made = [client.get(path, headers={"X-Request-ID": bad}) for path in ("/api/assistants", "/x")]
+        ids = {answer.headers["x-request-id"] for answer in made}
+        assert len(ids) == 2, bad
+        assert all(len(one) == 32 for one in ids), bad
 
 
-def test_a_commit_that_fails_is_a_503_and_nothing_is_sent(client, make_assistant, sessions, dispatcher):
+def test_a_commit_that_fails_is_a_503_and_nothing_is_sent(
+    client, make_assistant, exclusive_sessions, dispatcher
+):
     """Commit, then answer: nobody is told of a run that is not stored."""
     url = f"/api/assistants/{make_assistant().id}/runs"
 
@@ -190,8 +228,8 @@ def test_a_commit_that_fails_is_a_503_and_nothing_is_sent(client, make_assistant
         raise exc.OperationalError("COMMIT", {}, OSError("server closed the connection"))
 
     client.get(url)
-    event.listen(sessions, "before_commit", fail)
+    event.listen(exclusive_sessions, "before_commit", fail)
     assert_shape(client.post(url, json={"input": "Hi"}), 503, "ServiceUnavailable")
-    event.remove(sessions, "before_commit", fail)
+    event.remove(exclusive_sessions, "before_commit", fail)
     assert dispatcher.enqueued == []
     assert client.get(url).json()["assistant_runs"] == []

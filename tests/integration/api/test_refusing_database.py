@@ -37,7 +37,7 @@ def test_connections_to_a_server_that_was_demoted_are_dropped(served, read_only)
     with read_only():
         assert served.client.post("/api/threads", json={"name": "x"}).status_code == 503
     # Those of the pool are still of the time when it refused; one refusal drops them all.
-    wait_until(lambda: database(served) == "ready", timeout=10)
+    wait_until(lambda: database(served) == "ready", timeout=60)
     for _ in range(5):
         assert served.client.post("/api/threads", json={"name": "x"}).status_code == 201
 
@@ -105,7 +105,7 @@ def test_what_postgresql_says_is_passed_on_in_terms_of_http(served, monkeypatch,
     assert ("Retry-After" in answer.headers) == (status == 503)
 
 
-@pytest.mark.parametrize("name", ["subscriber", "waiting", "key-uses", "key-watch"])
+@pytest.mark.parametrize("name", ["subscriber", "run-watch", "key-uses", "key-watch"])
 def test_a_process_that_loses_a_task_it_lives_by_says_so_and_ends(served, name):
     loop = served.server.config.app.state.loop = served.resources.vitals
 
@@ -114,8 +114,8 @@ def test_a_process_that_loses_a_task_it_lives_by_says_so_and_ends(served, name):
 
     (task,) = find()
     task.get_loop().call_soon_threadsafe(task.cancel)
-    wait_until(lambda: loop.dead == (name,), timeout=5)
-    wait_until(lambda: served.server.should_exit, timeout=5)
+    wait_until(lambda: loop.dead == (name,), timeout=60)
+    wait_until(lambda: served.server.should_exit, timeout=60)
     assert served.server.has_given_up
 
 

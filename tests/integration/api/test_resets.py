@@ -6,10 +6,11 @@ from sqlalchemy import update
 from shared.db import unit_of_work
 from shared.events import log
 from shared.events.log import NewEvent
+from shared.lifecycle import RunStatus, Trigger
 from shared.models import Origin, RunEvent
-from shared.runs import transitions
-from shared.runs.lifecycle import RunStatus, Trigger
+from shared.runs import moves, transitions
 from tests.integration.api.serving import parsed
+from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import LEASE, WORKER
 
 ANSWER = {"type": "TextArtifact", "value": "blue light"}
@@ -26,7 +27,7 @@ def begin_again(committed_sessions):
     def begin_again(run):
         with unit_of_work(committed_sessions) as session:
             transitions.apply(session, run.id, Trigger.REQUEUE, attempt=1)
-            transitions.claim(session, run.id, attempt=2, worker=WORKER, lease_ttl=LEASE)
+            moves.claim(session, RecordingDispatcher(), run.id, attempt=2, worker=WORKER, lease_ttl=LEASE)
             transitions.apply(session, run.id, Trigger.START, attempt=2)
 
     return begin_again

@@ -6,8 +6,8 @@ import pytest
 
 from shared.db import unit_of_work
 from shared.keys.service import create_run_key
+from shared.lifecycle import RunStatus
 from shared.models import Run
-from shared.runs.lifecycle import RunStatus
 
 SPAN = {"trace_id": "t", "span_id": "s", "name": "n"}
 FINISH = {"type": "FinishStructureRunEvent", "timestamp": 1, "payload": {"id": "1"}}

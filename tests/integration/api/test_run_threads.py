@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from shared.runs.lifecycle import RunStatus
+from shared.lifecycle import RunStatus
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from shared.runs.lifecycle import RunStatus
+from shared.lifecycle import RunStatus
 from tests.support.factories import WORKER
 
 LISTS = ["knowledge_base_ids", "retriever_ids", "ruleset_ids", "structure_ids", "tool_ids"]

@@ -7,12 +7,12 @@ import pytest
 from pydantic import SecretStr
 
 from shared.celery_app import make_celery
-from shared.channels import make_redis
 from shared.db import unit_of_work
-from shared.dispatch import Dispatcher
+from shared.dispatch.dispatcher import Dispatcher
 from shared.events import log
+from shared.events.channels import make_redis
+from shared.lifecycle import RunStatus
 from shared.models import Origin
-from shared.runs.lifecycle import RunStatus
 from tests.integration.api.serving import serving
 from tests.support.redis_socket import redis_on_a_socket
 from tests.support.tls import encrypting, make_certificate

@@ -1,9 +1,9 @@
-"""The output of a structure run's program (contract: griptape §1.7, §8)."""
+"""The output of a structure run's program."""
 
 import pytest
 
 from shared.db import unit_of_work
-from shared.runs.lifecycle import RunStatus
+from shared.lifecycle import RunStatus
 from shared.structures.reports import append_lines
 
 LINES = [f"line {number}" for number in range(1205)]

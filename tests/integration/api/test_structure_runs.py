@@ -1,11 +1,11 @@
-"""Structure runs: create, list, cancel, external ones, events and spans (contract: griptape §8)."""
+"""Structure runs: create, list, cancel, external ones, events and spans."""
 
 import time
 import uuid
 
 import pytest
 
-from shared.runs.lifecycle import RunKind, RunStatus
+from shared.lifecycle import RunKind, RunStatus
 from shared.structures.service import HIDDEN
 
 

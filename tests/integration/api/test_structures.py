@@ -1,4 +1,4 @@
-"""Structures and their deployments (contract: griptape §9)."""
+"""Structures and their deployments."""
 
 import uuid
 

@@ -178,7 +178,7 @@ def test_a_change_of_messages_replaces_all_and_one_of_nothing_keeps_them(client,
 
 
 def test_the_memory_driver_may_store_keys_of_its_own(client, create):
-    """It merges metadata into the body and into each message (contract: griptape §10.3)."""
+    """It merges metadata into the body and into each message."""
     thread = create(alias="ann", metadata={"kept": True})
     run_id = uuid.uuid4().hex
     body = {

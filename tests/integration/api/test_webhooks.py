@@ -1,4 +1,4 @@
-"""Webhooks of structures (contract: griptape §9)."""
+"""Webhooks of structures."""
 
 import uuid
 from urllib.parse import urlencode

@@ -8,12 +8,13 @@ import orjson
 import pytest
 
 from shared.db import unit_of_work
-from shared.errors import EventNotFoundError
+from shared.errors import EventNotFoundError, RunNotFoundError
 from shared.events import log
 from shared.events.log import NewEvent, decode, encode
+from shared.lifecycle import RunKind
 from shared.models import Origin
-from shared.runs import transitions
-from shared.runs.lifecycle import RunKind
+from shared.runs import moves
+from tests.support.dispatching import RecordingDispatcher
 
 LEASE = timedelta(seconds=20)
 
@@ -25,7 +26,7 @@ def say(token):
 
 def claim(sessions, run):
     with unit_of_work(sessions) as session:
-        transitions.claim(session, run.id, attempt=1, worker="w", lease_ttl=LEASE)
+        moves.claim(session, RecordingDispatcher(), run.id, attempt=1, worker="w", lease_ttl=LEASE)
 
 
 def test_numbers_are_dense_when_many_append_at_once(committed_sessions, make_run):
@@ -46,7 +47,7 @@ def test_numbers_are_dense_when_many_append_at_once(committed_sessions, make_run
     for thread in threads:
         thread.join()
     with committed_sessions() as session:
-        page = log.read(session, run.id, after=0, limit=1000)
+        page = log.read(session, run.id, start=0, limit=1000)
     assert [event.seq for event in page.events] == list(range(2 + 6 * 10 * 2))
     assert page.total == len(page.events)
 
@@ -69,7 +70,7 @@ def test_what_is_published_is_what_is_replayed(sessions, make_run):
     with unit_of_work(sessions) as session:
         appended = log.append(session, run.id, [say("nul \x00 and half a \ud800 pair"), say("é")], attempt=1)
     with sessions() as session:
-        replayed = log.read(session, run.id, after=2, limit=10).events
+        replayed = log.read(session, run.id, start=2, limit=10).events
     assert decode(encode(appended)) == replayed
     assert encode(appended) == encode(replayed)
 
@@ -90,8 +91,8 @@ def test_a_reader_continues_after_its_cursor(sessions, make_run):
     with unit_of_work(sessions) as session:
         log.append(session, run.id, [say(str(number)) for number in range(5)], attempt=1)
     with sessions() as session:
-        page = log.read(session, run.id, after=3, limit=2)
-        rest = log.read(session, run.id, after=99, limit=2)
+        page = log.read(session, run.id, start=3, limit=2)
+        rest = log.read(session, run.id, start=99, limit=2)
     assert [event.seq for event in page.events] == [3, 4]
     assert page.total == rest.total == 7
     assert rest.events == []
@@ -111,10 +112,16 @@ def test_a_batch_whose_commit_was_unsure_is_found_again(sessions, make_run):
 def test_an_event_is_seen_in_its_own_organization_only(sessions, make_run):
     run = make_run()
     with sessions() as session:
-        (event,) = log.read(session, run.id, after=0, limit=1).events
+        (event,) = log.read(session, run.id, start=0, limit=1).events
         assert log.get_event(session, event.event_id, organization_id=run.organization_id) == (
             event,
             RunKind.ASSISTANT,
         )
         with pytest.raises(EventNotFoundError):
             log.get_event(session, event.event_id, organization_id=uuid.uuid4())
+
+
+def test_the_log_of_a_run_that_is_gone_is_none(sessions):
+    """As for a reader who has found the run a moment before somebody deleted it."""
+    with sessions() as session, pytest.raises(RunNotFoundError):
+        log.read(session, uuid.uuid4(), start=0, limit=1)

@@ -60,7 +60,7 @@ def while_claimed(committed_sessions, organization_id, claim_and_make):
             second = thread.submit(claim_and_make, second_id, fingerprint)
             wait_until(lambda: waiting() == 1, what="the second to wait")
             (session.commit if commits else session.rollback)()
-            return second.result(timeout=10)
+            return second.result(timeout=60)
 
     return while_claimed
 

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from shared.assistants import runs
 from shared.assistants.service import default_assistant
 from shared.db import Lock, unit_of_work
 from shared.errors import RunyardError
 from shared.keys import service as keys
+from shared.lifecycle import TERMINAL, Reason, RunStatus, StatusDetail
 from shared.models import Run, Thread
-from shared.organizations import administration
+from shared.organizations import admin
 from shared.organizations import service as organizations
 from shared.rulesets import service as rulesets
-from shared.runs import service as runs
-from shared.runs.effects import cancel_by
-from shared.runs.lifecycle import TERMINAL, RunStatus
+from shared.runs import moves
 from shared.structures import runs as structure_runs
 from shared.threads import service as threads
 from tests.support.waiting import wait_until
@@ -47,7 +47,7 @@ def at_once(do):
         barrier = threading.Barrier(len(works))
 
         def one(work):
-            barrier.wait(10)
+            barrier.wait(60)
             return do(work)
 
         with ThreadPoolExecutor(len(works)) as pool:
@@ -97,23 +97,28 @@ def test_rules_and_rulesets_are_deleted_at_once(do, at_once, principal, make_rul
         assert refusals(results) == set()
 
 
+def answer(session, dispatcher, run):
+    detail = StatusDetail(Reason.COMPLETED, "The assistant answered.")
+    answered = {"prompt": "x", "output": {"type": "TextArtifact", "value": "x"}}
+    moves.succeed(session, dispatcher, run.id, attempt=1, detail=detail, **answered)
+
+
 def test_a_thread_is_deleted_while_its_runs_come_end_and_are_cancelled(
     do, at_once, principal, factories, dispatcher, committed_sessions
 ):
     assistant = factories.assistant(principal)
-    success = runs.Success("x", {"type": "TextArtifact", "value": "x"}, None)
     for _ in range(ROUNDS):
         thread_id = do(threads.create, principal, {"name": "x"}).id
         holder = factories.run(principal, assistant, status=RunStatus.RUNNING, thread_id=thread_id)
         waiting = [factories.run(principal, assistant, thread_id=thread_id) for _ in range(3)]
         request = runs.RunRequest(thread_id=thread_id)
         results = at_once(
-            lambda s, holder=holder: runs.succeed(s, dispatcher, holder.id, success, attempt=1),
+            lambda s, holder=holder: answer(s, dispatcher, holder),
             lambda s, thread_id=thread_id: threads.delete(s, dispatcher, principal, thread_id),
             lambda s, request=request: runs.submit(s, dispatcher, principal, assistant.id, request),
             lambda s, request=request: runs.submit(s, dispatcher, principal, assistant.id, request),
-            lambda s, run=waiting[0]: cancel_by(s, dispatcher, run.id, requested_by="x"),
-            lambda s, run=waiting[1]: cancel_by(s, dispatcher, run.id, requested_by="x"),
+            lambda s, run=waiting[0]: moves.cancel(s, dispatcher, run.id, requested_by="x"),
+            lambda s, run=waiting[1]: moves.cancel(s, dispatcher, run.id, requested_by="x"),
         )
         assert refusals(results) <= {"ThreadNotFoundError"}
         with committed_sessions() as session:
@@ -132,11 +137,10 @@ def test_a_deletion_that_finds_another_run_on_the_thread_begins_anew(
     first = factories.run(principal, status=RunStatus.RUNNING, thread_id=thread_id)
     second = factories.run(principal, thread_id=thread_id)
     with committed_sessions() as ending:
-        success = runs.Success("x", {"type": "TextArtifact", "value": "x"}, None)
-        runs.succeed(ending, dispatcher, first.id, success, attempt=1)  # the second has the thread now
+        answer(ending, dispatcher, first)  # the second has the thread now
         with ThreadPoolExecutor(1) as pool:
             deletion = pool.submit(do, threads.delete, dispatcher, principal, thread_id)
-            wait_until(lambda: is_waiting(committed_sessions), timeout=5)
+            wait_until(lambda: is_waiting(committed_sessions), timeout=60)
             ending.commit()
             assert deletion.result(10) is None
     with committed_sessions() as session:
@@ -197,7 +201,7 @@ def test_a_member_leaves_while_keys_are_made_and_their_uses_recorded(do, at_once
         uses = dict.fromkeys(made, datetime.now(UTC))
         backwards = dict(reversed(uses.items()))
         results = at_once(
-            lambda s, own=own: administration.remove_member(s, own.user_id),
+            lambda s, own=own: admin.remove_member(s, own.user_id),
             make,
             lambda s, uses=uses: keys.record_use(s, uses),
             lambda s, uses=backwards: keys.record_use(s, uses),
@@ -217,7 +221,7 @@ def test_a_lock_finds_what_is_there_when_it_is_given(do, committed_sessions, pri
     with committed_sessions() as first, ThreadPoolExecutor(1) as pool:
         thread = threads.change(first, principal, thread_id, {"name": "after"})
         reading = pool.submit(do, lock_name, principal, thread_id)
-        wait_until(lambda: is_waiting(committed_sessions), timeout=5)
+        wait_until(lambda: is_waiting(committed_sessions), timeout=60)
         assert thread.name == "after"
         first.commit()
         assert reading.result(10) == "after"

@@ -8,13 +8,14 @@ from datetime import timedelta
 import psycopg
 import pytest
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from shared.db import make_engine, make_sessions, unit_of_work
-from shared.doctor.diagnosis import diagnose
-from shared.doctor.findings import Severity
-from shared.embedded.postgres import EmbeddedPostgres
-from shared.migrations.upgrade import is_current, upgrade
+from cli.doctor.diagnosis import diagnose
+from cli.doctor.findings import Severity
+from cli.local.embedded.postgres import EmbeddedPostgres
+from shared.db import Fault, fault_of, make_engine, make_sessions, unit_of_work
+from shared.migrations.schema import is_current
+from shared.migrations.upgrade import upgrade
 from shared.models import Run
 from shared.processes.ports import free_port
 from tests.support.factories import Factories
@@ -71,7 +72,7 @@ def test_many_transactions_share_the_few_connections_of_a_pooler(pooled, make_ru
     both = threading.Barrier(8)
 
     def work(number):
-        both.wait(10)
+        both.wait(60)
         for turn in range(30):  # psycopg prepares what it sees for the sixth time
             with unit_of_work(sessions) as session:
                 run = session.scalars(select(Run).where(Run.id == runs[number % 4].id)).one()
@@ -116,6 +117,24 @@ def test_what_a_transaction_relies_on_is_set_behind_a_pooler_and_ends_with_it(in
         with psycopg.connect(pooled.database_url.get_secret_value(), autocommit=True) as stranger:
             seen = [stranger.execute(f"SHOW {name}").fetchone()[0] for name in ("timezone", *limits)]
             assert seen == ["Asia/Tokyo", "0", "0"]
+
+
+@pytest.mark.parametrize("way", ["direct", "pooled"])
+def test_a_client_that_stops_in_a_transaction_keeps_no_lock(request, committed_settings, make_run, way):
+    """A process may be stopped, swapped out or cut off at any moment, and its runs are taken over."""
+    given = committed_settings if way == "direct" else request.getfixturevalue("pooled")
+    settings = given.model_copy(update={"lease_ttl": timedelta(seconds=0.3)})
+    run = make_run()
+    locked = select(Run.id).where(Run.id == run.id).with_for_update()
+    with connected(settings) as engine, engine.connect() as stopped, connected(given) as others:
+        stopped.scalar(locked)
+        with others.begin() as successor:
+            successor.execute(text("SET LOCAL lock_timeout = '20s'"))
+            assert successor.scalar(locked) == run.id
+        with pytest.raises(DBAPIError) as refused:
+            stopped.scalar(locked)
+        assert fault_of(refused.value) is Fault.OUTAGE
+        assert refused.value.connection_invalidated
 
 
 def test_a_pooler_that_is_gone_is_an_outage(tmp_path, committed_settings, direct_url):

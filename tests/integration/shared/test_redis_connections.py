@@ -7,12 +7,12 @@ import redis
 from kombu.exceptions import OperationalError
 from redis.exceptions import NoPermissionError
 
+from cli.doctor.broker import examine_broker
+from cli.doctor.findings import Severity
+from cli.local.embedded.redis import EmbeddedRedis
 from shared.celery_app import make_celery
-from shared.channels import make_redis
-from shared.dispatch import Dispatcher, ask
-from shared.doctor.broker import examine_broker
-from shared.doctor.findings import Severity
-from shared.embedded.redis import EmbeddedRedis
+from shared.dispatch.dispatcher import Dispatcher, ask
+from shared.events.channels import make_redis
 from shared.settings import Settings
 from tests.support.pool_bench import PoolBench
 from tests.support.redis_socket import redis_on_a_socket
@@ -58,7 +58,7 @@ def test_two_installations_on_one_redis_keep_to_themselves(benches):
         assert one.heard("finished", done)  # and the other's, sent before, was not taken
         assert two.redis.llen("two:runs") == 1
         assert ask(two.app, "shutdown", timeout=PATIENCE) == []
-        assert ask(one.app, "ping", timeout=5, limit=1) == [("worker@test", {"ok": "pong"})]
+        assert ask(one.app, "ping", timeout=30, limit=1) == [("worker@test", {"ok": "pong"})]
         again = one.send("nothing")
         assert one.heard("finished", again)
     ours = {key.decode() for key in one.redis.scan_iter() if key != b"told"}

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import delete, func, select, text
 
 from shared.db import unit_of_work
+from shared.lifecycle import RunStatus, Trigger
 from shared.models import Organization, Run, RunTally
-from shared.paging import Part
+from shared.rows.paging import Part
 from shared.runs import lists, transitions
-from shared.runs.lifecycle import RunStatus, Trigger
 from shared.runs.lists import RunFilter, RunList
 
 STATUSES = list(RunStatus)

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from shared.doctor.findings import Severity
-from shared.doctor.sandbox import examine_sandbox
+from cli.doctor.findings import Severity
+from cli.doctor.sandbox import examine_sandbox
 from shared.settings import Settings
 from shared.structures import sandbox
 from shared.structures.sandbox import Mode, choose

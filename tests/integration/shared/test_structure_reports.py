@@ -7,9 +7,9 @@ import pytest
 from shared.db import unit_of_work
 from shared.errors import InvalidRequestError
 from shared.events import log
+from shared.lifecycle import RunStatus, Trigger
 from shared.models import Run
-from shared.runs import transitions
-from shared.runs.lifecycle import RunStatus, Trigger
+from shared.runs import moves, transitions
 from shared.structures import reports
 from shared.structures.answers import find_refused
 from shared.structures.reports import (
@@ -20,7 +20,8 @@ from shared.structures.reports import (
     post_events,
     post_spans,
 )
-from shared.structures.runs import end_of_program
+from shared.structures.runs import judge_exit
+from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import LEASE, WORKER
 
 SPANS = [{"span_id": str(number)} for number in range(4)]
@@ -108,7 +109,7 @@ def begin_again(sessions):
     def begin_again(run):
         with unit_of_work(sessions) as session:
             transitions.apply(session, run.id, Trigger.REQUEUE, attempt=1)
-            transitions.claim(session, run.id, attempt=2, worker=WORKER, lease_ttl=LEASE)
+            moves.claim(session, RecordingDispatcher(), run.id, attempt=2, worker=WORKER, lease_ttl=LEASE)
             return transitions.apply(session, run.id, Trigger.START, attempt=2).run
 
     return begin_again
@@ -131,7 +132,7 @@ def test_what_one_attempt_sent_is_new_from_another(managed, post, begin_again, s
     assert answer(run) == (RunStatus.RUNNING, None)
     assert answer(post(run, said, said)) == (RunStatus.RUNNING, "out")
     with sessions() as session:
-        events = log.read(session, run.id, after=0, limit=100).events
+        events = log.read(session, run.id, start=0, limit=100).events
     assert [event.type for event in events].count("FinishStructureRunEvent") == 2
 
 
@@ -194,9 +195,9 @@ def end(sessions, dispatcher):
 
     def end(run, exit_code=0):
         with unit_of_work(sessions) as session:
-            end_of_program(
-                session, dispatcher, run.id, exit_code=exit_code, message="It ended.", attempt=run.attempt
-            )
+            succeeds, detail = judge_exit(session, run.id, exit_code=exit_code, message="It ended.")
+            move = moves.succeed if succeeds else moves.fail
+            move(session, dispatcher, run.id, attempt=run.attempt, detail=detail)
 
     return end
 

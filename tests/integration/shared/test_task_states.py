@@ -1,16 +1,26 @@
 """What Flower is told of a move follows from the move, and says nothing of what a run is about."""
 
+import uuid
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from shared.db import unit_of_work
-from shared.runs import transitions
-from shared.runs.effects import cancel_by, follow
-from shared.runs.lifecycle import Reason, RunStatus, Trigger
+from shared.lifecycle import Reason, RunStatus, Trigger
+from shared.runs import moves
+from shared.runs.task_states import missed_events
 from tests.support.factories import WORKER
 
 TASK = "runyard.execute_run"
+
+MOVES = {
+    Trigger.SUCCEED: moves.succeed,
+    Trigger.FAIL: moves.fail,
+    Trigger.BREAK: moves.break_,
+    Trigger.REQUEUE: moves.requeue,
+    Trigger.CANCEL: partial(moves.cancel, requested_by="me"),
+}
 
 
 @pytest.fixture
@@ -20,7 +30,7 @@ def moved(sessions, dispatcher):
     def moved(run, trigger, **options):
         dispatcher.told.clear()
         with unit_of_work(sessions) as session:
-            follow(session, dispatcher, transitions.apply(session, run.id, trigger, **options))
+            MOVES[trigger](session, dispatcher, run.id, **options)
         return dispatcher.told
 
     return moved
@@ -34,13 +44,14 @@ def test_a_claim_is_told_as_a_start_by_its_worker(sessions, dispatcher, make_run
     run = make_run()
     dispatcher.told.clear()
     with unit_of_work(sessions) as session:
-        claimed = transitions.claim(session, run.id, attempt=1, worker=WORKER, lease_ttl=timedelta(seconds=9))
-        follow(session, dispatcher, claimed)
+        moves.claim(session, dispatcher, run.id, attempt=1, worker=WORKER, lease_ttl=timedelta(seconds=9))
     assert kinds(dispatcher.told) == ["task-received", "task-started"]
     assert {event.worker for event in dispatcher.told} == {WORKER}
     received = dispatcher.told[0].fields
     assert (received["uuid"], received["name"]) == (f"{run.id}.1", TASK)
-    assert received["kwargs"] == repr({"run_id": str(run.id), "attempt": 1})
+    owners = {"organization_id": str(run.organization_id), "assistant_id": str(run.assistant_id)}
+    assert received["kwargs"] == repr({"run_id": str(run.id), "attempt": 1, **owners})
+    assert dispatcher.owners[run.id] == owners
 
 
 @pytest.mark.parametrize(
@@ -75,7 +86,7 @@ def test_a_run_that_nobody_had_ends_the_task_that_waits(sessions, dispatcher, ma
     run = make_run()
     dispatcher.told.clear()
     with unit_of_work(sessions) as session:
-        cancel_by(session, dispatcher, run.id, requested_by="me")
+        moves.cancel(session, dispatcher, run.id, requested_by="me")
     (event,) = dispatcher.told
     assert (event.type, event.worker, event.fields["uuid"]) == ("task-revoked", "(no worker)", f"{run.id}.1")
     assert not event.fields["terminated"]
@@ -92,3 +103,41 @@ def test_of_a_run_that_no_worker_is_to_have_nothing_is_told(moved, make_run):
     first = make_run(status=RunStatus.RUNNING, new_thread=True)
     waiting = make_run(thread_id=first.thread_id)
     assert moved(waiting, Trigger.CANCEL) == []
+
+
+@pytest.fixture
+def missed(sessions):
+    """What a monitor has missed of an attempt, which it takes to be under way."""
+
+    def missed(run_id, attempt=1):
+        with unit_of_work(sessions) as session:
+            events = missed_events(session, {(run_id, attempt): WORKER})
+        assert {event.fields["uuid"] for event in events} <= {f"{run_id}.{attempt}"}
+        return [(event.type, event.fields.get("exception")) for event in events]
+
+    return missed
+
+
+@pytest.mark.parametrize(
+    ("status", "attempt", "kinds"),
+    [
+        (RunStatus.QUEUED, 1, []),
+        (RunStatus.RUNNING, 1, []),
+        (RunStatus.SUCCEEDED, 1, ["task-succeeded"]),
+        (RunStatus.ERROR, 1, ["task-failed"]),
+        (RunStatus.CANCELLED, 1, ["task-revoked"]),  # while it waited for the first attempt
+        (RunStatus.CANCELLED, 2, []),
+    ],
+)
+def test_a_monitor_that_missed_an_end_is_told_of_it(missed, make_run, status, attempt, kinds):
+    assert [kind for kind, _ in missed(make_run(status=status).id, attempt)] == kinds
+
+
+def test_a_monitor_is_told_of_an_attempt_that_another_has_followed(missed, moved, make_run):
+    run = make_run(status=RunStatus.RUNNING)
+    moved(run, Trigger.REQUEUE, attempt=1, detail={"reason": Reason.WORKER_LOST, "worker": WORKER})
+    assert missed(run.id) == [("task-retried", "QUEUED: WorkerLost")]
+    assert missed(run.id, 2) == []
+    moved(run, Trigger.CANCEL)
+    assert [kind for kind, _ in missed(run.id, 2)] == ["task-revoked"]
+    assert missed(uuid.uuid4()) == [("task-failed", "deleted")]

@@ -8,16 +8,17 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from shared.artifacts import decode_text, text_artifact
+from shared.assistants.runs import RunRequest, submit
 from shared.db import unit_of_work
 from shared.errors import ConflictError, ThreadNotFoundError
+from shared.lifecycle import Reason, RunStatus, StatusDetail, Trigger
 from shared.models import Message, Run, Thread
-from shared.runs import admission, service, transitions
-from shared.runs.effects import cancel_by
-from shared.runs.lifecycle import RunStatus, Trigger
-from shared.runs.service import RunRequest, Success
+from shared.runs import moves, transitions
 from shared.threads import queries
 from shared.threads import service as threads
+from shared.threads import turns as admission
 from shared.threads.service import NewMessage
+from tests.support.dispatching import RecordingDispatcher
 
 LEASE = timedelta(seconds=20)
 
@@ -38,15 +39,16 @@ def make_thread(factories, principal):
 
 def begin(sessions, run, attempt=1):
     with unit_of_work(sessions) as session:
-        transitions.claim(session, run.id, attempt=attempt, worker="w", lease_ttl=LEASE)
+        moves.claim(session, RecordingDispatcher(), run.id, attempt=attempt, worker="w", lease_ttl=LEASE)
     with unit_of_work(sessions) as session:
         transitions.apply(session, run.id, Trigger.START, attempt=attempt)
 
 
 def succeed(sessions, dispatcher, run, answer="fine"):
     with unit_of_work(sessions) as session:
-        success = Success(prompt=run.input, output=text_artifact(answer), usage=None)
-        service.succeed(session, dispatcher, run.id, success, attempt=1)
+        detail = StatusDetail(Reason.COMPLETED, "The assistant answered.")
+        answered = {"prompt": run.input, "output": text_artifact(answer)}
+        moves.succeed(session, dispatcher, run.id, attempt=1, detail=detail, **answered)
 
 
 def waiting(sessions):
@@ -73,7 +75,7 @@ def test_a_waiting_run_can_be_claimed_by_nobody(sessions, make_thread, make_run)
     make_run(thread_id=thread.id)
     second = make_run(thread_id=thread.id)
     with pytest.raises(transitions.TransitionRefusedError), unit_of_work(sessions) as session:
-        transitions.claim(session, second.id, attempt=1, worker="w", lease_ttl=LEASE)
+        moves.claim(session, RecordingDispatcher(), second.id, attempt=1, worker="w", lease_ttl=LEASE)
 
 
 def test_runs_have_their_thread_in_the_order_of_their_creation(
@@ -86,21 +88,28 @@ def test_runs_have_their_thread_in_the_order_of_their_creation(
         begin(committed_sessions, run)
         succeed(committed_sessions, dispatcher, run, f"answer {number}")
     with committed_sessions() as session:
-        messages = queries.page_of_messages(session, thread.id).messages
+        messages = queries.page_of_messages(session, thread.id).rows
     assert [(one.index, decode_text(one.input), decode_text(one.output)) for one in messages] == [
         (n, f"question {n}", f"answer {n}") for n in range(4)
     ]
 
 
-@pytest.mark.parametrize("ending", [Trigger.CANCEL, Trigger.BREAK])
-def test_the_next_run_goes_when_the_holder_did_not_succeed(
-    sessions, make_thread, make_run, dispatcher, ending
-):
+def cancelled(session, dispatcher, run):
+    moves.cancel(session, dispatcher, run.id, requested_by="me")
+
+
+def broken(session, dispatcher, run):
+    detail = StatusDetail(Reason.TIMED_OUT, "It took too long.")
+    moves.break_(session, dispatcher, run.id, attempt=1, detail=detail)
+
+
+@pytest.mark.parametrize("end", [cancelled, broken])
+def test_the_next_run_goes_when_the_holder_did_not_succeed(sessions, make_thread, make_run, dispatcher, end):
     thread = make_thread()
     first, second = make_run(thread_id=thread.id), make_run(thread_id=thread.id)
     begin(sessions, first)
     with unit_of_work(sessions) as session:
-        service.follow(session, dispatcher, transitions.apply(session, first.id, ending))
+        end(session, dispatcher, first)
     assert dispatcher.enqueued[-1] == (second.id, 1)
     with sessions() as session:
         assert session.get_one(Run, second.id).status_detail is None
@@ -112,7 +121,7 @@ def test_a_waiting_run_that_is_cancelled_lets_the_holder_be(sessions, make_threa
     make_run(thread_id=thread.id)
     second, third = make_run(thread_id=thread.id), make_run(thread_id=thread.id)
     with unit_of_work(sessions) as session:
-        cancelled = cancel_by(session, dispatcher, second.id, requested_by="me")
+        cancelled = moves.cancel(session, dispatcher, second.id, requested_by="me")
     assert cancelled.status is RunStatus.CANCELLED
     assert cancelled.status_detail["stopped_how"] == "never_started"
     assert waiting(sessions) == {third.id}
@@ -123,8 +132,8 @@ def test_a_requeued_run_keeps_its_thread(sessions, make_thread, make_run, dispat
     first, second = make_run(thread_id=thread.id), make_run(thread_id=thread.id)
     begin(sessions, first)
     with unit_of_work(sessions) as session:
-        applied = transitions.apply(session, first.id, Trigger.REQUEUE, attempt=1)
-        service.follow(session, dispatcher, applied)
+        detail = StatusDetail(Reason.WORKER_DRAINED, "Its worker was stopped.")
+        moves.requeue(session, dispatcher, first.id, attempt=1, detail=detail)
     assert dispatcher.enqueued[-1] == (first.id, 2)
     assert waiting(sessions) == {second.id}
 
@@ -197,7 +206,7 @@ def test_an_end_and_cancels_of_waiting_runs_at_once_do_not_block_each_other(
 
         def cancel(run):
             with unit_of_work(committed_sessions) as session:
-                cancel_by(session, dispatcher, run.id, requested_by="me")
+                moves.cancel(session, dispatcher, run.id, requested_by="me")
 
         works = [
             lambda holder=holder: succeed(committed_sessions, dispatcher, holder),
@@ -249,7 +258,7 @@ def test_another_organizations_thread_is_as_unknown_as_any(sessions, make_thread
     assistant = factories.assistant(stranger)
     with pytest.raises(ThreadNotFoundError), unit_of_work(sessions) as session:
         request = RunRequest(input="Hi", thread_id=thread.id)
-        service.submit(session, dispatcher, stranger, assistant.id, request)
+        submit(session, dispatcher, stranger, assistant.id, request)
 
 
 def test_a_new_thread_is_made_for_a_run(sessions, make_run):

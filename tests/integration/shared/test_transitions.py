@@ -3,6 +3,7 @@
 import threading
 import uuid
 from datetime import timedelta
+from functools import partial
 from itertools import product
 
 import pytest
@@ -13,9 +14,10 @@ from shared.db import unit_of_work
 from shared.errors import LeaseLostError, RunNotFoundError, TransitionRefusedError
 from shared.events import log
 from shared.events.log import NewEvent
+from shared.lifecycle import HELD, TERMINAL, TRANSITIONS, Reason, RunStatus, StatusDetail, StoppedHow, Trigger
 from shared.models import Origin, Run, RunEvent
-from shared.runs import leases, transitions
-from shared.runs.lifecycle import HELD, TERMINAL, TRANSITIONS, RunStatus, StoppedHow, Trigger
+from shared.runs import leases, moves, transitions
+from tests.support.dispatching import RecordingDispatcher
 
 LEASE = timedelta(seconds=20)
 ARTIFACT = {"type": "TextArtifact", "value": "hello"}
@@ -31,18 +33,23 @@ PATHS = {
 }
 
 
+WHY = {"detail": StatusDetail(Reason.INTERNAL_ERROR, "why")}
+MOVES = {
+    Trigger.CLAIM: partial(moves.claim, worker="w", lease_ttl=LEASE),
+    Trigger.START: moves.start,
+    Trigger.SUCCEED: partial(moves.succeed, **WHY, output=ARTIFACT),
+    Trigger.FAIL: partial(moves.fail, **WHY),
+    Trigger.BREAK: partial(moves.break_, **WHY),
+    Trigger.REQUEUE: partial(moves.requeue, **WHY),
+    Trigger.CANCEL: partial(moves.cancel, requested_by="me"),
+}
+
+
 def move(session, run_id, trigger):
-    match trigger:
-        case Trigger.CLAIM:
-            current = session.scalar(select(Run.attempt).where(Run.id == run_id))
-            return transitions.claim(session, run_id, attempt=current + 1, worker="w", lease_ttl=LEASE)
-        case Trigger.SUCCEED:
-            return transitions.apply(session, run_id, trigger, values={"output": ARTIFACT})
-        case Trigger.CANCEL:
-            detail = transitions.cancel_detail(requested_by="me")
-            return transitions.apply(session, run_id, trigger, detail=detail)
-        case _:
-            return transitions.apply(session, run_id, trigger, detail={"reason": "x", "message": "why"})
+    """Make a move of the run's present attempt, of the one it waits for, or of whichever (CANCEL)."""
+    row = session.execute(select(Run.status, Run.attempt).where(Run.id == run_id)).one()
+    number = None if trigger is Trigger.CANCEL else row.attempt + (row.status is RunStatus.QUEUED)
+    return MOVES[trigger](session, RecordingDispatcher(), run_id, attempt=number)
 
 
 def bring(sessions, run_id, status):
@@ -68,7 +75,7 @@ def test_every_status_and_trigger_obeys_the_table(sessions, make_run, status, tr
         assert status_of(sessions, run.id) == status
     else:
         with unit_of_work(sessions) as session:
-            assert move(session, run.id, trigger).run.status == target
+            assert move(session, run.id, trigger).status == target
         assert status_of(sessions, run.id) == target
 
 
@@ -85,7 +92,9 @@ def test_eight_workers_racing_to_claim_one_run_one_wins(committed_sessions, make
         barrier.wait()
         try:
             with unit_of_work(committed_sessions) as session:
-                transitions.claim(session, run.id, attempt=1, worker=f"w{number}", lease_ttl=LEASE)
+                moves.claim(
+                    session, RecordingDispatcher(), run.id, attempt=1, worker=f"w{number}", lease_ttl=LEASE
+                )
             outcomes.append("won")
         except TransitionRefusedError:
             outcomes.append("lost")
@@ -111,7 +120,7 @@ def test_a_run_reaches_exactly_one_terminal_status(committed_sessions, make_run)
         barrier.wait()
         try:
             with unit_of_work(committed_sessions) as session:
-                won.append(move(session, run.id, trigger).run.status)
+                won.append(move(session, run.id, trigger).status)
         except TransitionRefusedError:
             pass
 
@@ -123,7 +132,7 @@ def test_a_run_reaches_exactly_one_terminal_status(committed_sessions, make_run)
     assert len(won) == 1
     assert status_of(committed_sessions, run.id) == won[0]
     with committed_sessions() as session:
-        events = log.read(session, run.id, after=0, limit=100).events
+        events = log.read(session, run.id, start=0, limit=100).events
     assert [event.seq for event in events] == list(range(len(events)))
     assert [event.is_last for event in events].count(True) == 1
     assert events[-1].is_last
@@ -140,7 +149,7 @@ def test_no_event_can_be_written_after_the_terminal_one(sessions, make_run, stat
         log.append(session, run.id, [late], attempt=attempt)
     assert lost.value.status == status
     with sessions() as session:
-        assert log.read(session, run.id, after=0, limit=100).events[-1].is_last
+        assert log.read(session, run.id, start=0, limit=100).events[-1].is_last
 
 
 def test_an_older_attempt_can_write_nothing(sessions, make_run):
@@ -149,7 +158,7 @@ def test_an_older_attempt_can_write_nothing(sessions, make_run):
     with unit_of_work(sessions) as session:
         transitions.apply(session, run.id, Trigger.REQUEUE, attempt=1)
     with unit_of_work(sessions) as session:
-        transitions.claim(session, run.id, attempt=2, worker="other", lease_ttl=LEASE)
+        moves.claim(session, RecordingDispatcher(), run.id, attempt=2, worker="other", lease_ttl=LEASE)
     event = NewEvent(Origin.ASSISTANT, "X", {"type": "X"})
     with pytest.raises(LeaseLostError), unit_of_work(sessions) as session:
         log.append(session, run.id, [event], attempt=1)
@@ -160,13 +169,23 @@ def test_an_older_attempt_can_write_nothing(sessions, make_run):
     assert renewal.lost == {run.id: RunStatus.STARTING}
 
 
+def test_an_attempt_cannot_break_the_run_after_it_was_requeued(sessions, make_run):
+    run = make_run()
+    bring(sessions, run.id, RunStatus.RUNNING)
+    with unit_of_work(sessions) as session:
+        move(session, run.id, Trigger.REQUEUE)
+    with pytest.raises(TransitionRefusedError), unit_of_work(sessions) as session:
+        moves.break_(session, RecordingDispatcher(), run.id, attempt=1, **WHY)
+    assert status_of(sessions, run.id) is RunStatus.QUEUED
+
+
 def test_a_claim_for_an_attempt_that_has_begun_is_refused(sessions, make_run):
     run = make_run()
     bring(sessions, run.id, RunStatus.STARTING)
     with unit_of_work(sessions) as session:
         transitions.apply(session, run.id, Trigger.REQUEUE, attempt=1)
     with pytest.raises(TransitionRefusedError), unit_of_work(sessions) as session:
-        transitions.claim(session, run.id, attempt=1, worker="late", lease_ttl=LEASE)
+        moves.claim(session, RecordingDispatcher(), run.id, attempt=1, worker="late", lease_ttl=LEASE)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +212,7 @@ def test_a_revoke_of_an_attempt_cancels_that_attempt_only(sessions, make_run, st
 def test_a_cancel_before_any_worker_is_complete_at_once(sessions, make_run):
     run = make_run()
     with unit_of_work(sessions) as session:
-        cancelled = move(session, run.id, Trigger.CANCEL).run
+        cancelled = move(session, run.id, Trigger.CANCEL)
     assert cancelled.status_detail["stopped_how"] == StoppedHow.NEVER_STARTED
     assert cancelled.status_detail["requested_by"] == "me"
     assert cancelled.status_detail["stopped_at"] == cancelled.status_detail["requested_at"]
@@ -204,14 +223,14 @@ def test_a_cancel_of_held_work_is_completed_once_by_its_own_attempt(sessions, ma
     run = make_run()
     bring(sessions, run.id, RunStatus.RUNNING)
     with unit_of_work(sessions) as session:
-        cancelled = move(session, run.id, Trigger.CANCEL).run
+        cancelled = move(session, run.id, Trigger.CANCEL)
         assert cancelled.is_stopping
         assert cancelled.status_detail["stopped_how"] is None
     with unit_of_work(sessions) as session:
-        assert not transitions.record_stop(session, run.id, StoppedHow.KILLED, attempt=2)
+        assert not moves.record_stop(session, run.id, StoppedHow.KILLED, attempt=2)
         usage = {"input_tokens": 3}
-        assert transitions.record_stop(session, run.id, StoppedHow.COOPERATIVE, attempt=1, usage=usage)
-        assert not transitions.record_stop(session, run.id, StoppedHow.KILLED, attempt=1)
+        assert moves.record_stop(session, run.id, StoppedHow.COOPERATIVE, attempt=1, usage=usage)
+        assert not moves.record_stop(session, run.id, StoppedHow.KILLED, attempt=1)
     with sessions() as session:
         stopped = session.get_one(Run, run.id)
     assert stopped.status_detail["stopped_how"] == "cooperative"
@@ -232,6 +251,22 @@ def test_a_lease_that_lapsed_is_renewed_while_nobody_took_the_run(sessions, make
         assert leases.renew(session, {run.id: 1}, lease_ttl=LEASE).kept == {run.id}
     with sessions() as session:
         assert session.scalar(select(Run.lease_expires_at > func.now()).where(Run.id == run.id))
+
+
+def test_a_locked_run_neither_loses_its_lease_nor_holds_up_the_others(committed_sessions, make_run):
+    locked, gone, other = (make_run(status=RunStatus.RUNNING) for _ in range(3))
+    held = {run.id: 1 for run in (locked, gone, other)}
+    with unit_of_work(committed_sessions) as session:
+        session.delete(session.get_one(Run, gone.id))
+    with unit_of_work(committed_sessions) as somebody:
+        somebody.scalar(select(Run.id).where(Run.id == locked.id).with_for_update())
+        with unit_of_work(committed_sessions) as session:
+            session.execute(text("SET LOCAL lock_timeout = '5s'"))
+            renewal = leases.renew(session, held, lease_ttl=LEASE)
+        assert (renewal.kept, renewal.lost) == ({other.id}, {gone.id: None})
+    with unit_of_work(committed_sessions) as session:
+        renewal = leases.renew(session, held, lease_ttl=LEASE)
+    assert renewal.kept == {locked.id, other.id}
 
 
 @pytest.mark.parametrize(
@@ -271,7 +306,7 @@ def test_the_log_of_every_status_is_whole(sessions, make_run, status):
     run = make_run()
     bring(sessions, run.id, status)
     with sessions() as session:
-        page = log.read(session, run.id, after=0, limit=100)
+        page = log.read(session, run.id, start=0, limit=100)
         count = session.scalar(select(func.count()).where(RunEvent.run_id == run.id))
     assert [event.seq for event in page.events] == list(range(page.total))
     assert count == page.total

@@ -1,5 +1,6 @@
 """An executor that does not stop when asked: `stubborn/<way>`, for workers with this folder on their path."""
 
+import ctypes
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -41,6 +42,12 @@ def _deaf() -> None:
     _sleep()
 
 
+def _hold() -> None:
+    """Keep the interpreter lock in C, once what was said is stored."""
+    time.sleep(1)
+    ctypes.PyDLL(None).usleep(int(FOR_LONG * 1_000_000))
+
+
 LOUD_EVENTS: Final = 200
 LOUD_BYTES: Final = 50_000  # of each
 
@@ -53,7 +60,7 @@ def loud(context: RunContext, emit: Emit) -> Outcome:
 
 
 WAYS: Final[Mapping[str, Callable[[], None]]] = MappingProxyType(
-    {"busy": _busy, "sleep": _sleep, "swallow": _swallow, "deaf": _deaf}
+    {"busy": _busy, "sleep": _sleep, "swallow": _swallow, "deaf": _deaf, "hold": _hold}
 )
 
 

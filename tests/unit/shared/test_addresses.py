@@ -7,10 +7,10 @@ import pytest
 from kombu import Connection
 from redis.connection import parse_url
 
-from shared.addresses import AddressError
+from shared.addresses.base import AddressError
+from shared.addresses.postgres import parse_postgres_address
+from shared.addresses.redis import parse_redis_address
 from shared.celery_app import configuration
-from shared.postgres_address import parse_postgres_address
-from shared.redis_address import parse_redis_address
 from shared.settings import Settings
 
 SECRET = "se/c:r@t+ü%"
@@ -70,16 +70,16 @@ def test_who_wants_a_server_unverified_has_to_say_so():
     ("url", "words"),
     [
         ("", "not set"),
-        ("nonsense", "no address of Redis"),
-        ("http://h", "no address of Redis"),
-        ("redis://h:se/cret", "no address of Redis"),
-        ("redis://:se#cret@h", "no address of Redis"),
-        ("redis://[::1", "no address of Redis"),
-        ("redis://a:1,b:2/0", "no address of Redis"),
-        ("redis://a;redis://b", "no address of Redis"),
-        ("unix://", "no address of Redis"),
-        ("redis://h/words", "have numbers"),
-        ("redis://h?db=-1", "have numbers"),
+        ("nonsense", "not an address of Redis"),
+        ("http://h", "not an address of Redis"),
+        ("redis://h:se/cret", "not an address of Redis"),
+        ("redis://:se#cret@h", "not an address of Redis"),
+        ("redis://[::1", "not an address of Redis"),
+        ("redis://a:1,b:2/0", "not an address of Redis"),
+        ("redis://a;redis://b", "not an address of Redis"),
+        ("unix://", "not an address of Redis"),
+        ("redis://h/words", "are numbers"),
+        ("redis://h?db=-1", "are numbers"),
         ("redis://h?socket_timeout=3", "'socket_timeout'"),
         ("redis://h?ssl_cert_reqs=none", "for rediss://"),
         ("rediss://h?ssl_cert_reqs=perhaps", "required, optional, none"),
@@ -148,14 +148,14 @@ def test_an_address_of_postgresql_says_whatever_libpq_can_do(url, expected):
     ("url", "words"),
     [
         ("", "not set"),
-        ("nonsense", "no address of PostgreSQL"),
-        ("mysql://h/d", "no address of PostgreSQL"),
-        ("postgresql+asyncpg://h/d", "no address of PostgreSQL"),
-        ("postgresql://u:se/cret@h/d", "no address of PostgreSQL"),
-        ("postgresql://u:p@h:0/d", "no address of PostgreSQL"),
-        ("postgresql://u:p@h:70000/d", "no address of PostgreSQL"),
-        ("postgresql://[::1/d", "no address of PostgreSQL"),
-        ("postgresql://h/d%zz", "no address of PostgreSQL"),
+        ("nonsense", "not an address of PostgreSQL"),
+        ("mysql://h/d", "not an address of PostgreSQL"),
+        ("postgresql+asyncpg://h/d", "not an address of PostgreSQL"),
+        ("postgresql://u:se/cret@h/d", "not an address of PostgreSQL"),
+        ("postgresql://u:p@h:0/d", "not an address of PostgreSQL"),
+        ("postgresql://u:p@h:70000/d", "not an address of PostgreSQL"),
+        ("postgresql://[::1/d", "not an address of PostgreSQL"),
+        ("postgresql://h/d%zz", "not an address of PostgreSQL"),
         ("postgresql://h/d?pool_size=3", "'pool_size'"),
         ("postgresql://h/d?autocommit=true", "'autocommit'"),
         ("postgresql://h/d?prepare_threshold=often", "neither a number nor none"),

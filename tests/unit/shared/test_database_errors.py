@@ -6,7 +6,7 @@ from psycopg import errors
 from sqlalchemy import exc as sql
 from sqlalchemy.orm.exc import StaleDataError
 
-from shared.database_errors import Fault, fault_of, is_passing
+from shared.db import Fault, fault_of, is_passing
 
 STATES = {
     "40001": Fault.CONTENTION,

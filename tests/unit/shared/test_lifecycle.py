@@ -1,11 +1,25 @@
 """The lifecycle as a whole: every trigger, every status."""
 
+import uuid
 from itertools import product
 
 import pytest
 
-from shared.runs.lifecycle import HELD, TERMINAL, TRANSITIONS, RunKind, RunStatus, Trigger
-from shared.runs.narration import NARRATION
+from shared.lifecycle import (
+    HELD,
+    TERMINAL,
+    TRANSITIONS,
+    EventType,
+    Origin,
+    Reason,
+    RunKind,
+    RunStatus,
+    StatusDetail,
+    Trigger,
+    is_last,
+)
+from shared.models import Run
+from shared.runs.transition_events import EVENTS_OF, events_of
 
 LEGAL = {
     (RunStatus.QUEUED, Trigger.CLAIM): RunStatus.STARTING,
@@ -51,7 +65,27 @@ def test_a_worker_holds_exactly_what_it_can_give_back():
     assert set(TRANSITIONS[Trigger.REQUEUE]) == HELD
 
 
-def test_every_trigger_is_narrated():
-    assert set(NARRATION) == set(RunKind)
-    for narrators in NARRATION.values():
-        assert set(narrators) == set(Trigger) == set(TRANSITIONS)
+def test_every_trigger_has_events():
+    assert set(EVENTS_OF) == set(RunKind)
+    for of_triggers in EVENTS_OF.values():
+        assert set(of_triggers) == set(Trigger) == set(TRANSITIONS)
+
+
+@pytest.mark.parametrize(("kind", "trigger"), list(product(RunKind, Trigger)))
+def test_a_log_ends_with_the_last_event_of_an_ending_and_no_other(kind, trigger):
+    status = next(iter(TRANSITIONS[trigger].values()))
+    subject = {"assistant_id": uuid.uuid4()} if kind is RunKind.ASSISTANT else {"structure_id": uuid.uuid4()}
+    events = events_of(Run(id=uuid.uuid4(), status=status, attempt=1, **subject), trigger)
+    assert {event.type for event in events} <= set(EventType)
+    ends = [is_last(event.type, event.origin) for event in events]
+    assert ends == [False] * (len(events) - 1) + [status in TERMINAL]
+
+
+def test_a_program_cannot_write_the_last_event():
+    assert not is_last(EventType.STRUCTURE_COMPLETED, Origin.USER)
+
+
+def test_a_status_detail_keeps_its_reason_and_message_whatever_else_it_holds():
+    more = {"reason": "Completed", "message": "All is well.", "exit_code": 3}
+    detail = StatusDetail(Reason.STRUCTURE_FAILED, "It broke.", **more)
+    assert detail == {"reason": "StructureFailed", "message": "It broke.", "exit_code": 3}

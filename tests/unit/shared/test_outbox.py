@@ -2,15 +2,16 @@
 
 import threading
 
-from shared.dispatch import Outbox
+from shared.dispatch import dispatcher
+from shared.dispatch.dispatcher import Outbox
 from tests.support.waiting import wait_until
 
 
 def blocked(outbox):
     """Have an outbox send something that takes until the event is set."""
     begun, go_on = threading.Event(), threading.Event()
-    outbox.put(lambda: (begun.set(), go_on.wait(10)))
-    assert begun.wait(5)
+    outbox.put(lambda: (begun.set(), go_on.wait(60)))
+    assert begun.wait(30)
     return go_on
 
 
@@ -48,7 +49,7 @@ def test_a_full_outbox_whose_send_hangs_is_closed_in_time():
     outbox.put(lambda: None)
     closing = threading.Thread(target=outbox.close, kwargs={"timeout": 0.2})
     closing.start()
-    closing.join(5)
+    closing.join(30)
     assert not closing.is_alive()
     go_on.set()
 
@@ -63,3 +64,31 @@ def test_a_send_that_fails_gives_its_bytes_back():
         outbox.put(fail, size=100)
         wait_until(lambda: outbox.waiting_bytes == 0)
     outbox.close()
+
+
+def test_items_of_one_kind_that_wait_are_sent_together_and_in_order(monkeypatch):
+    monkeypatch.setattr(dispatcher, "MAX_JOINED", 3)
+    sent = []
+    outbox = Outbox("test")
+    go_on = blocked(outbox)
+    for number in range(5):
+        outbox.put_joined(sent.append, number)
+    outbox.put(lambda: sent.append("between"))
+    outbox.put_joined(sent.append, 5)
+    outbox.put_joined(lambda items: sent.append(("other", items)), 6)
+    go_on.set()
+    outbox.close()
+    assert sent == [[0, 1, 2], [3, 4], "between", [5], ("other", [6])]
+
+
+def test_what_is_sent_together_is_bounded_in_bytes(monkeypatch):
+    monkeypatch.setattr(dispatcher, "MAX_JOINED_BYTES", 100)
+    sent = []
+    outbox = Outbox("test")
+    go_on = blocked(outbox)
+    for size in (60, 40, 1, 200, 5):
+        outbox.put_joined(sent.append, size, size=size)
+    go_on.set()
+    outbox.close()
+    assert sent == [[60, 40], [1], [200], [5]]
+    assert outbox.waiting_bytes == 0

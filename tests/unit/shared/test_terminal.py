@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import sys
 
 import orjson
 import pytest
@@ -10,8 +11,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli import console
 from shared import logs
-from shared.cli import console
 from shared.settings import Settings
 from shared.terminal import visible, visible_json, visible_line
 
@@ -65,20 +66,19 @@ def test_no_printer_of_the_command_line_sends_it(attack, capsys):
     assert "[red]not markup[/red] [link=file:///x]y[/link]" in said
 
 
-def test_console_logs_show_it_and_keep_to_their_lines():
+def test_console_logs_show_it_and_keep_to_their_lines(monkeypatch):
     root = logging.getLogger()
     kept, level, structured = root.handlers[:], root.level, structlog.get_config()
     try:
+        monkeypatch.setattr(sys, "stderr", written := io.StringIO())
         urls = {"database_url": "postgresql://h/d", "redis_url": "redis://h", "log_format": "console"}
         logs.configure_logging(Settings.model_validate(urls), process="test")
-        (handler,) = root.handlers
-        assert isinstance(handler, logging.StreamHandler)
-        handler.stream = written = io.StringIO()
         log = structlog.get_logger("attacked")
         for attack in ATTACKS:
             said = f"{attack}\nforged line"
             log.warning(said, value=attack, key=f"{attack}\nforged value")
             logging.getLogger("foreign").warning("%s\nforged line", attack)
+        logs.flush_logs()
         lines = written.getvalue()
     finally:
         root.handlers[:] = kept

@@ -52,7 +52,7 @@ def test_rules_that_make_no_sense_keep_a_process_from_starting(text) -> None:
 
 
 def test_what_is_refused_is_told_with_what_is_allowed() -> None:
-    terms = Terms.of(Settings.model_validate({**NEEDED, "models": "openai/*, echo"}))
+    terms = Settings.model_validate({**NEEDED, "models": "openai/*, echo"}).terms
 
     with pytest.raises(
         InvalidRequestError, match=r"'x/y' is not allowed here; allowed are: openai/\*, echo\."

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from shared.dispatch import Outbox
-from shared.vitals import Vitals
+from shared.dispatch.dispatcher import Outbox
+from shared.processes.vitals import Vitals
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_a_thread_that_dies_of_anything_is_told(vitals, cause):
     def die():
         raise cause
 
-    vitals.start("leases", die).join(5)
+    vitals.start("leases", die).join(30)
     assert told.is_set()
     assert vitals.dead == ("leases",)
 
@@ -31,14 +31,14 @@ def test_a_death_before_somebody_listens_is_told_then(vitals):
     def die():
         raise RuntimeError
 
-    vitals.start("leases", die).join(5)
+    vitals.start("leases", die).join(30)
     told = threading.Event()
     vitals.on_death(told.set)
     assert told.is_set()
 
 
 def test_a_thread_may_end_by_itself(vitals):
-    vitals.start("leases", lambda: None).join(5)
+    vitals.start("leases", lambda: None).join(30)
     assert vitals.dead == ()
 
 
@@ -78,5 +78,5 @@ def test_an_outbox_whose_thread_dies_sends_what_waits():
     outbox.put(die)
     outbox.put(sent.set)  # waits behind it
     hold.set()
-    assert sent.wait(5)
+    assert sent.wait(30)
     outbox.close()

@@ -5,10 +5,10 @@ import uuid
 import pytest
 
 from shared.db import unit_of_work
+from shared.lifecycle import Reason, RunStatus, StatusDetail, Trigger
 from shared.models import Run
-from shared.runs import service, transitions
-from shared.runs.lifecycle import Reason, Trigger
-from shared.runs.service import Success
+from shared.runs import moves, transitions
+from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import LEASE, WORKER
 
 PREFIXES = ("/api/v1", "/v1")
@@ -37,27 +37,34 @@ def create(client, agent):
 
 
 @pytest.fixture
-def move(sessions, dispatcher):
+def move(exclusive_sessions, dispatcher):
     """Bring a run into a status as its worker would."""
 
     def move(run_id, *triggers, reason=Reason.MODEL_FAILED):
-        with unit_of_work(sessions) as session:
+        with unit_of_work(exclusive_sessions) as session:
             run = session.get_one(Run, uuid.UUID(run_id))
             for trigger in triggers:
                 if trigger is Trigger.CLAIM:
-                    transitions.claim(
-                        session, run.id, attempt=run.attempt + 1, worker=WORKER, lease_ttl=LEASE
+                    moves.claim(
+                        session,
+                        RecordingDispatcher(),
+                        run.id,
+                        attempt=run.attempt + 1,
+                        worker=WORKER,
+                        lease_ttl=LEASE,
                     )
                 elif trigger is Trigger.SUCCEED:
                     models = {"words-2": {"input_tokens": 3, "output_tokens": 4}}
                     usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, "models": models}
-                    done = Success("Listen", ANSWER, usage)
-                    service.succeed(session, dispatcher, run.id, done, attempt=run.attempt)
+                    detail = StatusDetail(Reason.COMPLETED, "The assistant answered.")
+                    done = {"prompt": "Listen", "output": ANSWER, "usage": usage}
+                    moves.succeed(session, dispatcher, run.id, attempt=run.attempt, detail=detail, **done)
                 elif trigger is Trigger.CANCEL:
                     detail = transitions.cancel_detail(requested_by="me")
                     transitions.apply(session, run.id, trigger, detail=detail)
                 else:
                     detail = {"reason": reason, "message": "It broke."}
-                    transitions.apply(session, run.id, trigger, attempt=run.attempt, detail=detail)
+                    attempt = run.attempt + (run.status is RunStatus.QUEUED)  # held, or waited for
+                    transitions.apply(session, run.id, trigger, attempt=attempt, detail=detail)
 
     return move

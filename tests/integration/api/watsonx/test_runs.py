@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.runs.lifecycle import TERMINAL, TRANSITIONS, Reason, RunStatus, Trigger
+from shared.lifecycle import TERMINAL, TRANSITIONS, Reason, RunStatus, Trigger
 
 FIELDS = {
     *("id", "tenant_id", "assistant_id", "agent_id", "thread_id", "status", "created_at", "started_at"),
@@ -100,7 +100,10 @@ def test_a_failure_says_why_under_both_names(client, create, move):
 
 
 def names(client, run_id):
-    return [event["event"] for event in client.get(f"/v1/orchestrate/runs/{run_id}/events").json()]
+    return [
+        event["event"]
+        for event in client.get(f"/v1/orchestrate/runs/{run_id}/events?stream_timeout=0").json()
+    ]
 
 
 def test_the_events_of_every_ending(client, create, move):
@@ -226,12 +229,41 @@ def test_errors_are_of_this_dialect(client, agent):
         (client.get(f"/v1/assistants/{unknown}/runs"), 404),
         (client.get("/v1/nothing"), 404),
         (client.get("/v1/threads/%0A"), 404),  # no route at all takes a line end
+        (client.get("/v1/threads/a%0Ab"), 404),  # and no mount takes one within
         (client.delete("/v1/threads"), 405),
         (client.post("/v1/orchestrate/runs", json={"thread_id": unknown}), 404),
         (client.post("/v1/orchestrate/runs", content=b"x" * 2_000_000), 413),
     ):
         assert answer.status_code == status, answer.text
         assert isinstance(answer.json()["detail"], str)
+
+
+@pytest.mark.parametrize(
+    ("message", "place", "said"),
+    [
+        ({"role": "robot", "content": "Hi"}, "role", "Input should be 'user' or 'assistant'"),
+        ({"role": "", "content": "Hi"}, "role", "Input should be 'user' or 'assistant'"),
+        ({"role": "user", "content": ""}, "content", "The message has to hold a text."),
+        ({"role": "user", "content": " \n"}, "content", "The message has to hold a text."),
+        ({"role": "user", "content": []}, "content", "The message has to hold a text."),
+        (
+            {"role": "user", "content": [{"response_type": "image"}]},
+            "content",
+            "The message has to hold a text.",
+        ),
+    ],
+)
+def test_a_message_of_an_unknown_role_or_without_a_text_is_refused(client, message, place, said):
+    answer = client.post("/v1/orchestrate/runs", json={"message": message})
+    assert answer.status_code == 422
+    (fault,) = answer.json()["detail"]
+    assert fault["loc"] == ["body", "message", place]
+    assert fault["msg"] == said
+
+
+@pytest.mark.parametrize("role", ["user", "human", "assistant"])
+def test_a_message_of_every_role_that_clients_send_is_taken(create, role):
+    assert create(message={"role": role, "content": "Hi"})["run_id"]
 
 
 def test_another_organizations_things_are_unknown(client, create, as_stranger):
@@ -256,7 +288,7 @@ STATUS_MAP = {
 ENDINGS = st.sampled_from([Reason.WORKER_LOST, Reason.TIMED_OUT, Reason.EXPIRED, Reason.MODEL_FAILED])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(choices=st.lists(st.integers(0, 6), max_size=6), reason=ENDINGS)
 def test_one_run_is_told_alike_at_both_doors_at_every_status(client, create, move, choices, reason):
     """A walk through the lifecycle: whatever happens, both dialects say the same."""

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from shared.db import unit_of_work
+from shared.lifecycle import Trigger
 from shared.models import Run
-from shared.runs.lifecycle import Trigger
 
 
 def test_a_thread_is_made_changed_listed_by_its_agent_and_deleted(client, agent):

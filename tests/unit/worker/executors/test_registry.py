@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import extensions
 from worker.executors import models, registry
 from worker.executors.base import InvalidConfigurationError
 
@@ -29,8 +30,18 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (tmp_path / "acme_executor.py").write_text(ACME)
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "acme_executor", raising=False)
+        extensions.installed_executors.cache_clear()
 
-    return install
+    yield install
+    monkeypatch.undo()
+    extensions.installed_executors.cache_clear()
+
+
+def test_installed_executors_are_looked_up_once_and_not_for_each_run(acme, monkeypatch) -> None:
+    acme("acme = acme_executor:execute")
+    registry.resolve("acme/m")
+    monkeypatch.setattr(extensions, "entry_points", lambda **_: pytest.fail("looked up again"))
+    registry.resolve("acme/other")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +102,7 @@ def test_no_distribution_can_take_a_providers_name(acme) -> None:
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cohere", None)
-    monkeypatch.delitem(sys.modules, "worker.executors.providers.cohere", raising=False)
+    monkeypatch.delitem(sys.modules, "worker.executors.griptape.providers.cohere", raising=False)
 
     with pytest.raises(InvalidConfigurationError, match="lacks a package that cohere needs: cohere"):
         models.load_provider("cohere")
@@ -99,7 +110,7 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch) -> None:
 
 def test_warming_up_leaves_a_missing_package_to_the_runs(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cohere", None)
-    monkeypatch.delitem(sys.modules, "worker.executors.providers.cohere", raising=False)
+    monkeypatch.delitem(sys.modules, "worker.executors.griptape.providers.cohere", raising=False)
 
     monkeypatch.setenv("COHERE_API_KEY", "key-of-a-test")
 

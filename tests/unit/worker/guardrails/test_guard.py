@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared import guardrails as installed_guardrails
+from shared import extensions
 from worker.executors.base import InvalidConfigurationError
 from worker.guardrails.base import Finding
 from worker.guardrails.guard import Direction, Guard, GuardrailError, Watch, make_guard, mask
@@ -91,18 +91,18 @@ def distribution(tmp_path, monkeypatch):
         metadata.mkdir()
         needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-guards\nVersion: 1.0\n{needs}")
-        (metadata / "entry_points.txt").write_text(f"[{installed_guardrails.GROUP}]\nhap = {value}\n")
+        (metadata / "entry_points.txt").write_text(f"[{extensions.GUARDRAILS}]\nhap = {value}\n")
         (tmp_path / "acme_guards.py").write_text("def detect(text):\n    return []\n")
         monkeypatch.syspath_prepend(tmp_path)
-        installed_guardrails.installed.cache_clear()
+        extensions.installed_guardrails.cache_clear()
 
     yield install
-    installed_guardrails.installed.cache_clear()
+    extensions.installed_guardrails.cache_clear()
 
 
 def test_a_detector_of_another_distribution_is_found(distribution):
     distribution("acme_guards:detect")
-    assert installed_guardrails.missing(["pii", "hap"]) == []
+    assert extensions.missing_guardrails(["pii", "hap"]) == []
     assert make_guard({"hap": {"input": {"enabled": True}}}, Direction.INPUT).screen("x") == "x"
 
 
@@ -117,7 +117,7 @@ def test_a_detector_of_another_distribution_is_found(distribution):
 )
 def test_a_detector_whose_extra_is_not_installed_is_none(distribution, requirement, is_whole):
     distribution("acme_guards:detect [hap]", requirement)
-    assert installed_guardrails.missing(["hap"]) == ([] if is_whole else ["hap"])
+    assert extensions.missing_guardrails(["hap"]) == ([] if is_whole else ["hap"])
 
 
 def test_one_that_cannot_be_loaded_is_a_matter_of_configuration(distribution):

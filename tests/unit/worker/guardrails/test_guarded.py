@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.runs.lifecycle import Reason
+from shared.lifecycle import Reason
 from worker.cancellation import CancelToken, RunStopped
 from worker.executors.base import (
     REASONING_CHUNK,

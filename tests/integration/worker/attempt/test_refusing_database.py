@@ -1,0 +1,192 @@
+"""PostgreSQL that is there and takes no writes: a worker and a reconciler outlive it, and lose nothing."""
+
+import threading
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from sqlalchemy import event
+
+from shared.db import make_engine, make_sessions
+from shared.events import log
+from shared.lifecycle import RunStatus
+from shared.models import Run
+from shared.runs import moves
+from tests.support.refusals import raising, refusing_writes
+from tests.support.slots import FakeSlot
+from tests.support.waiting import wait_until
+from worker.attempt import resources as worker_resources
+from worker.attempt.conclusion import Ending
+from worker.attempt.execution import execute
+from worker.executors.base import ExecutorEvent, Succeeded
+from worker.reconciler.reconciler import Reconciler
+
+PATIENCE = 60
+ANSWER = {"type": "TextArtifact", "value": "hello"}
+
+
+@pytest.fixture
+def setting_overrides():
+    return {
+        "heartbeat": timedelta(milliseconds=100),
+        "event_flush": timedelta(milliseconds=20),
+        "reconcile_interval": timedelta(milliseconds=50),
+    }
+
+
+@pytest.fixture
+def resources(committed_settings):
+    made = worker_resources.make(committed_settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def read_only(services, committed_settings):
+    return partial(refusing_writes, services, committed_settings)
+
+
+@pytest.fixture
+def refusals(resources):
+    """What PostgreSQL has refused to the worker."""
+    refused = []
+    event.listen(resources.engine, "handle_error", lambda context: refused.append(context.statement or ""))
+    return refused
+
+
+@pytest.fixture
+def attempt(resources, make_run):
+    """A run that is being executed, and says a word whenever it is told to."""
+
+    class Attempt:
+        def __init__(self):
+            self.run = make_run()
+            self.words, self.ending = threading.Semaphore(0), None
+            self.said = 0
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+
+        def _work(self):
+            self.ending = execute(resources, self.run.id, 1, FakeSlot(), resolve=lambda *_: self._execute)
+
+        def _execute(self, _context, emit):
+            for number in range(3):
+                assert self.words.acquire(timeout=PATIENCE)
+                emit(ExecutorEvent("Word", {"type": "Word", "number": number}))
+                self.said += 1
+            return Succeeded(ANSWER, prompt="hello")
+
+        def join(self):
+            self._thread.join(PATIENCE)
+            return self.ending
+
+    return Attempt()
+
+
+def renewals(refused):
+    return [statement for statement in refused if "lease_expires_at" in statement]
+
+
+def test_a_run_outlives_a_database_that_only_reads(attempt, read_only, refusals, committed_sessions):
+    attempt.words.release()
+    wait_until(lambda: attempt.said == 1, timeout=PATIENCE)
+    with read_only():
+        attempt.words.release()
+        wait_until(lambda: attempt.said == 2, timeout=PATIENCE)
+        wait_until(lambda: len(renewals(refusals)) >= 2, timeout=PATIENCE)
+        wait_until(lambda: any("event_count" in one for one in refusals), timeout=PATIENCE)
+    with committed_sessions() as session:
+        before = session.get_one(Run, attempt.run.id).lease_expires_at
+
+    def is_renewed():
+        with committed_sessions() as session:
+            return session.get_one(Run, attempt.run.id).lease_expires_at > before
+
+    wait_until(is_renewed, timeout=PATIENCE)
+    attempt.words.release()
+    assert attempt.join() is Ending.SUCCEEDED
+    with committed_sessions() as session:
+        assert session.get_one(Run, attempt.run.id).status is RunStatus.SUCCEEDED
+        events = log.read(session, attempt.run.id, start=0, limit=100).events
+    words = [one.payload["number"] for one in events if one.type == "Word"]
+    assert words == [0, 1, 2]
+
+
+STATES = ["25006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03", "08006", "08003"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_run_outlives_whatever_postgresql_says_that_passes(
+    attempt, superuser_engine, refusals, committed_sessions, state
+):
+    attempt.words.release()
+    wait_until(lambda: attempt.said == 1, timeout=PATIENCE)
+    with raising(superuser_engine, state):
+        attempt.words.release()
+        wait_until(lambda: attempt.said == 2, timeout=PATIENCE)
+        wait_until(lambda: len(renewals(refusals)) >= 2, timeout=PATIENCE)
+        wait_until(lambda: any("event_count" in one for one in refusals), timeout=PATIENCE)
+    attempt.words.release()
+    assert attempt.join() is Ending.SUCCEEDED
+    with committed_sessions() as session:
+        events = log.read(session, attempt.run.id, start=0, limit=100).events
+    assert [one.payload["number"] for one in events if one.type == "Word"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_reconciler_outlives_whatever_postgresql_says_that_passes(
+    committed_settings, superuser_engine, make_run, dispatcher, state
+):
+    run = make_run()
+    engine = make_engine(committed_settings)
+    refused, stop = [], threading.Event()
+    event.listen(engine, "handle_error", lambda context: refused.append(context.statement))
+    settings = committed_settings.model_copy(update={"queue_ttl": timedelta(milliseconds=1)})
+    thread = threading.Thread(
+        target=Reconciler(settings, make_sessions(engine), dispatcher).run, args=(stop,), daemon=True
+    )
+    with raising(superuser_engine, state):
+        thread.start()
+        wait_until(lambda: len(refused) >= 2, timeout=PATIENCE)
+        assert thread.is_alive()
+    ended = wait_until(lambda: [one for one in dispatcher.announced if one.is_last], timeout=PATIENCE)
+    stop.set()
+    thread.join(PATIENCE)
+    engine.dispose()
+    assert ended[0].run_id == run.id
+
+
+def test_a_run_whose_event_writer_dies_does_not_succeed(resources, attempt, monkeypatch, committed_sessions):
+    def die(*_, **__):
+        raise SystemExit
+
+    # The batch writer declines everything, so the run writes alone.
+    monkeypatch.setattr(moves, "store_together", lambda *_, **__: frozenset())
+    monkeypatch.setattr("worker.attempt.event_writer._Append.__call__", die)
+    for _ in range(3):
+        attempt.words.release()
+    assert attempt.join() is Ending.BROKEN
+    with committed_sessions() as session:
+        run = session.get_one(Run, attempt.run.id)
+    assert (run.status, run.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
+
+
+def test_a_reconciler_goes_on_after_a_database_that_only_reads(
+    committed_settings, read_only, make_run, dispatcher
+):
+    run = make_run()
+    engine = make_engine(committed_settings)
+    refused, stop = [], threading.Event()
+    event.listen(engine, "handle_error", lambda context: refused.append(context.statement))
+    settings = committed_settings.model_copy(update={"queue_ttl": timedelta(milliseconds=1)})
+    reconciler = Reconciler(settings, make_sessions(engine), dispatcher)
+    with read_only():
+        thread = threading.Thread(target=reconciler.run, args=(stop,), daemon=True)
+        thread.start()
+        wait_until(lambda: len(refused) >= 2, timeout=PATIENCE)
+        assert thread.is_alive()
+    ended = wait_until(lambda: [one for one in dispatcher.announced if one.is_last], timeout=PATIENCE)
+    stop.set()
+    thread.join(PATIENCE)
+    engine.dispose()
+    assert ended[0].run_id == run.id
