@@ -4,13 +4,14 @@ BIN := .venv/bin
 TESTS ?= tests
 WORKERS ?= auto
 ARGS ?=
-BENCH ?= spine
 SEED ?= 1
 
 export PYTHON
+# The tests start some hundred processes, each of which would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install clients demo dev test bench chaos check format lock clean
+.PHONY: help install clients demo dev test bench chaos drill check docs format lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -28,16 +29,19 @@ dev: install ## Start everything and keep it running (ARGS="--port 8000"); Ctrl-
 	@$(BIN)/runyard dev $(ARGS)
 
 test: clients ## Run the tests (TESTS=tests/unit chooses, WORKERS=2 sets how many at once)
-	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=loadscope $(TESTS)
+	@scripts/test $(WORKERS) $(TESTS)
 
-bench: install ## Measure speed and memory (BENCH=spine, runs_list, cancels, readers)
-	$(BIN)/python -m tests.bench.$(BENCH) $(ARGS)
+bench: install ## Measure speed and memory (BENCH=peers, runs_list, operation, cancels, readers, metrics: more)
+	$(BIN)/python -m bench$(if $(BENCH),.$(BENCH)) $(ARGS)
 
-chaos: install ## A thousand runs under all faults, and every promise checked (SEED=1 repeats a plan)
+chaos: clients ## Run the tests that take minutes: drills, rolling deploys, the hostile hour
+	$(BIN)/pytest -n 3 -m full_length $(TESTS)
+
+drill: install ## A thousand runs under all faults, and every promise checked (SEED=1 repeats a plan)
 	@mkdir -p build
 	@$(BIN)/runyard drill --runs 1000 --duration 400 --seed $(SEED) --report build/chaos.json $(ARGS)
 
-check: install ## Format, lint, types, import contracts, migrations, wheel, deploy files, README
+check: install docs ## Format, lint, types, import contracts, migrations, wheel, deploy files, manual
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,9 +49,13 @@ check: install ## Format, lint, types, import contracts, migrations, wheel, depl
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_migrations.py
 	scripts/check_wheel
-	$(BIN)/pytest -q tests/unit/test_repository.py tests/unit/test_readme.py tests/unit/test_deploy.py
+	$(BIN)/pytest -q tests/unit/test_repository.py tests/unit/test_readme.py tests/unit/test_deploy.py \
+		tests/unit/test_kubernetes.py tests/unit/test_monitoring.py
 
-format: install ## Format the code and render the generated parts of README.md and deploy/env.example
+docs: install ## Build the manual into build/site; a dead link or a missing anchor fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+format: install ## Format the code and render the generated parts of the manual and deploy/env.example
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python scripts/render.py
