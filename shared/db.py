@@ -2,7 +2,7 @@
 
 import select
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum, StrEnum
@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 
 import orjson
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, Engine, ExceptionContext, PoolProxiedConnection, Select, create_engine, event
 from sqlalchemy import exc as sql
 from sqlalchemy.dialects import registry
@@ -26,6 +28,7 @@ from shared.settings import TRANSACTION, Settings
 Sessions = sessionmaker[Session]
 
 Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
+Answer = TypeVar("Answer")
 
 
 class Lock(Enum):
@@ -152,6 +155,8 @@ def make_engine(
     event.listen(engine, "handle_error", _count)
     _ping_where_due(engine)
     _close_what_comes_late(engine)
+    if (statement := all_limits.get("statement_timeout")) is not None:
+        _leave_silent(engine, (statement + settings.database_timeout).total_seconds())
     return engine
 
 
@@ -202,6 +207,42 @@ def _close_what_comes_late(engine: Engine) -> None:
 
     event.listen(engine, "engine_disposed", note)
     event.listen(engine, "checkin", close)
+
+
+class _BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is closed when an answer takes longer than `patience` seconds."""
+
+    patience: float | None = None
+
+    def wait(self, gen: PQGen[Answer], *args: Any, **options: Any) -> Answer:
+        """Wait for an answer.
+
+        Raises:
+            psycopg.OperationalError: the server sent an error, or none came in time.
+        """
+        try:
+            return super().wait(gen, *args, **{"timeout": self.patience} | options)
+        except psycopg.OperationalError as error:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.pgconn.finish()  # an answer that comes yet would be taken for that to the next statement
+            raise psycopg.OperationalError(f"no answer within {self.patience:g} s") from error
+
+
+def _leave_silent(engine: Engine, patience: float) -> None:
+    """Close a connection whose server no longer enforces its own limits, such as a frozen one.
+
+    Its kernel still acknowledges what is sent. The connection looks alive, and its user would wait for ever.
+    """
+
+    def connect(
+        _dialect: object, _record: object, args: Sequence[Any], arguments: Mapping[str, Any]
+    ) -> _BoundedConnection:
+        connection = _BoundedConnection.connect(*args, **arguments)
+        connection.patience = patience
+        return connection
+
+    event.listen(engine, "do_connect", connect)
 
 
 def _has_news(connection: Any) -> bool:

@@ -28,7 +28,8 @@ def broken_stack(
     tmp_path_factory: pytest.TempPathFactory, chaos_environment: dict[str, str]
 ) -> Generator[Stack]:
     """One `runyard dev` for all tests that break something."""
-    env = {**chaos_environment, "RUNYARD_WORKER_QUEUES": "nobody"}
+    limits = {"RUNYARD_LOCK_TIMEOUT": "2", "RUNYARD_STATEMENT_TIMEOUT": "4", "RUNYARD_DATABASE_TIMEOUT": "4"}
+    env = {**chaos_environment, **limits, "RUNYARD_WORKER_QUEUES": "nobody"}
     with running_stack(tmp_path_factory.mktemp("chaos"), env=env) as running:
         yield running
 

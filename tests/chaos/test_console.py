@@ -56,10 +56,15 @@ def test_a_page_keeps_its_last_state_while_postgresql_is_away(
 def test_a_page_says_that_it_has_no_answer_while_postgresql_hangs(
     broken_stack: Stack, browser: Browser, run_id: str
 ) -> None:
-    """Nothing refuses a connection then, so that only the page itself ends the wait."""
+    """Nothing refuses a connection then, so only limits of our own end a wait."""
+    window = browser.driver.current_window_handle
     with frozen(family(broken_stack.file["pids"]["postgres"])):
         browser.wait_for_text("This is the state of", "#banner")
         assert run_id[:8] in browser.text("#live table")
+        browser.driver.switch_to.new_window("tab")
+        browser.open("/overview")
+        assert browser.find("#problem").text
+        browser.driver.switch_to.window(window)
     browser.wait(lambda: not browser.text("#banner"), "the banner to go")
 
 

@@ -138,6 +138,27 @@ def test_an_unreachable_postgresql_fails_no_run(
     check_takes_new_runs(stack, database_url)
 
 
+def test_a_request_while_postgresql_hangs_has_an_answer(broken_stack: Stack, workers: Worker) -> None:
+    stack = broken_stack
+    assistant_id = stack.create_assistant()
+    path = f"/api/assistants/{assistant_id}/runs"
+    with frozen(family(stack.file["pids"]["postgres"])):
+        for ask in (lambda: stack.client.post(path, json={}), lambda: stack.client.get(path)):
+            begun = time.monotonic()
+            answer = ask()
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["Retry-After"]) > 0
+            assert time.monotonic() - begun < 30  # of 60 until the caller would give up
+    run_id = wait_until(lambda: created(stack, assistant_id), what="PostgreSQL to be back")
+    assert stack.wait_for(run_id)["status"] == "SUCCEEDED"
+
+
+def created(stack: Stack, assistant_id: str) -> str | None:
+    """Ask for a run; a connection that hung may have to be replaced first."""
+    answer = stack.client.post(f"/api/assistants/{assistant_id}/runs", json={"args": ["Hi"]})
+    return answer.json()["assistant_run_id"] if answer.is_success else None
+
+
 def test_without_a_reconciler_runs_go_on_and_what_is_lost_waits_for_it(
     broken_stack: Stack, workers: Worker, database_url: str
 ) -> None:
