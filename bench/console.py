@@ -3,23 +3,18 @@
 `make bench BENCH=console`: loads the runs into its own PostgreSQL within two minutes.
 """
 
-import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import httpx2
 import psutil
 
 from bench.measure import Figure, median, repeated, show
-from bench.runs_list import Loaded, load, serving
-from shared.db import make_engine, make_sessions
-from shared.migrations.upgrade import upgrade
-from tests.support.services import running_services
+from bench.runs_list import Loaded, million_runs, serving
 
 TIMES: Final = 30
 TARGET: Final = 30.0  # milliseconds of a list of runs
@@ -107,20 +102,15 @@ def measure_consoles(browser: httpx2.Client, path: str, what: str) -> list[Figur
 def main() -> None:
     """Load, measure, report."""
     with (
-        tempfile.TemporaryDirectory(prefix="runyard-") as directory,
-        running_services(Path(directory)) as services,
+        million_runs() as loaded,
+        serving(loaded) as client,
+        signed_in(client, loaded.secret) as browser,
     ):
-        settings = services.settings(database_url=services.postgres.url)
-        upgrade(settings)
-        engine = make_engine(settings)
-        loaded = load(services, make_sessions(engine))
-        with serving(services, loaded) as client, signed_in(client, loaded.secret) as browser:
-            show("Pages of the console at a million runs", measure_pages(browser, loaded))
-            figures = []
-            for what, path in (("the list", "/runs"), ("the overview", "/overview")):
-                figures += measure_consoles(browser, path, what)
-            show(f"{CONSOLES} open consoles, in percent of a core", figures)
-        engine.dispose()
+        show("Pages of the console at a million runs", measure_pages(browser, loaded))
+        figures = []
+        for what, path in (("the list", "/runs"), ("the overview", "/overview")):
+            figures += measure_consoles(browser, path, what)
+        show(f"{CONSOLES} open consoles, in percent of a core", figures)
 
 
 if __name__ == "__main__":

@@ -4,25 +4,21 @@
 organization's; a thousand others have none, and cost what their empty lists cost.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from bench.measure import Figure, median, repeated, show
-from bench.runs_list import load
+from bench.runs_list import million_runs
 from cli.operation import workload
 from cli.operation.broker import BrokerView
 from cli.operation.reading import reader, reading
 from cli.operation.runs import RunQuery, list_runs, show_run
-from shared.db import make_engine, make_sessions
+from shared.db import unit_of_work
 from shared.lifecycle import Reason, RunStatus
-from shared.migrations.upgrade import upgrade
-from tests.support.services import running_services
 
 ORGANIZATIONS: Final = 1000
 TIMES: Final = 10
@@ -33,24 +29,16 @@ NO_BROKER: Final = BrokerView(fault="not asked")
 
 def main() -> None:
     """Load, measure, report."""
-    with (
-        tempfile.TemporaryDirectory(prefix="runyard-") as directory,
-        running_services(Path(directory)) as services,
-    ):
-        settings = services.settings(database_url=services.postgres.url)
-        upgrade(settings)
-        engine = make_engine(settings)
-        loaded = load(services, make_sessions(engine))
-        with engine.begin() as connection:
-            connection.execute(
+    with million_runs() as loaded:
+        with unit_of_work(loaded.sessions) as session:
+            session.execute(
                 text(
                     "INSERT INTO organizations (id, name, default_bucket_id) SELECT gen_random_uuid(),"
                     " 'org ' || n, gen_random_uuid() FROM generate_series(1, :count) n"
                 ),
                 {"count": ORGANIZATIONS},
             )
-            connection.execute(text("ANALYZE"))
-        engine.dispose()
+            session.execute(text("ANALYZE"))
         lists: Mapping[str, RunQuery] = {
             "runs list": RunQuery(50),
             "runs list --status ERROR": RunQuery(50, statuses=frozenset({RunStatus.ERROR})),
@@ -59,15 +47,15 @@ def main() -> None:
             "runs list --newer-than 1h": RunQuery(50, newer_than=timedelta(hours=1)),
             "runs list --reason, of no run at all": RunQuery(50, reason=Reason.EXPIRED),
         }
-        with reader(settings) as engine:
+        with reader(loaded.settings) as engine:
             with reading(engine) as session:
                 some_run = list_runs(session, RunQuery(1)).rows[0]["run_id"]
             reads: dict[str, Callable[[Session], Any]] = {
                 name: lambda session, query=query: list_runs(session, query) for name, query in lists.items()
             } | {
                 "runs show": lambda session: show_run(session, some_run),
-                "queues": lambda session: workload.read_queues(session, settings, NO_BROKER),
-                "workers": lambda session: workload.read_workers(session, settings, NO_BROKER),
+                "queues": lambda session: workload.read_queues(session, loaded.settings, NO_BROKER),
+                "workers": lambda session: workload.read_workers(session, loaded.settings, NO_BROKER),
                 "top: unfinished runs": workload.active_runs,
                 "top: created runs": workload.created_last_minute,
                 "top: ended runs": workload.read_sample,

@@ -31,6 +31,7 @@ from shared.processes.ports import LOOPBACK, free_port
 from shared.rows.paging import Page, Part
 from shared.runs import lists as run_lists
 from shared.runs.lists import RunFilter, RunList
+from shared.settings import Settings
 from tests.support.services import TestServices, running_services
 from tests.support.stack import RUNYARD
 from tests.support.waiting import wait_until
@@ -47,8 +48,10 @@ FILTERS: Final = ("", "RUNNING", "SUCCEEDED", "FAILED,ERROR,CANCELLED")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A database with the runs, and what is needed to list them."""
+    """Servers with the runs, and what is needed to list them."""
 
+    services: TestServices
+    settings: Settings
     sessions: Sessions
     organization_id: uuid.UUID
     assistant_id: uuid.UUID
@@ -90,14 +93,30 @@ def listings(loaded: Loaded) -> list[Listing]:
     return found
 
 
-def load(services: TestServices, sessions: Sessions) -> Loaded:
+@contextmanager
+def million_runs() -> Generator[Loaded]:
+    """Start servers and load the runs into them."""
+    with (
+        tempfile.TemporaryDirectory(prefix="runyard-") as directory,
+        running_services(Path(directory)) as services,
+    ):
+        settings = services.settings(database_url=services.postgres.url)
+        upgrade(settings)
+        engine = make_engine(settings)
+        try:
+            yield load(services, settings, make_sessions(engine))
+        finally:
+            engine.dispose()
+
+
+def load(services: TestServices, settings: Settings, sessions: Sessions) -> Loaded:
     """Load the runs."""
     with unit_of_work(sessions) as session:
         organization_id = admin.create_organization(session, "bench").id
         user_id = admin.ensure_member(session, organization_id, "bench@example.com").id
         _, secret = keys.create_key(session, organization_id=organization_id, user_id=user_id, name="bench")
     assistant_id = million.load(services.postgres.url, organization_id=organization_id, user_id=user_id)
-    return Loaded(sessions, organization_id, assistant_id, secret)
+    return Loaded(services, settings, sessions, organization_id, assistant_id, secret)
 
 
 def measure_queries(loaded: Loaded, listing: Listing) -> Figure:
@@ -157,13 +176,13 @@ def plans(loaded: Loaded, listing: Listing) -> str:
 
 
 @contextmanager
-def serving(services: TestServices, loaded: Loaded) -> Generator[httpx2.Client]:
+def serving(loaded: Loaded) -> Generator[httpx2.Client]:
     """Run an API process, and a client for the assistant's runs."""
     port = free_port()
     environment = {
         **os.environ,
-        "RUNYARD_DATABASE_URL": services.postgres.url,
-        "RUNYARD_REDIS_URL": services.redis.url,
+        "RUNYARD_DATABASE_URL": loaded.services.postgres.url,
+        "RUNYARD_REDIS_URL": loaded.services.redis.url,
         "RUNYARD_API_PORT": str(port),
     }
     root = f"http://{LOOPBACK}:{port}"
@@ -192,21 +211,13 @@ def main() -> None:
     parser.add_argument("--plans", type=Path, default=PLANS, help="where the query plans go (%(default)s)")
     path = parser.parse_args().plans
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="runyard-") as directory,
-        running_services(Path(directory)) as services,
-    ):
-        settings = services.settings(database_url=services.postgres.url)
-        upgrade(settings)
-        engine = make_engine(settings)
-        loaded = load(services, make_sessions(engine))
+    with million_runs() as loaded:
         lists = listings(loaded)
         show("Lists of 900,000 of a million runs: the query", [measure_queries(loaded, one) for one in lists])
-        with serving(services, loaded) as client:
+        with serving(loaded) as client:
             show("The same over HTTP", [measure_requests(client, one) for one in lists])
             show("All runs, in the watsonx dialect, over HTTP", measure_all_runs(client))
         path.write_text("\n".join(plans(loaded, one) for one in lists))
-        engine.dispose()
 
 
 if __name__ == "__main__":
