@@ -63,13 +63,17 @@ def post_watsonx_run(stack):
 def test_a_run_can_be_followed_from_its_post_to_its_end(stack, post):
     run_id = post(stack)
 
-    def ended():
-        lines = about(stack, run_id)
-        return lines if any(line["event"] == "run attempt ended" for line in lines) else None
+    def of_post(lines):
+        posts = [line for line in lines if line["event"] == "request" and line["method"] == "POST"]
+        return [line for line in posts if not line["path"].endswith("/events")]  # its own code posts those
 
-    lines = wait_until(ended, timeout=60, pause=0.2, what="the log to tell of its end")
-    posts = [line for line in lines if line["event"] == "request" and line["method"] == "POST"]
-    posted = next(line for line in posts if not line["path"].endswith("/events"))  # its own code posts those
+    def told():  # the API writes of a request when its answer is out, at times after the end of the run
+        lines = about(stack, run_id)
+        has_ended = any(line["event"] == "run attempt ended" for line in lines)
+        return lines if has_ended and of_post(lines) else None
+
+    lines = wait_until(told, timeout=60, pause=0.2, what="the log to tell of its post and its end")
+    (posted,) = of_post(lines)
     assert (posted["process"], posted["status"] // 100) == ("api", 2)
     own = [line for line in lines if line["logger"].startswith("worker.") and line["level"] != "debug"]
     own = [line for line in own if line["event"] != REFUSED]

@@ -314,6 +314,7 @@ def test_connections_beyond_the_limit_get_probes_answered_and_are_logged_once(se
             assert statuses(process.exchange(LIVE.replace(b"live", b"ready"))) == [200]
             ((status, body),) = answers(process.exchange(HEAD + b"\r\n"))
             assert (status, body["errors"][0]["type"]) == (503, "Overloaded")
+            wait_until(lambda: "limit of connections" in process.log, what="the log to tell of it")
             assert process.log.count("limit of connections") == 1
         finally:
             for connection in silent:
