@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import psutil
 import yaml
 
 from shared.processes.ports import LOOPBACK, free_port
+from shared.settings import RENAMED
 from tests.support.checkout import ROOT
 from tests.support.faults import kill
 from tests.support.guarding import started
@@ -172,11 +174,14 @@ class Installation:
             ours["RUNYARD_STRUCTURES_DIR"] = str(self._structures)
             ours["RUNYARD_STRUCTURE_SANDBOX"] = sandbox_here()
         basic = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-        if self._root != ROOT:
-            basic["PYTHONPATH"] = str(
-                self._root
-            )  # before the checkout, which is in the environment's packages
-        return {**basic, **given, **QUICK, **ours, **self._settings, **additions}
+        wanted = {**given, **QUICK, **ours, **self._settings, **additions}
+        if self._root == ROOT:
+            return {**basic, **wanted}
+        former = {
+            old: wanted[new] for old, new in RENAMED.items() if new in wanted
+        }  # releases ignore others'
+        # Its code comes before the checkout, which is in the environment's packages.
+        return {**basic, **wanted, **former, "PYTHONPATH": str(self._root)}
 
     def command(self, service: str) -> list[str]:
         """The command of a service: the image's entrypoint and the service's arguments."""
@@ -258,7 +263,11 @@ class Installation:
         """The command of a program of the image: that of our environment, with the release's code."""
         if name != "runyard" or self._root == ROOT:
             return [str(BIN / name)]
-        return [str(BIN / "python"), "-P", "-c", "from cli.main import main; main()"]
+        scripts = tomllib.loads((self._root / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+            "scripts"
+        ]
+        module, _, function = scripts[name].partition(":")
+        return [str(BIN / "python"), "-P", "-c", f"from {module} import {function} as run; run()"]
 
     def client(self) -> httpx2.Client:
         """A client with a new key, made by the command that the compose file names."""
