@@ -53,7 +53,7 @@ check: install docs ## Format, lint, types, import contracts, migrations, wheel,
 		tests/unit/test_kubernetes.py tests/unit/test_monitoring.py
 
 docs: install ## Build the manual into build/site; a dead link or a missing anchor fails
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: install ## Format the code and render the generated parts of the manual and deploy/env.example
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,47 @@
+"""The check of the manual: it passes as the manual is, and fails for what it is there to find."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import ROOT
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Build a copy of the manual as `make docs` does; return the exit code."""
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    (line,) = re.findall(r"\$\(BIN\)/(mkdocs .*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+
+    def build():
+        command = [str(BIN / word) if word == "mkdocs" else word for word in shlex.split(line)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+
+    return build
+
+
+def test_the_manual_is_built(build):
+    assert build() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", ["[x](nowhere.md)", "[x](promises.md#no-such-heading)", "[x](operating.md#doctor)"]
+)
+def test_a_dead_link_or_a_missing_anchor_fails(build, tmp_path, wrong):
+    with (tmp_path / "docs" / "quickstart.md").open("a", encoding="utf-8") as page:
+        page.write(f"\n{wrong}\n")
+    assert build() != 0
+
+
+def test_a_page_that_is_in_no_list_or_not_there_fails(build, tmp_path):
+    (tmp_path / "docs" / "guardrails.md").rename(tmp_path / "docs" / "unlisted.md")
+    assert build() != 0
