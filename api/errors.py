@@ -235,3 +235,5 @@ def install(app: FastAPI, render_of: Callable[[str], Render]) -> None:
 
     for kind, translate in TRANSLATIONS.items():
         app.add_exception_handler(kind, partial(handle, translate))
+    # Of a mounted application, whose own last resort would be a bare text; `RequestLog` has the root's.
+    app.add_exception_handler(Exception, partial(handle, lambda _error: internal_error()))

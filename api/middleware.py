@@ -165,9 +165,10 @@ class RequestLog:
                 await self.app(scope, receive, answer)
             except Exception:
                 log.exception("request failed", method=scope["method"], path=scope["path"][:LOGGED_PATH])
-                if answer.status is not None:
+                if answer.status is None:
+                    await self.render(internal_error())(scope, receive, answer)
+                elif not answer.is_complete:
                     raise  # half an answer is out: the server has to break the connection
-                await self.render(internal_error())(scope, receive, answer)
             finally:
                 structlog.contextvars.unbind_contextvars("organization_id")
                 tracing.leave(place)
@@ -195,6 +196,7 @@ class _Answer:
         self._scope = scope
         self._send = send
         self.status: int | None = None
+        self.is_complete = False
         self.begun_at: float | None = None  # by `time.perf_counter`
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
@@ -207,6 +209,8 @@ class _Answer:
             if self._scope.get("state", {}).get("is_strict"):
                 headers[PREFERENCE_APPLIED] = "handling=strict"
         await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.is_complete = True
 
 
 def _traceparent_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
