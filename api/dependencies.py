@@ -78,6 +78,12 @@ async def _cancel_session(
         yield session
 
 
+async def _sessions(request: Request, principal: PrincipalDep) -> AsyncGenerator[Sessions]:
+    resources = resources_of(request)
+    async with turn(resources.lanes.requests, request, principal):
+        yield resources.sessions
+
+
 async def _cancel_sessions(request: Request, principal: PrincipalDep) -> AsyncGenerator[Sessions]:
     resources = resources_of(request)
     async with turn(resources.lanes.cancels, request, principal):
@@ -160,6 +166,9 @@ CancelSessionDep = Annotated[Session, Depends(_cancel_session, scope="function")
 
 CancelSessionsDep = Annotated[Sessions, Depends(_cancel_sessions, scope="function")]
 """The same, for work of several transactions, one at a time."""
+
+SessionsDep = Annotated[Sessions, Depends(_sessions, scope="function")]
+"""For work of several transactions, one at a time, that begins runs."""
 
 ReaderDep = Annotated[Reader, Depends(_reader)]
 """For those who wait between two reads, and hold nothing meanwhile."""

@@ -1,13 +1,13 @@
 """What the console does to runs: by the use cases of the API, each in a transaction of its own."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
-from api.dependencies import CancelSessionsDep, terms_of
+from api.dependencies import CancelSessionsDep, PrincipalDep, SessionsDep, terms_of, turn
 from api.resources import Resources
 from shared.assistants import runs as assistant_runs
 from shared.assistants.runs import RunRequest
@@ -21,6 +21,9 @@ from shared.structures import runs as structure_runs
 from shared.structures.queries import get_structure
 from shared.structures.runs import StructureRunRequest
 from shared.terms import Terms
+
+CANCEL: Final = "cancel"
+AGAIN: Final = "again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Actions:
         """
         with unit_of_work(self.sessions) as session:
             run = queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
+        if input_text == (run.input or ""):
+            input_text = None  # a form has no sign for none
         if kind is RunKind.ASSISTANT and run.assistant_id is not None:
             wanted = assistant_runs.again(run, input_text=input_text)
             return self.submit(principal, run.assistant_id, wanted)
@@ -96,8 +101,25 @@ class Actions:
             )
 
 
-async def _actions(request: Request, sessions: CancelSessionsDep) -> Actions:
+async def _submits(request: Request, sessions: SessionsDep) -> Actions:
     return Actions(sessions, request.app.state.resources, terms_of(request))
 
 
-ActionsDep = Annotated[Actions, Depends(_actions)]
+async def _cancels(request: Request, sessions: CancelSessionsDep) -> Actions:
+    return Actions(sessions, request.app.state.resources, terms_of(request))
+
+
+async def _bulk(request: Request, principal: PrincipalDep) -> AsyncGenerator[Actions]:
+    resources: Resources = request.app.state.resources
+    is_cancel = request.state.form.get("action") == [CANCEL]
+    lane = resources.lanes.cancels if is_cancel else resources.lanes.requests
+    async with turn(lane, request, principal):
+        yield Actions(resources.sessions, resources, terms_of(request))
+
+
+SubmitsDep = Annotated[Actions, Depends(_submits)]
+CancelsDep = Annotated[Actions, Depends(_cancels)]
+"""For what ends runs: never behind what begins some."""
+
+BulkDep = Annotated[Actions, Depends(_bulk, scope="function")]
+"""For what a form does to many runs: in the lane of cancels if it cancels."""

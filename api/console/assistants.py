@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from api.console.actions import ActionsDep
+from api.console.actions import SubmitsDep
 from api.console.pages import page
 from api.console.route import ConsoleRoute, Form, FormDep, text_of, to
 from api.console.run_queries import PAGE, RunQuery, cursor_of, noted_in, position_of
@@ -28,6 +28,7 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/assistants")
 
 RECENT: Final = 10  # runs on an assistant's page
 LONGEST: Final = {"name": 200, "description": 200, "model": 200}
+FIELDS: Final = (*LONGEST, "input")
 
 
 @router.get("")
@@ -61,7 +62,10 @@ def create_assistant(
 ) -> Response:
     """Create an assistant."""
     quotas.require_room_for(session, Resource.ASSISTANT, principal.organization_id)
-    made = service.create(session, principal, _fields(form), terms=terms)
+    fields = _fields(form)
+    if "name" not in fields:
+        raise InvalidRequestError("An assistant has a name.")
+    made = service.create(session, principal, fields, terms=terms)
     return to(f"/assistants/{made.id}")
 
 
@@ -105,7 +109,7 @@ def delete_assistant(session: SessionDep, principal: PrincipalDep, assistant_id:
 @router.post("/{assistant_id}/say")
 @takes(KeyScope.RUN)
 def say(
-    request: Request, actions: ActionsDep, principal: PrincipalDep, form: FormDep, assistant_id: AssistantId
+    request: Request, actions: SubmitsDep, principal: PrincipalDep, form: FormDep, assistant_id: AssistantId
 ) -> Response:
     """Say something to an assistant on a thread of its own; the answer streams."""
     said = text_of(form, "said")
@@ -122,16 +126,24 @@ def say(
 
 
 def _fields(form: Form) -> dict[str, Any]:
-    """The fields of an assistant; an empty model or input is none."""
-    fields: dict[str, Any] = {name: text_of(form, name).strip() for name in ("name", "description", "model")}
-    for name, most in LONGEST.items():
-        if len(fields[name]) > most:
-            raise InvalidRequestError(f"The {name} has {most} characters at the most.")
-    if not fields["name"]:
+    """The fields of an assistant that a form has; an empty model or input is none.
+
+    A form lacks what it could not give back as it was.
+    """
+    fields: dict[str, Any] = {name: text_of(form, name) for name in FIELDS if name in form}
+    for name in LONGEST.keys() & fields.keys():
+        if len(fields[name]) > LONGEST[name]:
+            raise InvalidRequestError(f"The {name} has {LONGEST[name]} characters at the most.")
+    if not fields.get("name", "unchanged").strip():
         raise InvalidRequestError("An assistant has a name.")
-    model = fields["model"]
+    model = fields.get("model", "").strip()
     provider, _, name = model.partition("/")
     if model and model != "echo" and not (provider.strip() and name.strip() and model.isprintable()):
         raise InvalidRequestError("A model is `echo` or `provider/model`, such as `openai/gpt-5`.")
-    meta = notes.in_query([(notes.NAME, text_of(form, notes.NAME).strip())])
-    return fields | {"model": model or None, "input": text_of(form, "input") or None, "meta": dict(meta)}
+    if "model" in fields:
+        fields["model"] = model or None
+    if "input" in fields:
+        fields["input"] = fields["input"] or None
+    if notes.NAME in form:
+        fields["meta"] = dict(notes.in_query([(notes.NAME, text_of(form, notes.NAME).strip())]))
+    return fields

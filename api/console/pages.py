@@ -10,12 +10,12 @@ from importlib.resources import files
 from typing import Any, Final
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.console.text import LONGEST, short, visible
+from api.console.text import LONGEST, in_form, short, survives_form, visible
 from api.errors import Problem
 from api.resources import Resources
 from shared.durations import format_duration
@@ -188,11 +188,14 @@ def _environment() -> jinja2.Environment:
         "seconds": _seconds,
         "since": _since,
         "short": short,
+        "in_form": in_form,
+        "in_line": escape,
         "duration": format_duration,
         "size": _size,
         "count": lambda number: NOTHING if number is None else f"{number:,}",
     }
     environment.globals["asset"] = _asset
+    environment.globals["survives_form"] = survives_form
     return environment
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -25,7 +25,7 @@ from shared.keys.sessions import LIFETIME, SessionSeal
 COOKIE: Final = "runyard_console"
 CSRF: Final = "csrf"
 CSRF_HEADER: Final = "x-csrf-token"
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_FIELDS: Final = 1000
 
 Form = Mapping[str, list[str]]
@@ -145,16 +145,31 @@ def to(path: str) -> Response:
 
 def begin_session(request: Request, response: Response, token: str) -> None:
     """Give a browser a session; over plain HTTP only on the machine itself."""
-    host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
     response.set_cookie(
         COOKIE,
         token,
         max_age=int(LIFETIME / timedelta(seconds=1)),
         path=base_path.get(),
-        secure=host not in LOOPBACK,
+        secure=not _is_on_this_machine(request),
         httponly=True,
         samesite="strict",
     )
+
+
+def _is_on_this_machine(request: Request) -> bool:
+    """Whether a browser on this machine asks by plain HTTP.
+
+    Behind a proxy, `Host` alone may name this machine, too.
+    """
+    headers = request.headers
+    if any(name == "forwarded" or name.startswith("x-forwarded-") for name in headers):
+        return False
+    host = f"http://{headers.get('host', '')}"
+    try:
+        sides = [urlsplit(side) for side in (host, headers.get("origin", host))]
+    except ValueError:
+        return False
+    return all(side.scheme == "http" and side.hostname in LOOPBACK for side in sides)
 
 
 def end_session(response: Response) -> None:

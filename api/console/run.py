@@ -5,15 +5,16 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
+import orjson
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api.console import run_events
-from api.console.actions import ActionsDep
+from api.console.actions import CancelsDep, SubmitsDep
 from api.console.pages import page
 from api.console.route import ConsoleRoute, FormDep, text_of, to
-from api.console.text import parts_of, visible
+from api.console.text import lines_of, parts_of, survives_form, visible
 from api.console.waterfall import tokens_of, waterfall_of
 from api.dependencies import HubDep, PrincipalDep, ReaderDep, SessionDep
 from api.key_scopes import takes
@@ -52,7 +53,8 @@ VOLATILE: Final = frozenset(
 )
 """What differs between any two runs, and says nothing."""
 
-LONGEST_COMPARED: Final = 1000  # characters of a payload
+SHOWN: Final = 400  # characters of an event
+BEFORE_DIFFERENCE: Final = 100  # characters of them
 _IDENTIFIERS: Final = re.compile(
     r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|\b1\d{9}\.\d+"
 )
@@ -102,7 +104,19 @@ def show_run(request: Request, session: SessionDep, principal: PrincipalDep, run
         output=_output_text(run),
         usage=run.usage or {},
         setup=setup_of(run),
+        edited=_edited(run),
     )
+
+
+def _edited(run: Run) -> str | None:
+    """The input or the arguments of a run for a form; None if they would not come back as they are."""
+    if run.kind is RunKind.ASSISTANT:
+        text = run.input or ""
+    else:
+        text = "\n".join(run.args)
+        if lines_of(text) != list(run.args):
+            return None
+    return text if survives_form(text) else None
 
 
 def why(session: Session, run: Run) -> str:
@@ -226,7 +240,7 @@ def get_event(session: SessionDep, principal: PrincipalDep, event_id: EventId) -
 
 @router.post("/runs/{run_id}/cancel")
 @takes(KeyScope.RUN)
-def cancel_run(actions: ActionsDep, principal: PrincipalDep, form: FormDep, run_id: RunId) -> Response:
+def cancel_run(actions: CancelsDep, principal: PrincipalDep, form: FormDep, run_id: RunId) -> Response:
     """Cancel a run."""
     actions.cancel(principal, run_id, _kind(text_of(form, "kind")))
     return to(f"/runs/{run_id}")
@@ -234,7 +248,7 @@ def cancel_run(actions: ActionsDep, principal: PrincipalDep, form: FormDep, run_
 
 @router.post("/runs/{run_id}/again")
 @takes(KeyScope.RUN)
-def run_again(actions: ActionsDep, principal: PrincipalDep, form: FormDep, run_id: RunId) -> Response:
+def run_again(actions: SubmitsDep, principal: PrincipalDep, form: FormDep, run_id: RunId) -> Response:
     """Submit a run with the same setup, or with another input."""
     kind = _kind(text_of(form, "kind"))
     is_edited = "input" in form
@@ -244,7 +258,7 @@ def run_again(actions: ActionsDep, principal: PrincipalDep, form: FormDep, run_i
         run_id,
         kind,
         input_text=edited if is_edited and kind is RunKind.ASSISTANT else None,
-        args=edited.split("\n") if is_edited and kind is RunKind.STRUCTURE else None,
+        args=lines_of(edited) if is_edited and kind is RunKind.STRUCTURE else None,
     )
     return to(f"/runs/{run.id}")
 
@@ -264,9 +278,11 @@ def compare_runs(
     names = list(dict.fromkeys([*setups[0], *setups[1]]))
     logs = [log.read(session, run.id, start=0, limit=MOST_COMPARED) for run in (one, second)]
     lines = [[_comparable(event) for event in found.events] for found in logs]
-    length = max(len(lines[0]), len(lines[1]))
-    rows = [(number, _at(lines[0], number), _at(lines[1], number)) for number in range(length)]
-    first = next((number for number, left, right in rows if left != right), None)
+    cut = [len(found.events) for found in logs if len(found.events) < found.total]
+    length = min([max(map(len, lines)), *cut])  # behind the end of what was read of a log nothing is known
+    pairs = [(_at(lines[0], number), _at(lines[1], number)) for number in range(length)]
+    first = next((number for number, (left, right) in enumerate(pairs) if left != right), None)
+    rows = [(number, *_around_difference(left, right)) for number, (left, right) in enumerate(pairs)]
     return page(
         request,
         "compare.html",
@@ -274,8 +290,9 @@ def compare_runs(
         other=second,
         setups=[(name, setups[0].get(name, ""), setups[1].get(name, "")) for name in names],
         rows=rows,
+        shown=SHOWN,
         first=first,
-        is_whole=all(found.total <= MOST_COMPARED for found in logs),
+        is_whole=not cut,
     )
 
 
@@ -288,8 +305,19 @@ def _other_id(text: str) -> uuid.UUID:
 
 def _comparable(event: StoredEvent) -> str:
     payload = {name: value for name, value in event.payload.items() if name not in VOLATILE}
-    text = _IDENTIFIERS.sub("#", parts_of(payload, LONGEST_COMPARED))
+    text = _IDENTIFIERS.sub("#", orjson.dumps(payload).decode())  # the page of a log is bounded in bytes
     return f"{event.type} {text}"
+
+
+def _around_difference(left: str, right: str) -> tuple[str, str]:
+    """Cut two texts so that what is shown of them begins shortly before they differ."""
+    if left == right or max(len(left), len(right)) <= SHOWN:
+        return left, right
+    least = min(len(left), len(right))
+    same = next((at for at in range(least) if left[at] != right[at]), least)
+    start = max(0, same - BEFORE_DIFFERENCE)
+    lead = "…" if start else ""
+    return lead + left[start:], lead + right[start:]
 
 
 def _at(lines: list[str], number: int) -> str:

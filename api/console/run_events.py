@@ -7,7 +7,7 @@ import orjson
 from api.console.text import parts_of, short, visible
 from api.streaming.sse import frame
 from shared.events.log import StoredEvent
-from shared.lifecycle import EventType
+from shared.lifecycle import EventType, Origin
 
 PREVIEW: Final = 240  # characters of a payload in a list
 LONGEST_TEXT: Final = 100_000  # characters of one piece of text
@@ -30,22 +30,29 @@ def shown(event: StoredEvent) -> dict[str, Any]:
     }
     if event.type == EventType.TEXT_CHUNK:
         item["text"] = _text(payload.get("token"))
-        if payload.get("type") not in {None, EventType.TEXT_CHUNK}:
+        kind = payload.get("type")
+        if kind is not None and kind != EventType.TEXT_CHUNK:
             item["repeated"] = True  # an earlier attempt has shown it
     elif event.type == EventType.FINISH_PROMPT:
         item["result"] = _text(payload.get("result"))
-        item["tokens"] = [payload.get("input_token_count"), payload.get("output_token_count")]
+        item["tokens"] = [_number(payload.get(f"{side}_token_count")) for side in ("input", "output")]
         item["model"] = _text(payload.get("model"))[:100]
-    elif event.type in QUEUED and payload.get("reset") is True:
+    elif event.type in QUEUED and event.origin is Origin.SYSTEM and payload.get("reset") is True:
         item["reset"] = True
     elif event.type in TOOL_EVENTS:
         item["tool"] = visible(parts_of(payload.get("subtask_actions", payload), 2000))
+    if event.is_last:
+        item["last"] = True
     return item
 
 
 def framed(event: StoredEvent) -> bytes:
     """Return an event for a stream: of the same event, always the same bytes."""
     return frame(event.seq, orjson.dumps(shown(event)))
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _text(value: Any) -> str:

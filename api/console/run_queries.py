@@ -5,16 +5,21 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from enum import StrEnum
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
 
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import QueryParams
 
+from api.requests import metadata as notes
 from shared.errors import InvalidRequestError
 from shared.lifecycle import ACTIVE, Reason, RunKind, RunStatus
 from shared.rows.metadata import MOST
 from shared.rows.paging import Part, Position
 from shared.runs.lists import RunFilter, RunList
+
+Value = TypeVar("Value", bound=StrEnum)
 
 PAGE: Final = 50  # runs on a page
 LEAST_PREFIX: Final = 4  # hex digits of an id, so that few runs begin with them
@@ -50,15 +55,18 @@ class RunQuery:
         """Read an address; what is wrong with it is in `faults`."""
         given = {name: query.get(name, "")[:LONGEST].strip() for name in _TEXTS}
         faults: list[str] = []
-        kind = RunKind.STRUCTURE if query.get("kind") == RunKind.STRUCTURE else RunKind.ASSISTANT
-        statuses = tuple(status for status in RunStatus if status in query.getlist("status"))
+        unknown = sorted(set(query) - {*_TEXTS, "kind", "status"})
+        faults += [f"There is no filter `{name[:LONGEST]}`." for name in unknown]
+        kind = _one_of(RunKind, query.get("kind", ""), "kind of runs", faults) or RunKind.ASSISTANT
+        wanted_statuses = {_one_of(RunStatus, one, "status", faults) for one in query.getlist("status")}
+        statuses = tuple(status for status in RunStatus if status in wanted_statuses)
         wanted = RunFilter(
             statuses=frozenset(statuses) or None,
             thread_id=_uuid(given["thread"], "thread", faults),
             created_after=_instant(given["created_after"], faults),
             created_before=_instant(given["created_before"], faults),
             metadata=noted_in(given["metadata"], faults),
-            reason=given["reason"] if given["reason"] in set(Reason) else None,
+            reason=_one_of(Reason, given["reason"], "reason", faults),
             ids=_range(given["id"], faults),
         )
         position = _position(given["at"], faults)
@@ -134,6 +142,16 @@ def _position(text: str, faults: list[str]) -> Position | None:
     return None
 
 
+def _one_of(values: type[Value], text: str, what: str, faults: list[str]) -> Value | None:
+    """Return the value that a text names, in whatever case; None for the empty text."""
+    if not text:
+        return None
+    found = next((value for value in values if value.casefold() == text.casefold()), None)
+    if found is None:
+        faults.append(f"There is no {what} `{text[:LONGEST]}`.")
+    return found
+
+
 def _uuid(text: str, what: str, faults: list[str]) -> uuid.UUID | None:
     try:
         return uuid.UUID(text) if text else None
@@ -153,7 +171,7 @@ def _instant(text: str, faults: list[str]) -> datetime | None:
     return instant
 
 
-def noted_in(text: str, faults: list[str]) -> dict[str, str]:
+def noted_in(text: str, faults: list[str]) -> Mapping[str, str]:
     """Return the metadata that a list is filtered by; what is wrong with it is added to the faults."""
     pairs = [part.strip().partition("=") for part in text[:LONGEST].split(",") if part.strip()]
     if len(pairs) > MOST:
@@ -162,7 +180,11 @@ def noted_in(text: str, faults: list[str]) -> dict[str, str]:
     if any(not key or not equals for key, equals, _ in pairs):
         faults.append("Metadata has the form key=value, key=value.")
         return {}
-    return {key: value for key, _, value in pairs}
+    try:
+        return notes.in_filter({key: value for key, _, value in pairs})
+    except RequestValidationError as error:
+        faults += [str(fault["msg"]) for fault in error.errors()]
+        return {}
 
 
 def _range(text: str, faults: list[str]) -> tuple[uuid.UUID, uuid.UUID] | None:

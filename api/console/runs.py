@@ -6,19 +6,21 @@ from datetime import UTC, datetime
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
-from api.console.actions import Actions, ActionsDep
+from api.console.actions import AGAIN, CANCEL, Actions, BulkDep
 from api.console.pages import is_part, page
 from api.console.parts import shared_part
 from api.console.route import ConsoleRoute, Form, FormDep, text_of
 from api.console.run_queries import RunQuery, cursor_of
 from api.console.strip import strip_of
 from api.dependencies import PrincipalDep, ReaderDep, SessionDep
+from api.errors import of_database
 from api.key_scopes import takes
 from shared.assistants import queries as assistants
-from shared.db import unit_of_work
+from shared.db import is_passing, unit_of_work
 from shared.errors import InvalidRequestError, NotFoundError, RunyardError
 from shared.keys.principal import Principal
 from shared.lifecycle import ACTIVE, Reason, RunKind, RunStatus
@@ -81,6 +83,7 @@ def ask_bulk(request: Request, session: SessionDep, principal: PrincipalDep, for
     action = _action(form)
     filter_ = text_of(form, "filter")
     query = RunQuery.of(QueryParams(filter_))
+    _refuse_faults(query)
     if text_of(form, "which") == "all":
         until = datetime.now(UTC)
         count = _count(session, principal, _narrowed(query, action).before(until))
@@ -104,21 +107,28 @@ def ask_bulk(request: Request, session: SessionDep, principal: PrincipalDep, for
 
 @router.post("/bulk/next")
 @takes(KeyScope.RUN)
-def do_bulk(request: Request, principal: PrincipalDep, actions: ActionsDep, form: FormDep) -> Response:
-    """Do the next part of an action on many runs, and say how far it is."""
+def do_bulk(request: Request, principal: PrincipalDep, actions: BulkDep, form: FormDep) -> Response:
+    """Do the next part of an action on many runs, and say how far it is.
+
+    Each run has a transaction of its own. If one meets an outage, or others in its way, those before it are
+    done: the page says so, and goes on with that run when it is told to.
+    """
     action = _action(form)
     done, failed = (_number(form, name) for name in ("done", "failed"))
     said = text_of(form, "said")
     query = RunQuery.of(QueryParams(text_of(form, "filter")))
+    _refuse_faults(query)
     chosen = [uuid.UUID(text) for text in text_of(form, "chosen").split(",") if _is_uuid(text)]
     position = text_of(form, "position")
     if text_of(form, "all") == "1":
-        ids, position = _next_matching(actions, principal, query, form, position)
+        batch = _next_matching(actions, principal, query, form, position)
     else:
-        start = int(position) if position.isdecimal() else 0
-        ids = chosen[start : start + BATCH]
-        position = str(start + BATCH) if start + BATCH < len(chosen) else ""
-    for run_id in ids:
+        start = _number(form, "position")
+        batch = [(run_id, str(start + number)) for number, run_id in enumerate(chosen[start:], 1)][:BATCH]
+        if start + BATCH >= len(chosen) and batch:
+            batch[-1] = (batch[-1][0], "")
+    step = "going" if batch and batch[-1][1] else "over"
+    for run_id, following in batch:
         try:
             _act(actions, principal, action, run_id, query.kind)
             done += 1
@@ -127,10 +137,16 @@ def do_bulk(request: Request, principal: PrincipalDep, actions: ActionsDep, form
         except RunyardError as refusal:
             failed += 1
             said = refusal.message
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
+            step, said = "halted", of_database(error).faults[0].message
+            break
+        position = following
     return page(
         request,
         "bulk.html",
-        step="going" if position else "over",
+        step=step,
         action=action,
         count=_number(form, "count"),
         all="1" if text_of(form, "all") == "1" else "",
@@ -146,7 +162,7 @@ def do_bulk(request: Request, principal: PrincipalDep, actions: ActionsDep, form
 
 
 def _act(actions: Actions, principal: Principal, action: str, run_id: uuid.UUID, kind: RunKind) -> None:
-    if action == "cancel":
+    if action == CANCEL:
         actions.cancel(principal, run_id, kind)
     else:
         actions.run_again(principal, run_id, kind)
@@ -154,8 +170,8 @@ def _act(actions: Actions, principal: Principal, action: str, run_id: uuid.UUID,
 
 def _next_matching(
     actions: Actions, principal: Principal, query: RunQuery, form: Form, position: str
-) -> tuple[list[uuid.UUID], str]:
-    """The next runs that match, and where to go on; an empty text at the end."""
+) -> list[tuple[uuid.UUID, str]]:
+    """The next runs that match, each with the position after it; an empty text after the last of all."""
     try:
         until = datetime.fromisoformat(text_of(form, "until"))
     except ValueError as error:
@@ -168,8 +184,10 @@ def _next_matching(
     with unit_of_work(actions.sessions) as session:
         listed = walked.listed(principal.organization_id)
         found = lists.positions(session, listed, walked.part(BATCH), walked.wanted)
-        ids = [run.id for run in found.rows]
-        return ids, cursor_of(found.rows) if found.has_more else ""
+        batch = [(run.id, cursor_of([run])) for run in found.rows]
+        if batch and not found.has_more:
+            batch[-1] = (batch[-1][0], "")
+        return batch
 
 
 def _count(session: Session, principal: Principal, query: RunQuery) -> int:
@@ -179,7 +197,7 @@ def _count(session: Session, principal: Principal, query: RunQuery) -> int:
 
 def _narrowed(query: RunQuery, action: str) -> RunQuery:
     """The runs that an action can reach: only those that have not ended can be cancelled."""
-    return query if action != "cancel" else query.active()
+    return query if action != CANCEL else query.active()
 
 
 def _refuse_faults(query: RunQuery) -> None:
@@ -189,7 +207,7 @@ def _refuse_faults(query: RunQuery) -> None:
 
 def _action(form: Form) -> str:
     action = text_of(form, "action")
-    if action not in {"cancel", "again"}:
+    if action not in {CANCEL, AGAIN}:
         raise InvalidRequestError("This is no action on runs.")
     return action
 

@@ -2,7 +2,6 @@
 
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -20,6 +19,7 @@ from shared.models import KeyScope
 SIGN_IN: Final = "/sign-in"
 MAX_BODY: Final = 4096  # bytes of the form, which comes from strangers
 HOME: Final = "/overview"
+TOO_MANY: Final = "Too many wrong keys have come from your address. Wait a little."
 
 router = APIRouter()
 own = APIRouter(route_class=ConsoleRoute)
@@ -71,12 +71,15 @@ def _require_own_page(request: Request) -> None:
 async def _by_key(request: Request, secret: str) -> Principal:
     resources: Resources = request.app.state.resources
     keys, address = resources.keys, request.client.host if request.client else ""
-    if not keys.may_try(address):
-        raise TooManyRefusalsError("Too many wrong keys have come from your address. Wait a little.")
     if not await keys.is_worth_a_look(secret):
+        if not keys.may_try(address):
+            raise TooManyRefusalsError(TOO_MANY)
         keys.note_refusal(address)
         raise UnauthenticatedError("This is no API key.")
-    principal = await keys.find(secret, address=address)
+    try:
+        principal = await keys.find(secret, address=address)  # a good one that is known is found at any pace
+    except TooManyRefusalsError as error:
+        raise TooManyRefusalsError(TOO_MANY) from error
     if principal is None:
         raise UnauthenticatedError("There is no such API key.")
     if principal.run is not None:
@@ -97,9 +100,8 @@ async def _by_link(request: Request, link: str) -> Principal:
 
 def _own_path(wanted: str) -> str:
     """Where to go after signing in: a page of the console and nowhere else."""
-    parts = urlsplit(wanted)
-    is_own = not parts.scheme and not parts.netloc and wanted.startswith(f"{base_path.get()}/")
-    return wanted if is_own and wanted.isprintable() and "\\" not in wanted else base_path.get() + HOME
+    is_own = wanted.startswith(f"{base_path.get()}/") and wanted.isprintable() and "\\" not in wanted
+    return wanted if is_own else base_path.get() + HOME
 
 
 router.include_router(own)

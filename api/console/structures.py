@@ -4,11 +4,11 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from api.console.actions import ActionsDep
+from api.console.actions import SubmitsDep
 from api.console.pages import page
 from api.console.route import ConsoleRoute, FormDep, text_of, to
 from api.console.run_queries import PAGE, RunQuery, cursor_of, position_of
-from api.console.text import parts_of
+from api.console.text import lines_of, parts_of
 from api.dependencies import PrincipalDep, QuotasDep, SessionDep
 from api.key_scopes import takes
 from api.requests.path_ids import StructureId
@@ -74,10 +74,9 @@ def deploy_structure(
 @router.post("/{structure_id}/run")
 @takes(KeyScope.RUN)
 def run_structure(
-    actions: ActionsDep, principal: PrincipalDep, form: FormDep, structure_id: StructureId
+    actions: SubmitsDep, principal: PrincipalDep, form: FormDep, structure_id: StructureId
 ) -> Response:
     """Run a structure with an argument on each line."""
-    given = text_of(form, "args")
-    wanted = StructureRunRequest(args=given.split("\n") if given else ())
+    wanted = StructureRunRequest(args=lines_of(text_of(form, "args")))
     run = actions.submit_structure(principal, structure_id, wanted)
     return to(f"/runs/{run.id}")

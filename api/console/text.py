@@ -5,12 +5,18 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
+from markupsafe import Markup, escape
 
 LONGEST: Final = 100_000  # characters of any one text on a page
 
 _STEERING: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+_UNFIT_FOR_FORMS: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What does not come back from a form as it was, or shows who edits it another order than there is."""
+
 _PICTURES: Final = 0x2400  # of control characters
 _FIRST_PRINTABLE: Final = 0x20
 
@@ -23,6 +29,29 @@ def visible(text: str) -> str:
 def _sign(match: re.Match[str]) -> str:
     code = ord(match[0])
     return chr(_PICTURES + code) if code < _FIRST_PRINTABLE else f"⟨U+{code:04X}⟩"
+
+
+def survives_form(text: str, *, most: int = LONGEST, is_line: bool = False) -> bool:
+    """Whether a field of a form shows this text as it is, and gives back exactly it if nobody edits it.
+
+    Args:
+        most: characters that the field takes.
+        is_line: whether the field has one line.
+    """
+    return len(text) <= most and not _UNFIT_FOR_FORMS.search(text) and not (is_line and "\n" in text)
+
+
+def in_form(text: str) -> Markup:
+    """Return a text for a field of a form, where every character counts; it survives the form.
+
+    A parser drops a line end at the beginning of a text area, so there is one more.
+    """
+    return Markup("\n") + escape(text)  # a line end
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text; none of the empty text."""
+    return text.split("\n") if text else []
 
 
 def editable(value: Any) -> str:

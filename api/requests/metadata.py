@@ -61,8 +61,17 @@ def in_query(parameters: Iterable[tuple[str, str]]) -> Mapping[str, str]:
             said = 'Say `metadata[key]=value`, `metadata=key:value` or `metadata={"key": "value"}`.'
             raise RequestValidationError([{"type": "metadata", "msg": said, "loc": ("query", NAME)}])
         found |= pairs
+    return in_filter(found)
+
+
+def in_filter(pairs: Mapping[str, Any]) -> Mapping[str, str]:
+    """Check what metadata has to hold.
+
+    Raises:
+        RequestValidationError: it is more than metadata can be.
+    """
     try:
-        return _READ.validate_python(found)
+        return _READ.validate_python(pairs)
     except ValidationError as error:
         faults = [{**fault, "loc": _place(fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from error

@@ -185,7 +185,7 @@
       if (event.n < next) return;
       next = event.n + 1;
       intake.put([event]);
-      if (/^(Assistant|Structure)RunCompleted$/.test(event.type)) stream.close();
+      if (event.last) stream.close();
     };
     stream.onerror = async () => {
       // Read what is stored, and follow again from there: the stream has ended, or was broken.
@@ -240,7 +240,7 @@
       if (event.reset) { text.segments.forEach((one) => one.element.remove()); text.segments = []; text.count = 0; }
       else if (event.text !== undefined) { if (!event.repeated) text.add(event.text); }
       else if (event.result !== undefined && !text.count) text.add(event.result);
-      else if (/^(Assistant)RunCompleted$/.test(event.type)) place.dataset.state = "ended";
+      else if (event.last) place.dataset.state = "ended";
     } };
     const text = new Text(place);
     await readRun(place.dataset.chat, new Intake(transcript, { add() {}, draw() {} }));

@@ -18,8 +18,11 @@ from api.auth import KeyCache
 from api.key_uses import KeyUses
 from api.resources import Resources
 from api.streaming.streams import StreamHub
-from shared.db import Sessions
+from shared.db import Sessions, unit_of_work
+from shared.keys import service as keys
+from shared.models import KeyScope
 from shared.settings import Settings
+from tests.integration.api.browsing import Browser
 from tests.integration.api.serving import Served, serving
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
@@ -141,3 +144,32 @@ def served_without_redis(committed_settings: Settings, secret: str) -> Generator
     nowhere = {"redis_url": SecretStr("redis://127.0.0.1:1/0")}
     with serving(committed_settings.model_copy(update=nowhere), secret=secret) as served:
         yield served
+
+
+@pytest.fixture
+def browser(anonymous: TestClient, secret: str) -> Browser:
+    """A browser with a session of the factories' key."""
+    browser = Browser(anonymous)
+    browser.sign_in(secret)
+    return browser
+
+
+@pytest.fixture
+def narrow(anonymous: TestClient, factories: Factories, sessions: Sessions) -> Callable[[KeyScope], Browser]:
+    """A browser with a session of a key of some scope, in the organization of the factories."""
+
+    def narrow(scope: KeyScope) -> Browser:
+        principal = factories.default_principal()
+        with unit_of_work(sessions) as session:
+            _, secret = keys.create_key(
+                session,
+                organization_id=principal.organization_id,
+                user_id=principal.user_id,
+                name="narrow",
+                scope=scope,
+            )
+        browser = Browser(anonymous)
+        browser.sign_in(secret)
+        return browser
+
+    return narrow

@@ -18,61 +18,10 @@ from shared.models import ApiKey, KeyScope, ProcessKind, Run
 from shared.organizations import admin
 from shared.processes import beats
 from shared.processes.beats import Load
+from tests.integration.api.browsing import HTML, Browser
 from tests.support.waiting import wait_until
 
-HTML = {"Accept": "text/html"}
 HOSTILE = "<script>alert(1)</script>\u202egnp.exe\x1b[31m" + "w" * 5000
-
-
-class Browser:
-    """What a browser does: it keeps the cookie, and sends the token of the page."""
-
-    def __init__(self, client):
-        self.client = client
-        self.client.headers.pop("Authorization", None)
-        self.client.base_url = "http://localhost"  # where a cookie needs no TLS
-        self.client.follow_redirects = False
-
-    def sign_in(self, secret):
-        answer = self.client.post("/console/sign-in", data={"key": secret})
-        assert answer.status_code == 303, answer.text
-        return answer
-
-    def get(self, path, **headers):
-        return self.client.get(f"/console{path}", headers={**HTML, **headers})
-
-    def post(self, path, **fields):
-        page = self.get("/runs").text
-        token = re.search(r'name="csrf" value="(\w+)"', page)[1]
-        return self.client.post(f"/console{path}", data={**fields, "csrf": token}, headers=HTML)
-
-
-@pytest.fixture
-def browser(anonymous, secret):
-    browser = Browser(anonymous)
-    browser.sign_in(secret)
-    return browser
-
-
-@pytest.fixture
-def narrow(anonymous, factories, sessions):
-    """A browser with a session of a key of some scope, in the organization of the factories."""
-
-    def narrow(scope):
-        principal = factories.default_principal()
-        with unit_of_work(sessions) as session:
-            _, secret = keys.create_key(
-                session,
-                organization_id=principal.organization_id,
-                user_id=principal.user_id,
-                name="narrow",
-                scope=scope,
-            )
-        browser = Browser(anonymous)
-        browser.sign_in(secret)
-        return browser
-
-    return narrow
 
 
 PAGES = (
