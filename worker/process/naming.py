@@ -80,7 +80,7 @@ class _NameRegistry:
             if seen is None or seen.holder != self._holder:
                 is_fresh = seen is not None and seen.silent_for < self._fresh_for
                 has_other = self._answers(name, FRESH_ANSWER_TIMEOUT if is_fresh else ANSWER_TIMEOUT)
-                if has_other or (seen is not None and is_fresh and _may_be_starting(seen)):
+                if has_other or (seen is not None and _may_be_starting(seen, is_fresh=is_fresh)):
                     return False
             if not self._is_kept:
                 return True
@@ -100,9 +100,14 @@ class _NameRegistry:
             return False
 
 
-def _may_be_starting(seen: Holding) -> bool:
-    """Whether the holder took the name recently, may still be starting, and is not known to be dead."""
+def _may_be_starting(seen: Holding, *, is_fresh: bool) -> bool:
+    """Whether the holder took the name recently, may still be starting, and is not known to be dead.
+
+    While it loads its code it does not beat, which may take longer than a lease.
+    """
     if seen.held_for is None or seen.held_for >= START_TIMEOUT:
+        return False
+    if seen.silent_for < seen.held_for and not is_fresh:  # it has beaten since
         return False
     if seen.process is None:
         return True

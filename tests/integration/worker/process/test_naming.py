@@ -20,6 +20,16 @@ from worker.process.naming import settle
 from worker.process.presence import Presence
 
 LONG_AGO = timedelta(hours=1)
+LEASE = timedelta(seconds=20)
+
+
+def ago(seconds):
+    return func.now() - timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def setting_overrides():
+    return {"lease_ttl": LEASE}
 
 
 @pytest.fixture
@@ -73,7 +83,14 @@ def test_what_a_supervisor_starts_again_has_the_name_again(named):
     [
         ({"process": "elsewhere/7"}, "blue.2"),  # it may be about to listen
         ({"process": "elsewhere/7", "taken_at": func.now() - LONG_AGO}, "blue"),  # it would answer
-        ({"process": "elsewhere/7", "beat_at": func.now() - LONG_AGO}, "blue"),
+        (
+            {"process": "elsewhere/7", "taken_at": ago(50), "beat_at": ago(50)},
+            "blue.2",
+        ),  # it may load for long
+        (
+            {"process": "elsewhere/7", "taken_at": ago(50), "beat_at": ago(40)},
+            "blue",
+        ),  # it was ready, and beat
         ({"process": None, "holder": None, "taken_at": None}, "blue"),  # of an earlier release
     ],
 )
