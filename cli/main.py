@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -180,8 +181,18 @@ def main() -> None:
     Its memory is hidden, as that of the servers: the environment may hold keys of the API or of providers.
     """
     hide_memory()
+    code: object = 0
     try:
         app()
     except EXPECTED as error:
         failure(sentence_of(error))
-        sys.exit(EXIT_CODE)
+        code = EXIT_CODE
+    except SystemExit as ending:
+        code = 0 if ending.code is None else ending.code
+    if threading.active_count() > 1 and isinstance(
+        code, int
+    ):  # a server has not answered the thread that asked
+        from shared.processes.ending import end_process  # noqa: PLC0415  # most commands leave no thread
+
+        end_process(code)
+    sys.exit(code)  # type: ignore[arg-type]  # as it was given

@@ -1,6 +1,5 @@
 """One worker process: a Celery worker from its start to its exit."""
 
-import os
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -9,7 +8,7 @@ from celery import Celery
 from celery.apps.worker import Worker
 from celery.platforms import SecurityWarning  # type: ignore[attr-defined]  # not in the stubs
 
-from shared.logs import flush_logs
+from shared.processes.ending import end_process
 from shared.processes.failures import plain_failures
 from shared.processes.garbage import settle_garbage
 from shared.processes.hidden import hide_memory
@@ -70,9 +69,7 @@ def main() -> None:
         name = naming.settle(settings, options.name, options.holder, is_kept=is_kept)
     identity.set_holder(options.holder)
     # An abandoned thread may still run, and would delay the interpreter's normal exit.
-    code = serve(make_app(settings), replace(options, name=name))
-    flush_logs()
-    os._exit(code)
+    end_process(serve(make_app(settings), replace(options, name=name)))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from shared.lifecycle import Reason, RunStatus, StatusDetail, StoppedHow, Trigge
 from shared.metrics import definitions as metrics
 from shared.models import ProcessKind, Run
 from shared.processes import beats
+from shared.processes.ending import end_process
 from shared.processes.exporter import Exporter, listen, token_of
 from shared.processes.failures import plain_failures
 from shared.processes.hidden import hide_memory
@@ -335,3 +336,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_process(0)  # the observer may be in a statement

@@ -75,7 +75,7 @@ def anonymous(
             sessions=sessions,
             readings=sessions,
             hub=StreamHub.make(settings, sessions, made.subscriber, readers, keys=keys, budget=budget),
-            keys=KeyCache(sessions, ttl=settings.key_cache_ttl),
+            keys=KeyCache(sessions, ttl=settings.key_cache_ttl, refusals=settings.key_refusals),
             key_uses=KeyUses(sessions, pause=settings.key_use_flush),
             dispatcher=dispatcher,
             acceptance=Acceptance(sessions, dispatcher),

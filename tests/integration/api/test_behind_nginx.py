@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import count
 from urllib.parse import urljoin
 
 import httpx2
@@ -202,7 +203,19 @@ def test_who_guesses_keys_slows_nobody_else_behind_a_trusted_proxy(proxied, stat
         with httpx2.Client(transport=httpx2.HTTPTransport(local_address=source)) as caller:
             return caller.get(client.base_url.join("api/users"), headers=headers).status_code
 
-    guesses = {ask("127.0.0.2", new_secret(), f"198.51.100.{number}") for number in range(13)}
-    assert guesses == {401, 429}
-    good = client.headers["Authorization"].removeprefix("Bearer ")
-    assert ask("127.0.0.3", good, "127.0.0.2") == status
+    good, numbers, guesses = client.headers["Authorization"].removeprefix("Bearer "), count(), []
+
+    def is_slowed():
+        """Guess until one has guessed too much: the rest of the pace is back within a second."""
+        guesses.append(ask("127.0.0.2", new_secret(), f"198.51.100.{next(numbers) % 250}"))
+        return guesses[-1] == 429
+
+    def is_answered_alike():
+        wait_until(is_slowed, what="the guesses to be slowed")
+        return ask("127.0.0.3", good, "127.0.0.2") == status
+
+    if status == 200:
+        assert is_answered_alike()
+    else:
+        wait_until(is_answered_alike, what="a good key to be slowed with them")
+    assert guesses[0] == 401

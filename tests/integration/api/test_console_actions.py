@@ -197,10 +197,11 @@ def test_only_a_browser_on_the_machine_itself_gets_a_cookie_without_tls(anonymou
     assert ("secure" in answer.headers["set-cookie"].lower()) is (headers in PROXIED)
 
 
+@pytest.mark.parametrize("setting_overrides", [{"key_refusals": 1}])
 def test_a_stranger_with_wrong_keys_keeps_nobody_of_his_address_out(anonymous, secret, client):
     assert client.get("/api/users").status_code == 200  # the key is known
-    answers = [anonymous.post("/console/sign-in", data={"key": f"garbage {n}"}) for n in range(250)]
-    assert answers[-1].status_code == 429
+    answers = [anonymous.post("/console/sign-in", data={"key": f"garbage {n}"}) for n in range(100)]
+    assert 429 in {answer.status_code for answer in answers}
     answer = anonymous.post("/console/sign-in", data={"key": secret}, follow_redirects=False)
     assert answer.status_code == 303
 

@@ -7,6 +7,7 @@ import resource
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -297,9 +298,9 @@ def test_keys_that_are_tried_are_paced_by_address(process):
     def ask(path):
         return process.client.get(path, headers={"Authorization": f"Bearer {new_secret()}"})
 
-    answers = [ask("/api/users") for _ in range(200)]
+    with ThreadPoolExecutor(8) as callers:  # faster than the pace, on however busy a machine
+        answers = list(callers.map(ask, ["/api/users"] * 400))
     assert {answer.status_code for answer in answers} == {401, 429}
-    assert answers[0].status_code == 401
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["errors"][0]["type"] == "TooManyRefusals"
     assert refused.headers["Retry-After"]
