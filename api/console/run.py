@@ -253,14 +253,14 @@ def run_again(actions: SubmitsDep, principal: PrincipalDep, form: FormDep, run_i
     kind = _kind(text_of(form, "kind"))
     is_edited = "input" in form
     edited = text_of(form, "input")
-    run = actions.run_again(
+    new_id = actions.run_again(
         principal,
         run_id,
         kind,
         input_text=edited if is_edited and kind is RunKind.ASSISTANT else None,
         args=lines_of(edited) if is_edited and kind is RunKind.STRUCTURE else None,
     )
-    return to(f"/runs/{run.id}")
+    return to(f"/runs/{new_id}")
 
 
 @router.get("/runs/{run_id}/compare")

@@ -120,6 +120,9 @@ def do_bulk(request: Request, principal: PrincipalDep, actions: BulkDep, form: F
     _refuse_faults(query)
     chosen = [uuid.UUID(text) for text in text_of(form, "chosen").split(",") if _is_uuid(text)]
     position = text_of(form, "position")
+    nonce = text_of(form, "until")[
+        :40
+    ]  # a part that is asked for again, as its answer was lost, repeats no run
     if text_of(form, "all") == "1":
         batch = _next_matching(actions, principal, query, form, position)
     else:
@@ -130,7 +133,7 @@ def do_bulk(request: Request, principal: PrincipalDep, actions: BulkDep, form: F
     step = "going" if batch and batch[-1][1] else "over"
     for run_id, following in batch:
         try:
-            _act(actions, principal, action, run_id, query.kind)
+            _act(actions, principal, action, run_id, query.kind, once=f"console {nonce} {run_id}")
             done += 1
         except NotFoundError:
             failed += 1
@@ -161,11 +164,13 @@ def do_bulk(request: Request, principal: PrincipalDep, actions: BulkDep, form: F
     )
 
 
-def _act(actions: Actions, principal: Principal, action: str, run_id: uuid.UUID, kind: RunKind) -> None:
+def _act(
+    actions: Actions, principal: Principal, action: str, run_id: uuid.UUID, kind: RunKind, *, once: str
+) -> None:
     if action == CANCEL:
         actions.cancel(principal, run_id, kind)
     else:
-        actions.run_again(principal, run_id, kind)
+        actions.run_again(principal, run_id, kind, once=once)
 
 
 def _next_matching(

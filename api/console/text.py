@@ -12,9 +12,7 @@ LONGEST: Final = 100_000  # characters of any one text on a page
 _STEERING: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-_UNFIT_FOR_FORMS: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_UNFIT_FOR_FORMS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What does not come back from a form as it was, or shows who edits it another order than there is."""
 
 _PICTURES: Final = 0x2400  # of control characters

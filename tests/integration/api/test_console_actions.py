@@ -69,6 +69,23 @@ def test_a_bulk_action_that_meets_an_outage_repeats_no_run(
         assert len(session.scalars(select(Run.id).where(Run.status == RunStatus.QUEUED)).all()) == 4
 
 
+def test_a_part_of_a_bulk_action_that_is_asked_for_again_repeats_no_run(browser, factories, sessions):
+    """As if its answer had been lost; another action on the same runs does repeat them."""
+    runs = [factories.run(status=RunStatus.FAILED), factories.structure_run(status=RunStatus.FAILED)]
+    for kind, run in zip(("assistant", "structure"), runs, strict=True):
+        asking = {"action": "again", "which": "chosen", "filter": f"kind={kind}", "run": [str(run.id)]}
+        for _ in range(2):
+            asked = browser.post("/runs/bulk", **asking)
+            fields = hidden_fields(asked.text[asked.text.index('id="bulk"') :])
+            for _ in range(2):
+                answer = browser.client.post("/console/runs/bulk/next", data=fields, headers=HTML)
+                assert 'id="done">1<' in answer.text
+    with unit_of_work(sessions) as session:
+        made = session.scalars(select(Run).where(Run.status == RunStatus.QUEUED)).all()
+    assert [run.structure_id is None for run in made].count(True) == 2
+    assert len(made) == 4
+
+
 def test_a_bulk_action_that_meets_an_outage_at_once_goes_on_from_the_beginning(
     browser, factories, sessions, monkeypatch
 ):
