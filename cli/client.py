@@ -167,6 +167,10 @@ class Client:
             yield from answer[f"{kind}_run_ids"]
             is_done = not answer["remaining"]
 
+    def assistant_run(self, run_id: str) -> dict[str, Any]:
+        """Return an assistant run."""
+        return self._call("GET", f"/assistant-runs/{run_id}")
+
     def structure_run(self, run_id: str, *, wait: float = 0) -> dict[str, Any]:
         """Return a structure run when it ends or after `wait` seconds."""
         return self._call("GET", f"/structure-runs/{run_id}", params={"wait": wait})

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from cli.choices import choice
 from cli.commands.joining import joined
 from cli.console import notice, output
 from cli.database_access import DataDir, database_settings, one_session
@@ -74,12 +75,16 @@ def create(
     role: Annotated[
         Role | None,
         typer.Option(
-            help="The user's role in the organization.", show_default="owner; an existing role stays"
+            help="The user's role in the organization.",
+            show_default="owner; an existing role stays",
+            **choice(Role),
         ),
     ] = None,
     scope: Annotated[
         KeyScope,
-        typer.Option(help="What the key may do: read; also run and cancel; also change everything."),
+        typer.Option(
+            help="What the key may do: read; also run and cancel; also change everything.", **choice(KeyScope)
+        ),
     ] = KeyScope.ADMIN,
     yes: Yes = False,
     data_dir: DataDir = DATA_DIR,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
+from cli.choices import choice
 from cli.console import notice, output_json, output_line
 from cli.database_access import DataDir, database_settings
 from cli.ids import RunId, read_id
@@ -48,7 +49,7 @@ def list_stored_runs(  # noqa: PLR0913  # each is a filter
     *,
     status: Annotated[
         list[RunStatus] | None,
-        typer.Option(case_sensitive=False, help="Only runs in this status. May be repeated."),
+        typer.Option(help="Only runs in this status. May be repeated.", **choice(RunStatus)),
     ] = None,
     assistant: Annotated[str | None, _id("Only runs of this assistant or structure.")] = None,
     organization: Annotated[
@@ -56,7 +57,7 @@ def list_stored_runs(  # noqa: PLR0913  # each is a filter
         typer.Option("--organization", "--org", help="Only runs of this organization (name or id)."),
     ] = None,
     reason: Annotated[
-        Reason | None, typer.Option(case_sensitive=False, help="Only runs whose status has this reason.")
+        Reason | None, typer.Option(help="Only runs whose status has this reason.", **choice(Reason))
     ] = None,
     newer_than: Annotated[
         timedelta | None, _age("Only runs that were created less than this ago: 90s, 15m, 2h, 7d.")

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy.orm import Session
 
+from cli.choices import choice
 from cli.commands.joining import joined
 from cli.console import notice, output
 from cli.database_access import DataDir, database_settings, one_session
@@ -64,7 +65,9 @@ def create(
     role: Annotated[
         Role | None,
         typer.Option(
-            help="The user's role in the organization.", show_default="owner; an existing role stays"
+            help="The user's role in the organization.",
+            show_default="owner; an existing role stays",
+            **choice(Role),
         ),
     ] = None,
     yes: Yes = False,
