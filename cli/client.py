@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from shared.addresses.web import is_loopback
 from shared.errors import RunyardError
 from shared.lifecycle import TERMINAL, RunKind, RunStatus, is_last
-from shared.processes.ports import is_loopback
 
 HTTP_TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream sends a heartbeat every five
 RECONNECT_INTERVAL: Final = 0.5  # seconds
