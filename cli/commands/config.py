@@ -9,15 +9,16 @@ import typer
 from pydantic import SecretStr
 
 from cli.database_access import DataDir
-from cli.listing import AsJson, Item, print_list
+from cli.listing import AsJson, print_list
 from cli.local.dev_file import DATA_DIR, find_dev_file
+from cli.tables import Column, Fit, Item
 from shared.addresses.masking import MASK, masked
 from shared.contradictions import ContradictingSettingsError, unmet_demands
 from shared.settings import Settings, demand_startable, demand_structure_api_url, is_given
 from shared.tracing import demand_exporter
 from shared.variables import FILE, is_secret, value_of, variable_of
 
-COLUMNS: Final = ("variable", "value", "source")
+COLUMNS: Final = (Column("variable"), Column("value", Fit.WRAPPED), Column("source"))
 
 DEV: Final = "runyard dev"
 

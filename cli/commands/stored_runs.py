@@ -11,16 +11,25 @@ from cli.choices import choice
 from cli.console import notice, output_json, output_line
 from cli.database_access import DataDir, database_settings
 from cli.ids import RunId, read_id
-from cli.listing import AsJson, Item, plain, print_list
+from cli.listing import AsJson, plain, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.operation.durations import read_duration
 from cli.operation.reading import reader, reading
 from cli.operation.runs import RunQuery, list_runs, show_run
 from cli.progress import progress
+from cli.tables import Column, Fit, Item
 from shared.lifecycle import Reason, RunStatus
 from shared.organizations import admin_queries
 
-COLUMNS: Final = ("run_id", "status", "reason", "organization", "subject", "worker", "created_at")
+COLUMNS: Final = (
+    Column("run_id"),
+    Column("status"),
+    Column("reason"),
+    Column("organization", Fit.CUT, rank=2),
+    Column("subject", Fit.CUT, rank=3),
+    Column("worker", Fit.CUT, rank=4),
+    Column("created_at", rank=1),
+)
 
 MAX_LIMIT: Final = 1000
 
