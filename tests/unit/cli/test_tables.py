@@ -1,4 +1,4 @@
-"""Tables at the widths of terminals: a row is one line, ids and statuses are whole, nothing is left out unsaid."""
+"""Tables at the widths of terminals: a row is one line, ids are whole, nothing is left out unsaid."""
 
 import io
 import re
@@ -111,7 +111,7 @@ def test_a_row_is_one_line_in_which_what_is_copied_is_whole(name, width):
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", TABLES)
-def test_every_column_is_there_or_said_to_be_left_out(name, width, monkeypatch, capsys):
+def test_every_column_is_there_or_said_to_be_left_out(name, width, monkeypatch):
     rows, columns, _ = TABLES[name]
     file, errors = io.StringIO(), io.StringIO()
     monkeypatch.setattr(
