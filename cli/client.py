@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from shared.addresses.web import is_loopback
 from shared.errors import RunyardError
 from shared.lifecycle import TERMINAL, RunKind, RunStatus, is_last
-from shared.processes.ports import is_loopback
 
 HTTP_TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream sends a heartbeat every five
 RECONNECT_INTERVAL: Final = 0.5  # seconds
@@ -166,6 +166,10 @@ class Client:
             answer = self._call("POST", f"/{kind}s/{subject_id}/runs/cancel", json=body)
             yield from answer[f"{kind}_run_ids"]
             is_done = not answer["remaining"]
+
+    def assistant_run(self, run_id: str) -> dict[str, Any]:
+        """Return an assistant run."""
+        return self._call("GET", f"/assistant-runs/{run_id}")
 
     def structure_run(self, run_id: str, *, wait: float = 0) -> dict[str, Any]:
         """Return a structure run when it ends or after `wait` seconds."""

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -10,6 +10,9 @@ from cli.client import Client
 from cli.local.dev_file import DATA_DIR, find_dev_file
 from shared.errors import RunyardError
 from shared.processes.invocation import runyard
+from shared.variables import value_of, without_line_ends
+
+KEY: Final = "RUNYARD_API_KEY"
 
 ApiUrl = Annotated[
     str | None,
@@ -19,7 +22,7 @@ ApiUrl = Annotated[
 ]
 ApiKey = Annotated[
     str | None,
-    typer.Option(envvar="RUNYARD_API_KEY", help="The API key.", show_default="that of `runyard dev`"),
+    typer.Option(envvar=KEY, help="The API key.", show_default="that of `runyard dev`"),
 ]
 DataDir = Annotated[Path, typer.Option(help="The directory of `runyard dev`.")]
 
@@ -55,6 +58,7 @@ def connect(api_url: str | None, api_key: str | None, data_dir: Path = DATA_DIR)
         MisdirectedKeyError: only one of address and key is given, and it is not that of `runyard dev`.
         UntrustedDevFileError: another user may have written the file of `runyard dev`.
     """
+    api_url, api_key = (None if given is None else without_line_ends(given) for given in (api_url, api_key))
     if api_url is not None and api_key is not None:
         return Client(api_url, api_key)
     known = find_dev_file(data_dir)
@@ -62,6 +66,6 @@ def connect(api_url: str | None, api_key: str | None, data_dir: Path = DATA_DIR)
         raise NoApiKnownError(data_dir)
     if api_url is not None and api_url.rstrip("/") != known.api_url.rstrip("/"):
         raise MisdirectedKeyError("An address (RUNYARD_API_URL)", "a key", known.api_url)
-    if api_key is not None and api_key != known.api_key and api_key == os.environ.get("RUNYARD_API_KEY"):
+    if api_key is not None and api_key != known.api_key and api_key == value_of(KEY, os.environ):
         raise MisdirectedKeyError("A key (RUNYARD_API_KEY)", "an address", known.api_url)
     return Client(known.api_url, api_key or known.api_key)

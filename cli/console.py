@@ -48,7 +48,8 @@ def output_table(table: Table) -> None:
 
 def output_block(block: RenderableType) -> None:
     """Print tables and lines that hold no control characters; in long lines, if this is no terminal."""
-    _answers.print(block, soft_wrap=False, width=None if _answers.is_terminal else FILE_WIDTH)
+    long = None if is_terminal() else Console(file=_answers.file, width=FILE_WIDTH, color_system=None)
+    (long or _answers).print(block, soft_wrap=False, crop=False, highlight=False)
     _answers.file.flush()
 
 

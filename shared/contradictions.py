@@ -1,15 +1,24 @@
-"""Settings that contradict each other, so that a process must not start with them."""
+"""Settings that contradict each other, or that one process needs, so that it must not start with them."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from shared.addresses.web import is_loopback
 from shared.errors import RunyardError
 from shared.variables import variable_of
 
 STOP_MARGIN: Final = timedelta(seconds=5)
 """The time that a worker needs for its end, beside the graces of its runs."""
+
+
+LEAST_API_POOL: Final = 10
+"""Connections that a process of the API needs; `api.traffic.lanes` divides them."""
+
+FLOWER_CREDENTIALS: Final = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")
+"""Flower's own variables for credentials."""
 
 
 class ContradictingSettingsError(RunyardError):
@@ -86,6 +95,47 @@ RULES: Final[tuple[Callable[[Any], str | None], ...]] = (
     _has_users,
 )
 """Each returns a contradiction in one sentence that names all settings it is about, or None."""
+
+
+def open_metrics(settings: Any) -> str | None:
+    """What is wrong if strangers could read the metrics of a process, in one sentence, or None."""
+    is_open = settings.metrics_port is not None and not is_loopback(settings.metrics_host)
+    if not is_open or settings.metrics_token is not None:
+        return None
+    return "Outside loopback, RUNYARD_METRICS_HOST needs RUNYARD_METRICS_TOKEN."
+
+
+def small_api_pool(settings: Any) -> str | None:
+    """What is wrong if the API has too few connections to PostgreSQL, in one sentence, or None."""
+    if settings.database_pool >= LEAST_API_POOL:
+        return None
+    pool = _said("database_pool", settings.database_pool)
+    return f"{pool} is too small for the API, which needs {LEAST_API_POOL}."
+
+
+def open_flower(settings: Any, environment: Mapping[str, str] = os.environ) -> str | None:
+    """What is wrong if strangers could use Flower, in one sentence, or None."""
+    has_credentials = settings.flower_basic_auth is not None or any(map(environment.get, FLOWER_CREDENTIALS))
+    if has_credentials or is_loopback(settings.flower_host):
+        return None
+    return "Flower can cancel runs: outside loopback it needs RUNYARD_FLOWER_BASIC_AUTH=user:password."
+
+
+OF_ONE_PROCESS: Final[tuple[Callable[[Any], str | None], ...]] = (
+    open_metrics,
+    small_api_pool,
+    open_flower,
+)
+"""What a single process demands when it starts: the API, or Flower, or those that serve metrics."""
+
+
+def unmet_demands(settings: Any) -> list[str]:
+    """Return what keeps a single process from its start, of some settings and the environment.
+
+    Args:
+        settings: `shared.settings.Settings`.
+    """
+    return [said for rule in OF_ONE_PROCESS if (said := rule(settings)) is not None]
 
 
 def contradictions(settings: Any) -> list[str]:

@@ -10,14 +10,23 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.addresses.postgres import parse_postgres_address
 from shared.addresses.redis import RedisAddress, parse_redis_address
 from shared.addresses.web import parse_network, parse_origin, parse_root_path
 from shared.contradictions import ContradictingSettingsError, contradictions
-from shared.durations import parse_duration
+from shared.durations import FORMS, TooLongError, parse_duration
 from shared.errors import RunyardError
 from shared.lifecycle import RunKind
 from shared.log_levels import LEVELS, parse_levels
@@ -25,6 +34,7 @@ from shared.terms import ModelRules, Terms
 from shared.variables import (
     FILE,
     PREFIX,
+    Environment,
     SecretFiles,
     UnknownVariableError,
     unknown_variables,
@@ -38,13 +48,39 @@ TRANSACTION = "transaction"
 """A value of `database_pooler`: the pooler lends a connection for one transaction."""
 
 
-def _seconds(value: object) -> object:
-    """Read a bare number as seconds; pydantic reads ISO 8601 (`PT20S`) by itself."""
-    if isinstance(value, str):
+_TIMEDELTA: Final = TypeAdapter(timedelta)
+
+
+def _duration(value: object) -> object:
+    """Read a duration of the environment: `20s`, a bare number of seconds, or ISO 8601 (`PT20S`).
+
+    Raises:
+        ValueError: the text is no duration, or a longer one than can be kept.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_duration(value)
+    except TooLongError:
+        raise
+    except ValueError:
         try:
-            return float(value)
-        except ValueError:
-            return value
+            return _TIMEDELTA.validate_python(_number(value))
+        except ValidationError:
+            raise ValueError(f"must be {FORMS}, a number of seconds, or ISO 8601 such as PT20S") from None
+
+
+def _number(text: str) -> float | str:
+    """Read a number in a form such as `1e3`; return any other text unchanged."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be more than 0")
     return value
 
 
@@ -137,7 +173,7 @@ SHORTEST_RETENTION: Final = timedelta(hours=1)
 
 def _retention(value: object) -> object:
     """Read a retention; 0 is none."""
-    duration = parse_duration(value) if isinstance(value, str) else value
+    duration = _duration(value)
     if isinstance(duration, timedelta):
         if not duration:
             return None
@@ -147,7 +183,7 @@ def _retention(value: object) -> object:
 
 
 Retention = Annotated[timedelta | None, BeforeValidator(_retention)]
-Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 
 
 def _model_rules(text: str) -> str:
@@ -177,7 +213,7 @@ class RenamedVariableError(RunyardError):
 
 
 class Settings(BaseSettings):
-    """All settings. Each is the variable `RUNYARD_<NAME>`; durations are in seconds.
+    """All settings. Each is the variable `RUNYARD_<NAME>`; a duration without a unit is in seconds.
 
     Raises:
         pydantic.ValidationError: a variable has a value of the wrong kind, or a required one is missing.
@@ -327,23 +363,23 @@ class Settings(BaseSettings):
         default=32_768, gt=0, description="Bytes of a request's line and headers; more is a 431."
     )
     max_headers: int = Field(default=100, gt=0, description="Headers of a request; more are a 431.")
-    header_timeout: Seconds = Field(
+    header_timeout: Duration = Field(
         default=timedelta(seconds=10),
         description="How long a connection may take until its first byte, and then until the end of its"
         " headers.",
     )
-    body_timeout: Seconds = Field(
+    body_timeout: Duration = Field(
         default=timedelta(seconds=10),
         description="How long a request body may pause, or stay slower than `RUNYARD_BODY_RATE`; then a 408.",
     )
     body_rate: int = Field(
         default=16_384, ge=0, description="The lowest average rate of a request body, in bytes per second."
     )
-    write_timeout: Seconds = Field(
+    write_timeout: Duration = Field(
         default=timedelta(seconds=60),
         description="How long a client may read nothing of a response; then the connection closes.",
     )
-    keep_alive: Seconds = Field(
+    keep_alive: Duration = Field(
         default=timedelta(seconds=75), description="How long a connection may stay idle between two requests."
     )
     max_connections: int | None = Field(
@@ -364,7 +400,7 @@ class Settings(BaseSettings):
         description="Wrong keys per second that one address may try, divided among `RUNYARD_API_PROCESSES`."
         " Beyond it, a key that was not seen before is a 429.",
     )
-    admission_timeout: Seconds = Field(
+    admission_timeout: Duration = Field(
         default=timedelta(seconds=15),
         description="How long a request may wait for capacity; then a 503, Overloaded.",
     )
@@ -380,17 +416,17 @@ class Settings(BaseSettings):
         description="Runs of one tenant that workers hold at once; further runs wait."
         " Without a value, one tenant may fill every slot.",
     )
-    lock_timeout: Seconds = Field(
+    lock_timeout: Duration = Field(
         default=timedelta(seconds=5), description="How long a request waits for a row lock."
     )
-    statement_timeout: Seconds = Field(
+    statement_timeout: Duration = Field(
         default=timedelta(seconds=30), description="How long one SQL statement of a request may take."
     )
-    key_cache_ttl: Seconds = Field(
+    key_cache_ttl: Duration = Field(
         default=timedelta(seconds=3),
         description="How long a process caches an API key that it has looked up.",
     )
-    key_use_flush: Seconds = Field(
+    key_use_flush: Duration = Field(
         default=timedelta(seconds=30),
         description="The interval at which the last use of keys is stored.",
     )
@@ -422,13 +458,13 @@ class Settings(BaseSettings):
         " messages, "
         "rules, rulesets, structures and deployments, each.",
     )
-    stream_heartbeat: Seconds = Field(
+    stream_heartbeat: Duration = Field(
         default=timedelta(seconds=5),
         description="The interval of heartbeats on an idle event stream. Most proxies close a stream after"
         " 60 silent"
         " seconds.",
     )
-    stream_reread: Seconds = Field(
+    stream_reread: Duration = Field(
         default=timedelta(seconds=3),
         description="How often the API checks all followed runs in PostgreSQL, in case Redis lost a message.",
     )
@@ -442,7 +478,7 @@ class Settings(BaseSettings):
         gt=0,
         description="PostgreSQL connections of one process. The API needs at least 10.",
     )
-    database_timeout: Seconds = Field(
+    database_timeout: Duration = Field(
         default=timedelta(seconds=5), description="How long a process waits for a PostgreSQL connection."
     )
 
@@ -480,38 +516,38 @@ class Settings(BaseSettings):
         default="runs", description="The queue to which new structure runs are sent."
     )
     concurrency: int = Field(default=50, gt=0, description="Runs that one worker process executes at once.")
-    lease_ttl: Seconds = Field(
+    lease_ttl: Duration = Field(
         default=timedelta(seconds=20), description="How long a worker holds a run without renewing its lease."
     )
-    heartbeat: Seconds = Field(
+    heartbeat: Duration = Field(
         default=timedelta(seconds=5), description="The interval between two renewals of a lease."
     )
-    cancel_grace: Seconds = Field(
+    cancel_grace: Duration = Field(
         default=timedelta(seconds=5), description="How long a cancelled run may take to stop cooperatively."
     )
-    drain_grace: Seconds = Field(
+    drain_grace: Duration = Field(
         default=timedelta(seconds=20), description="How long a stopping worker waits for its runs to end."
     )
-    termination_grace: Seconds | None = Field(
+    termination_grace: Duration | None = Field(
         default=None,
         description="How long the platform waits after SIGTERM before it kills a worker, if it is known. A"
         " worker whose graces are longer does not start.",
     )
-    max_duration: Seconds = Field(
+    max_duration: Duration = Field(
         default=timedelta(hours=1),
         description="How long a run may be RUNNING; then it ends as ERROR, TimedOut.",
     )
-    queue_ttl: Seconds = Field(
+    queue_ttl: Duration = Field(
         default=timedelta(hours=24),
         description="How long a run may be QUEUED; then it ends as ERROR, Expired.",
     )
     max_attempts: int = Field(
         default=3, ge=1, description="Attempts at a run that is lost before it is RUNNING."
     )
-    max_duration_cap: Seconds = Field(
+    max_duration_cap: Duration = Field(
         default=timedelta(days=7), description="The largest `max_duration` that a caller may request."
     )
-    queue_ttl_cap: Seconds = Field(
+    queue_ttl_cap: Duration = Field(
         default=timedelta(days=30), description="The largest `queue_ttl` that a caller may request."
     )
     max_attempts_cap: int = Field(
@@ -522,21 +558,21 @@ class Settings(BaseSettings):
         ge=1,
         description="Attempts at a run that is lost while RUNNING, when its tools may already have acted.",
     )
-    database_outage_grace: Seconds = Field(
+    database_outage_grace: Duration = Field(
         default=timedelta(seconds=60), description="How long a worker survives an outage of PostgreSQL."
     )
-    event_flush: Seconds = Field(
+    event_flush: Duration = Field(
         default=timedelta(milliseconds=40),
         description="How long a worker batches events before it stores them.",
     )
     echo_words_per_second: float = Field(
         default=0, ge=0, description="The speed of the echo model; 0 means no limit."
     )
-    model_patience: Seconds = Field(
+    model_patience: Duration = Field(
         default=timedelta(minutes=5),
         description="How long a request to a busy or failing model is retried.",
     )
-    model_silence: Seconds = Field(
+    model_silence: Duration = Field(
         default=timedelta(minutes=10),
         description="How long a model may send nothing; then the request is given up.",
     )
@@ -636,7 +672,7 @@ class Settings(BaseSettings):
     structure_memory: int = Field(
         default=1_073_741_824, gt=0, description="Bytes of memory that one structure run may use."
     )
-    structure_cpu: Seconds = Field(
+    structure_cpu: Duration = Field(
         default=timedelta(hours=1), description="CPU time that one process of a structure run may use."
     )
     structure_file_size: int = Field(
@@ -665,10 +701,10 @@ class Settings(BaseSettings):
         description="Bytes of a structure run's log that are kept. Each line counts 64 bytes more.",
     )
 
-    reconcile_interval: Seconds = Field(
+    reconcile_interval: Duration = Field(
         default=timedelta(seconds=5), description="The interval between two rounds of the reconciler."
     )
-    republish_after: Seconds = Field(
+    republish_after: Duration = Field(
         default=timedelta(seconds=10),
         description="How long a run may wait for a worker before its task is sent again.",
     )
@@ -697,7 +733,7 @@ class Settings(BaseSettings):
         description="The file in which Flower keeps its tasks over restarts. Only its user may write to the"
         " directory. Without a value it begins anew.",
     )
-    flower_forget_after: Seconds = Field(
+    flower_forget_after: Duration = Field(
         default=timedelta(minutes=5),
         description="How long Flower shows a worker that is silent.",
     )
@@ -715,8 +751,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments, then files of secrets, then the environment."""
-        del dotenv_settings, file_secret_settings
-        return init_settings, SecretFiles(settings_cls), env_settings
+        del env_settings, dotenv_settings, file_secret_settings
+        return init_settings, SecretFiles(settings_cls), Environment(settings_cls)
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 from shared.errors import RunyardError
 
@@ -89,11 +89,17 @@ def _has_secret(annotation: Any) -> bool:
     return annotation is SecretStr or any(map(_has_secret, get_args(annotation)))
 
 
+def without_line_ends(text: str) -> str:
+    """A text without the line ends at its end: many a secret is stored with one."""
+    return text.rstrip("\r\n")
+
+
 def value_of(variable: str, environment: Mapping[str, str]) -> str:
-    """The value of a variable, in whatever case it is written; empty without one."""
-    if found := environment.get(variable):
+    """The value of a variable, in whatever case it is written, without line ends; empty without one."""
+    if found := without_line_ends(environment.get(variable, "")):
         return found
-    return next((value for name, value in environment.items() if name.upper() == variable and value), "")
+    spelled = (value for name, value in environment.items() if name.upper() == variable)
+    return next(filter(None, map(without_line_ends, spelled)), "")
 
 
 def read_secret(variable: str, path: Path) -> str:
@@ -118,12 +124,23 @@ def read_secret(variable: str, path: Path) -> str:
     if len(content) > LARGEST_SECRET:
         raise SecretFileError(variable, f"{path} is larger than {LARGEST_SECRET} bytes.")
     try:
-        secret = content.decode().rstrip("\r\n")
+        secret = without_line_ends(content.decode())
     except UnicodeDecodeError:
         raise SecretFileError(variable, f"{path} is not text in UTF-8.") from None
     if not secret:
         raise SecretFileError(variable, f"{path} is empty.")
     return secret
+
+
+class Environment(EnvSettingsSource):
+    """The settings that the environment gives by `RUNYARD_<NAME>`, without line ends at their ends."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values by the names of their settings."""
+        return {
+            name: without_line_ends(value) if isinstance(value, str) else value
+            for name, value in super().__call__().items()
+        }
 
 
 class SecretFiles(PydanticBaseSettingsSource):

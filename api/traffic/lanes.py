@@ -8,6 +8,7 @@ from typing import Final
 from anyio import CapacityLimiter, to_thread
 
 from api.traffic.admission import Gate
+from shared.contradictions import LEAST_API_POOL, small_api_pool
 from shared.errors import RunyardError
 from shared.settings import Settings
 
@@ -15,7 +16,7 @@ UPKEEP: Final = 4
 """Connections for upkeep, which has no queue: readiness, waits, uses of keys, keys of streams."""
 
 KEY_LOOKUPS: Final = 2
-MIN_CONNECTIONS: Final = 4
+MIN_CONNECTIONS: Final = LEAST_API_POOL - UPKEEP - KEY_LOOKUPS
 """The least number of connections for requests, creates, cancels and streams, of a pool of any size."""
 
 CREATES: Final = 64
@@ -36,10 +37,6 @@ ESCAPED: Final = 3
 class PoolTooSmallError(RunyardError):
     """The database pool is too small for the lanes."""
 
-    def __init__(self, pool: int) -> None:
-        needed = MIN_CONNECTIONS + UPKEEP + KEY_LOOKUPS
-        super().__init__(f"RUNYARD_DATABASE_POOL ({pool}) is too small for the API, which needs {needed}.")
-
 
 def demand_pool(settings: Settings) -> None:
     """Check that the database pool has a connection for each place of the lanes.
@@ -47,8 +44,8 @@ def demand_pool(settings: Settings) -> None:
     Raises:
         PoolTooSmallError: it has fewer.
     """
-    if settings.database_pool < MIN_CONNECTIONS + UPKEEP + KEY_LOOKUPS:
-        raise PoolTooSmallError(settings.database_pool)
+    if refusal := small_api_pool(settings):
+        raise PoolTooSmallError(refusal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,16 @@ import typer
 from pydantic import SecretStr
 
 from cli.database_access import DataDir
-from cli.listing import AsJson, Item, print_list
+from cli.listing import AsJson, print_list
 from cli.local.dev_file import DATA_DIR, find_dev_file
+from cli.tables import Column, Fit, Item
 from shared.addresses.masking import MASK, masked
-from shared.settings import Settings, demand_startable, is_given
+from shared.contradictions import ContradictingSettingsError, unmet_demands
+from shared.settings import Settings, demand_startable, demand_structure_api_url, is_given
+from shared.tracing import demand_exporter
 from shared.variables import FILE, is_secret, value_of, variable_of
 
-COLUMNS: Final = ("variable", "value", "source")
+COLUMNS: Final = (Column("variable"), Column("value", Fit.WRAPPED), Column("source"))
 
 DEV: Final = "runyard dev"
 
@@ -27,13 +30,19 @@ def config(*, as_json: AsJson = False, data_dir: DataDir = DATA_DIR) -> None:
     """Print the effective settings, each with its source. Secrets are masked.
 
     The sources are `default`, `environment`, `file` (a secret of `RUNYARD_…_FILE`) and `runyard dev`, which
-    knows the addresses of its servers. A faulty setting is an error, as at the start of a process.
+    knows the addresses of its servers. A faulty setting is an error, as at the start of a process. The
+    demands of all processes are checked, as far as settings and environment show them: no file, port or
+    server is looked at.
 
-    Exit codes: 0 a process would start with these settings, 1 it would not.
+    Exit codes: 0 every process can start with these settings, 1 one cannot.
     """
     urls = _urls_of_dev(data_dir)
     settings = Settings.model_validate(urls)
     demand_startable(settings)
+    demand_structure_api_url(settings)
+    demand_exporter(settings)
+    if unmet := unmet_demands(settings):
+        raise ContradictingSettingsError(" ".join(unmet))
     print_list(effective(settings, urls), COLUMNS, as_json=as_json)
 
 

@@ -16,10 +16,16 @@ from cli.exit_codes import EXIT_PROBLEMS
 from cli.listing import AsJson, counted, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.progress import progress
+from cli.tables import Column, Fit
 
 app = typer.Typer(add_completion=False)
 
-COLUMNS: Final = ("severity", "name", "seen", "advice")
+COLUMNS: Final = (
+    Column("severity"),
+    Column("name"),
+    Column("seen", Fit.WRAPPED),
+    Column("advice", Fit.WRAPPED),
+)
 
 MAX_SHOWN: Final = 20
 """Violations in the table; --json has more."""

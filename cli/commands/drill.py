@@ -23,6 +23,7 @@ from cli.drill.plan import make_plan
 from cli.drill.report import as_json, tables, write_json
 from cli.drill.target import PROCESSES, Target
 from cli.exit_codes import EXIT_PROMISE_BROKEN
+from cli.listing import counted
 from cli.local.dev_file import DATA_DIR
 from cli.local.development import Options, development
 from cli.local.private_files import scratch_directory
@@ -206,7 +207,9 @@ def _run(
         "faults": ", ".join(names) or "none",
         **shortened,
     }
-    notice(f"Seed {options.seed}: {options.runs} runs, up to {len(plan.faults)} faults.")
+    notice(
+        f"Seed {options.seed}: {counted(options.runs, 'run')}, up to {counted(len(plan.faults), 'fault')}."
+    )
     return Drill(target, plan, timings, bound=options.bound, say=notice).run(stopping), settings
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from cli.choices import choice
 from cli.console import output_line
 from cli.local.dev_file import DATA_DIR, find_dev_file
 from shared.errors import RunyardError
@@ -28,7 +29,7 @@ class UnhealthyError(RunyardError):
 
 @app.command()
 def health(
-    kind: Annotated[Kind, typer.Argument(help="The kind of process.")],
+    kind: Annotated[Kind, typer.Argument(help="The kind of process.", **choice(Kind))],
     *,
     data_dir: Annotated[
         Path, typer.Option(help="The directory of `runyard dev`, if it runs here.")

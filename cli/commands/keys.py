@@ -5,17 +5,27 @@ from typing import Annotated, Final
 
 import typer
 
+from cli.choices import choice
 from cli.commands.joining import joined
 from cli.console import notice, output
 from cli.database_access import DataDir, database_settings, one_session
 from cli.listing import AsJson, Yes, confirm, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.local.first_key import EMAIL, ORGANIZATION
+from cli.tables import Column, Fit
 from shared.keys import service
 from shared.models import KeyScope, Role
 from shared.organizations import admin, admin_queries
 
-COLUMNS: Final = ("api_key_id", "name", "organization", "email", "scope", "created_at", "last_used")
+COLUMNS: Final = (
+    Column("api_key_id"),
+    Column("name", Fit.CUT),
+    Column("organization", Fit.CUT, rank=1),
+    Column("email", Fit.CUT, rank=2),
+    Column("scope"),
+    Column("created_at", rank=4),
+    Column("last_used", rank=3),
+)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -74,12 +84,16 @@ def create(
     role: Annotated[
         Role | None,
         typer.Option(
-            help="The user's role in the organization.", show_default="owner; an existing role stays"
+            help="The user's role in the organization.",
+            show_default="owner; an existing role stays",
+            **choice(Role),
         ),
     ] = None,
     scope: Annotated[
         KeyScope,
-        typer.Option(help="What the key may do: read; also run and cancel; also change everything."),
+        typer.Option(
+            help="What the key may do: read; also run and cancel; also change everything.", **choice(KeyScope)
+        ),
     ] = KeyScope.ADMIN,
     yes: Yes = False,
     data_dir: DataDir = DATA_DIR,

@@ -11,10 +11,23 @@ from cli.database_access import DataDir, database_settings, one_session
 from cli.listing import AsJson, Yes, confirm, counted, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.progress import progress
+from cli.tables import Column, Fit
 from shared.durations import format_duration
 from shared.organizations import admin, admin_queries, service
 
-COLUMNS: Final = ("organization_id", "name", "users", "created_at")
+COLUMNS: Final = (
+    Column("organization_id"),
+    Column("name", Fit.CUT),
+    Column("users", rank=1),
+    Column("created_at", rank=2),
+)
+
+RETENTION_COLUMNS: Final = (
+    Column("organization_id"),
+    Column("name", Fit.CUT),
+    Column("runs"),
+    Column("threads"),
+)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -110,7 +123,7 @@ def retention(
             "runs": _written(changed.retention_runs),
             "threads": _written(changed.retention_threads),
         }
-    print_list([item], list(item), as_json=as_json)
+    print_list([item], RETENTION_COLUMNS, as_json=as_json)
 
 
 def _written(age: timedelta | None) -> str:

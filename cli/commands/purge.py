@@ -16,6 +16,7 @@ from cli.console import notice, output_json
 from cli.database_access import DataDir, database_settings, readable_database_errors
 from cli.listing import AsJson, Yes, confirm, counted, print_list
 from cli.local.dev_file import DATA_DIR
+from cli.tables import Column
 from shared.db import Sessions, make_engine, make_sessions, unit_of_work
 from shared.durations import format_duration
 from shared.organizations import admin_queries
@@ -27,6 +28,8 @@ from shared.settings import Settings
 EPILOG: Final = (
     "Exit codes: 0 done, or nothing to do; 1 the database refused, or nobody confirmed; 2 wrong command line."
 )
+
+COLUMNS: Final = (Column("what"), Column("found"), Column("deleted"))
 
 app = typer.Typer(add_completion=False)
 
@@ -97,7 +100,7 @@ def _print(found: Purged, purged: Purged, *, is_dry: bool, as_json: bool) -> Non
         {"what": name.replace("_", " "), "found": number, "deleted": deleted[name]}
         for name, number in found.counts().items()
     ]
-    print_list(items, ("what", "found", "deleted"), as_json=False)
+    print_list(items, COLUMNS, as_json=False)
     if is_dry:
         notice("Nothing was deleted (--dry-run).")
 

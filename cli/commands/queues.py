@@ -8,13 +8,21 @@ import typer
 from cli.console import failure
 from cli.database_access import DataDir, database_settings
 from cli.exit_codes import EXIT_FAILURE, EXIT_PROBLEMS
-from cli.listing import AsJson, Item, print_list
+from cli.listing import AsJson, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.operation.durations import short
 from cli.operation.reading import reader, reading
 from cli.operation.workload import Queue, ask_workers, read_queues
+from cli.tables import Column, Item
 
-COLUMNS: Final = ("queue", "waiting", "oldest", "held_back", "messages", "workers")
+COLUMNS: Final = (
+    Column("queue"),
+    Column("waiting"),
+    Column("oldest", rank=1),
+    Column("held_back", rank=2),
+    Column("messages", rank=3),
+    Column("workers"),
+)
 
 UNKNOWN: Final = "?"
 

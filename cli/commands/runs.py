@@ -10,10 +10,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli import connection, timeline
+from cli.choices import choice
 from cli.client import Client, Event
 from cli.console import notice, output, output_line
 from cli.exit_codes import EXIT_CODES, EXIT_INTERRUPTED
 from cli.ids import RunId, read_id
+from cli.listing import counted
 from cli.local.dev_file import DATA_DIR
 from shared.lifecycle import RunKind, RunStatus
 from shared.processes.invocation import runyard
@@ -106,7 +108,9 @@ def cancel(
     ] = False,
     status: Annotated[
         list[CancellableStatus] | None,
-        typer.Option(help="With --all: only runs in this status. May be repeated."),
+        typer.Option(
+            help="With --all: only runs in this status. May be repeated.", **choice(CancellableStatus)
+        ),
     ] = None,
     assistant: Annotated[
         str | None,
@@ -142,7 +146,7 @@ def _cancel_all(client: Client, assistant: str | None, statuses: list[Cancellabl
         for run_id in client.cancel_runs(subject_id, statuses, kind=kind):
             output(run_id)
             count += 1
-    notice(f"{count} runs cancelled.")
+    notice(f"{counted(count, 'run')} cancelled.")
 
 
 def _subjects(client: Client, assistant: str | None) -> Iterator[tuple[RunKind, str]]:

@@ -7,19 +7,29 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
+from cli.choices import choice
 from cli.console import notice, output_json, output_line
 from cli.database_access import DataDir, database_settings
 from cli.ids import RunId, read_id
-from cli.listing import AsJson, Item, plain, print_list
+from cli.listing import AsJson, plain, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.operation.durations import read_duration
 from cli.operation.reading import reader, reading
 from cli.operation.runs import RunQuery, list_runs, show_run
 from cli.progress import progress
+from cli.tables import Column, Fit, Item
 from shared.lifecycle import Reason, RunStatus
 from shared.organizations import admin_queries
 
-COLUMNS: Final = ("run_id", "status", "reason", "organization", "subject", "worker", "created_at")
+COLUMNS: Final = (
+    Column("run_id"),
+    Column("status"),
+    Column("reason"),
+    Column("organization", Fit.CUT, rank=2),
+    Column("subject", Fit.CUT, rank=3),
+    Column("worker", Fit.CUT, rank=4),
+    Column("created_at", rank=1),
+)
 
 MAX_LIMIT: Final = 1000
 
@@ -48,7 +58,7 @@ def list_stored_runs(  # noqa: PLR0913  # each is a filter
     *,
     status: Annotated[
         list[RunStatus] | None,
-        typer.Option(case_sensitive=False, help="Only runs in this status. May be repeated."),
+        typer.Option(help="Only runs in this status. May be repeated.", **choice(RunStatus)),
     ] = None,
     assistant: Annotated[str | None, _id("Only runs of this assistant or structure.")] = None,
     organization: Annotated[
@@ -56,7 +66,7 @@ def list_stored_runs(  # noqa: PLR0913  # each is a filter
         typer.Option("--organization", "--org", help="Only runs of this organization (name or id)."),
     ] = None,
     reason: Annotated[
-        Reason | None, typer.Option(case_sensitive=False, help="Only runs whose status has this reason.")
+        Reason | None, typer.Option(help="Only runs whose status has this reason.", **choice(Reason))
     ] = None,
     newer_than: Annotated[
         timedelta | None, _age("Only runs that were created less than this ago: 90s, 15m, 2h, 7d.")

@@ -1,17 +1,14 @@
 """`runyard top`: the workload, live."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import orjson
 import typer
-from rich import box
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
@@ -19,13 +16,14 @@ from cli import console
 from cli.commands import queues, workers
 from cli.database_access import DatabaseRefusedError, DataDir, database_settings
 from cli.exit_codes import EXIT_FAILURE
-from cli.listing import Item, cell, plain
+from cli.listing import plain
 from cli.local.dev_file import DATA_DIR
 from cli.operation import workload
-from cli.operation.durations import short
+from cli.operation.durations import ago
 from cli.operation.reading import TooSlowError, reader, reading
 from cli.operation.runs import RunQuery, list_runs
 from cli.operation.workload import Queue, Sample, Worker
+from cli.tables import Column, Fit, Table, cell
 from shared.lifecycle import RunStatus
 from shared.settings import Settings
 
@@ -37,10 +35,14 @@ MAX_LINES: Final = 50
 
 FAILED: Final = frozenset({RunStatus.ERROR, RunStatus.FAILED})
 
-FAILURE_COLUMNS: Final = ("created_at", "run_id", "status", "reason", "organization", "message")
-
-SHRINKING: Final = frozenset({"message", "organization", "process"})
-"""Columns that are broken into lines where a terminal is narrow."""
+FAILURE_COLUMNS: Final = (
+    Column("created"),
+    Column("run_id"),
+    Column("status"),
+    Column("reason"),
+    Column("organization", Fit.CUT, is_below=True),
+    Column("message", Fit.CUT, is_below=True),
+)
 
 MAX_MESSAGE: Final = 120
 """Characters of a failure's message in a frame for people."""
@@ -76,7 +78,7 @@ def top(
 ) -> None:
     """Show the workload live: runs, queues, workers and the newest failures.
 
-    Ctrl-C ends it.
+    Ctrl-C ends it. A narrow terminal shows fewer columns.
     On a terminal the frame is redrawn, elsewhere each frame is printed below the last. The runs that ended
     per minute are measured over an interval, those that were created over a minute.
 
@@ -174,16 +176,20 @@ def drawn(frame: Frame) -> RenderableType:
     failures = [
         {
             **run,
-            "created_at": f"{short((frame.at - run['created_at']).total_seconds())} ago",
+            "created": ago((frame.at - run["created_at"]).total_seconds()),
+            "reason": run["reason"] or "",
             "message": (run["message"] or "")[:MAX_MESSAGE],
         }
         for run in frame.failures
     ]
     return Group(
         *lines,
-        _table([queues.queue_row(queue) for queue in frame.queues[:MAX_LINES]], queues.COLUMNS),
-        _table([workers.worker_row(worker) for worker in frame.workers[:MAX_LINES]], workers.COLUMNS),
-        _table(failures, FAILURE_COLUMNS),
+        Text(),
+        Table([queues.queue_row(queue) for queue in frame.queues[:MAX_LINES]], queues.COLUMNS),
+        Text(),
+        Table([workers.worker_row(worker) for worker in frame.workers[:MAX_LINES]], workers.COLUMNS),
+        Text(),
+        Table(failures, FAILURE_COLUMNS),
     )
 
 
@@ -193,12 +199,3 @@ def _rates(frame: Frame) -> str:
         return created
     ended = [f"{rate:.0f} {status}" for status, rate in sorted(frame.ended_per_minute.items()) if rate > 0]
     return f"{created}, {', '.join(ended) or 'none ended'}"
-
-
-def _table(items: Sequence[Item], columns: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        table.add_column(name.replace("_", " "), no_wrap=name not in SHRINKING, overflow="fold")
-    for item in items:
-        table.add_row(*(Text("" if item[name] is None else cell(item[name])) for name in columns))
-    return table

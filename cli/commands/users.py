@@ -6,17 +6,24 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy.orm import Session
 
+from cli.choices import choice
 from cli.commands.joining import joined
 from cli.console import notice, output
 from cli.database_access import DataDir, database_settings, one_session
 from cli.listing import AsJson, Yes, confirm, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.local.first_key import ORGANIZATION
+from cli.tables import Column, Fit
 from shared.errors import OrganizationNotFoundError, UserNotFoundError
 from shared.models import Role
 from shared.organizations import admin, admin_queries
 
-COLUMNS: Final = ("user_id", "email", "organizations", "created_at")
+COLUMNS: Final = (
+    Column("user_id"),
+    Column("email", Fit.CUT),
+    Column("organizations", Fit.CUT, rank=1),
+    Column("created_at", rank=2),
+)
 
 OrganizationOrAll = Annotated[
     str | None,
@@ -64,7 +71,9 @@ def create(
     role: Annotated[
         Role | None,
         typer.Option(
-            help="The user's role in the organization.", show_default="owner; an existing role stays"
+            help="The user's role in the organization.",
+            show_default="owner; an existing role stays",
+            **choice(Role),
         ),
     ] = None,
     yes: Yes = False,

@@ -9,13 +9,22 @@ from cli.commands.queues import UNKNOWN
 from cli.console import failure
 from cli.database_access import DataDir, database_settings
 from cli.exit_codes import EXIT_FAILURE, EXIT_PROBLEMS
-from cli.listing import AsJson, Item, print_list
+from cli.listing import AsJson, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.operation.durations import short
 from cli.operation.reading import reader, reading
 from cli.operation.workload import Worker, WorkerState, ask_workers, read_workers
+from cli.tables import Column, Fit, Item
 
-COLUMNS: Final = ("worker", "state", "busy", "slots", "queues", "last_beat", "process")
+COLUMNS: Final = (
+    Column("worker"),
+    Column("state"),
+    Column("busy"),
+    Column("slots"),
+    Column("queues", Fit.CUT, rank=1),
+    Column("last_beat", rank=2),
+    Column("process", rank=3),
+)
 
 app = typer.Typer(add_completion=False)
 

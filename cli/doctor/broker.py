@@ -9,6 +9,7 @@ import redis
 from celery import Celery
 
 from cli.doctor.findings import Finding, Severity, first_line
+from cli.listing import counted
 from shared.addresses.base import AddressError
 from shared.celery_app import make_celery
 from shared.dispatch.dispatcher import COMPLAINTS, SEND_ERRORS, Dispatcher, ask
@@ -63,8 +64,9 @@ def _examine(settings: Settings, client: redis.Redis) -> Broker:
         length, waiting = dispatcher.queue_length(), dispatcher.waiting_tasks()
         if writes.severity is Severity.OK:  # workers answer through Redis
             findings += _workers(celery, queues)
+    wait = "waits" if length == 1 else "wait"
     where = " and ".join(map(repr, queues))
-    findings.append(Finding("Queue", Severity.OK, f"{length} messages wait in {where}."))
+    findings.append(Finding("Queue", Severity.OK, f"{counted(length, 'message')} {wait} in {where}."))
     return Broker(findings, waiting)
 
 
@@ -89,7 +91,8 @@ def _workers(celery: Celery, queues: Sequence[str]) -> list[Finding]:
     takers = []
     for title, queue in zip(names, queues, strict=False):
         takes = [name for name, own in taken.items() if queue in {one["name"] for one in own}]
-        seen = f"{len(taken)} answer, {len(takes)} take from {queue!r}: {', '.join(sorted(taken))}."
+        answering = f"{counted(len(taken), 'worker')} on Redis: {', '.join(sorted(taken))}"
+        seen = f"{answering}. On the queue {queue!r}: {len(takes)}."
         if takes:
             takers.append(Finding(title, Severity.OK, seen))
         else:

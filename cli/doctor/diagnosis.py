@@ -20,6 +20,7 @@ from cli.doctor.sandbox import examine_sandbox
 from cli.doctor.server import Clock, examine_schema, examine_server
 from cli.doctor.stuck import examine_runs
 from cli.doctor.variables import examine_settings
+from cli.listing import counted
 from shared.addresses.base import AddressError
 from shared.db import is_passing, make_engine
 from shared.settings import Settings
@@ -86,7 +87,7 @@ def _examine_database(
                 held = Finding("Invariants", Severity.OK, f"All {len(RULES)} hold.")
                 if found.violations:
                     broken = ", ".join(sorted({violation.name for violation in found.violations}))
-                    seen = f"{len(found.violations)} violations: {broken}."
+                    seen = f"{counted(len(found.violations), 'violation')}: {broken}."
                     held = Finding("Invariants", Severity.PROBLEM, seen, BROKEN)
                 found.findings.append(held)
     except AddressError as error:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from cli.drill.record import Answers
-from shared.processes.ports import is_loopback
+from shared.addresses.web import is_loopback
 
 HTTP_TIMEOUT: Final = httpx2.Timeout(20, connect=5)  # seconds; a frozen server answers late
 RETRY_INTERVAL: Final = (0.1, 0.5)  # seconds, least and most

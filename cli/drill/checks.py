@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from cli.drill.load import has_complete_receipt
 from cli.drill.record import Facts, FaultRecord, RunRecord, Transcript
+from cli.listing import counted
 from shared.lifecycle import TERMINAL, Reason, RunStatus
 
 API_MARGIN: Final = 3.0  # seconds before and after a fault of the API in which it may close streams
@@ -60,7 +61,7 @@ def _not_ended(facts: Facts) -> Iterator[str]:
     if facts.listed is None:
         yield "the final list of runs could not be read"
     elif facts.unended:
-        yield f"the API lists {facts.unended} runs that have not ended"
+        yield f"the API lists {counted(facts.unended, 'unfinished run')}"
 
 
 def _several_ends(facts: Facts) -> Iterator[str]:
@@ -83,8 +84,8 @@ def _wrong_ends(facts: Facts) -> Iterator[str]:
     for run, transcript in _transcripts(facts):
         if transcript.ends > 1 or transcript.after_end:
             yield (
-                f"{run.name}, {transcript.reader}: {transcript.ends} last events,"
-                f" {transcript.after_end} events after the first of them"
+                f"{run.name}, {transcript.reader}: {counted(transcript.ends, 'last event')},"
+                f" {counted(transcript.after_end, 'event')} after the first of them"
             )
 
 
@@ -94,7 +95,8 @@ def _grown(facts: Facts) -> Iterator[str]:
         if run.event_count is None:
             yield f"{run.name}: its events could not be read in the final read"
         elif lengths - {run.event_count}:
-            yield f"{run.name}: {run.event_count} events in the end, readers were sent {sorted(lengths)}"
+            stored = counted(run.event_count, "event")
+            yield f"{run.name}: {stored} in the end, readers were sent {sorted(lengths)}"
 
 
 def _different(facts: Facts) -> Iterator[str]:
@@ -120,7 +122,8 @@ def _unfinished(facts: Facts) -> Iterator[str]:
             at for at in transcript.closed_early if not any(start <= at <= end for start, end in windows)
         ]
         if run.ended and not transcript.is_done:
-            yield f"{run.name}, {transcript.reader}: never sent the end, {len(transcript.digests)} events"
+            sent = counted(len(transcript.digests), "event")
+            yield f"{run.name}, {transcript.reader}: never sent the end, {sent}"
         elif early:
             yield f"{run.name}, {transcript.reader}: closed before the end, at {early[0]:.1f} s"
         elif transcript.left_open:
@@ -168,7 +171,7 @@ def _lost_messages(facts: Facts) -> Iterator[str]:
         statuses = [status for number in numbers for status in (facts.listed or {}).get(number, [])]
         succeeded = statuses.count(RunStatus.SUCCEEDED)
         if facts.listed is not None and messages != succeeded:
-            yield f"thread {thread_id}: {succeeded} runs succeeded, {messages} messages"
+            yield f"thread {thread_id}: {counted(succeeded, 'run')} succeeded, {counted(messages, 'message')}"
 
 
 def _unexplained(facts: Facts) -> Iterator[str]:

@@ -18,6 +18,7 @@ from cli.drill.load import Load
 from cli.drill.plan import Plan, PlannedFault
 from cli.drill.record import Facts, FaultRecord, RunRecord
 from cli.drill.target import Target
+from cli.listing import counted
 from shared.errors import RunyardError
 
 POLL_INTERVAL: Final = 0.1  # seconds
@@ -170,7 +171,7 @@ class Drill:
         load = Load(caller, self._plan, self._facts, now=self._now)
         await load.prepare()
         await load.submit_all()
-        self._say(f"{self._now():6.1f} s  all {len(self._facts.runs)} runs are accepted")
+        self._say(f"{self._now():6.1f} s  accepted: {counted(len(self._facts.runs), 'run')}")
         self._signals.submitted.set()
         while not self._signals.healed.is_set():  # noqa: ASYNC110  # set by another thread
             await asyncio.sleep(POLL_INTERVAL)

@@ -4,22 +4,19 @@ from collections.abc import Mapping
 from typing import Final
 
 from cli.local.private_files import demand_own_directory
+from shared.contradictions import FLOWER_CREDENTIALS, open_flower
 from shared.errors import RunyardError
 from shared.processes.hidden import hidden_module
-from shared.processes.ports import is_loopback
 from shared.settings import Settings
 
 COMMAND: Final = (*hidden_module("celery"), "-A", "worker.app", "flower")
 MAX_TASKS: Final = "10000"  # kept in Flower's memory
-CREDENTIALS: Final = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")
-"""Flower's own variables for credentials."""
-
 
 SAVE_INTERVAL: Final = "60000"  # milliseconds between two saves of the state; Flower stands still for each
 
 
 class FlowerUnprotectedError(RunyardError):
-    """Flower can cancel runs: outside loopback it needs RUNYARD_FLOWER_BASIC_AUTH=user:password."""
+    """Strangers could use Flower."""
 
 
 def flower_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
@@ -32,15 +29,15 @@ def flower_environment(settings: Settings, environment: Mapping[str, str]) -> di
         NotOursError: another user could write the file of its state, which Flower executes.
         FileNotFoundError: the directory of that file does not exist.
     """
+    if refusal := open_flower(settings, environment):
+        raise FlowerUnprotectedError(refusal)
     additions = {
         "FLOWER_ADDRESS": settings.flower_host,
         "FLOWER_PORT": str(settings.flower_port),
     }
     if settings.flower_basic_auth is not None:
         additions["FLOWER_BASIC_AUTH"] = settings.flower_basic_auth.get_secret_value()
-    elif not is_loopback(settings.flower_host) and not any(map(environment.get, CREDENTIALS)):
-        raise FlowerUnprotectedError
-    elif not any(map(environment.get, CREDENTIALS)):
+    elif not any(map(environment.get, FLOWER_CREDENTIALS)):
         additions["FLOWER_READ_ONLY"] = "true"
     if settings.flower_url_prefix:
         additions["FLOWER_URL_PREFIX"] = settings.flower_url_prefix

@@ -22,6 +22,15 @@ def read_duration(text: str) -> timedelta:
     return duration
 
 
+def ago(seconds: float) -> str:
+    """An age for people, in its largest unit: `12m ago`. Clocks differ, so less than nothing is `now`."""
+    whole = int(seconds)
+    for size, unit, least in ((86_400, "d", 2), (3600, "h", 1), (60, "m", 1), (1, "s", 1)):
+        if whole >= least * size:
+            return f"{whole // size}{unit} ago"
+    return "now"
+
+
 def short(seconds: float) -> str:
     """A duration for people, in its two largest units."""
     if seconds < 10:  # noqa: PLR2004  # below it, tenths matter

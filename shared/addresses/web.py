@@ -1,7 +1,7 @@
-"""Web addresses in settings: root path, origins of pages, networks of proxies."""
+"""Web addresses in settings: loopback, root path, origins of pages, networks of proxies."""
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,6 +13,16 @@ OWN_PATHS: Final = ("/api/v1", "/v1", "/health", "/docs", "/openapi.json")
 USUAL_PORTS: Final = {"http": 80, "https": 443}
 
 _NAME: Final = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]+", re.ASCII)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reachable only from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_root_path(text: str) -> str:

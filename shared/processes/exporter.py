@@ -16,9 +16,10 @@ from typing import Any, Final
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from shared.contradictions import open_metrics
 from shared.errors import RunyardError
 from shared.processes.metrics import Source
-from shared.processes.ports import CannotListenError, is_loopback
+from shared.processes.ports import CannotListenError
 from shared.settings import Settings
 
 PATH: Final = "/metrics"
@@ -34,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class MetricsUnprotectedError(RunyardError):
-    """Outside loopback, RUNYARD_METRICS_HOST needs RUNYARD_METRICS_TOKEN."""
+    """Strangers could read the metrics."""
 
 
 def is_allowed(authorization: str, token: str | None) -> bool:
@@ -135,8 +136,8 @@ def listen(settings: Settings) -> socket.socket | None:
     if settings.metrics_port is None:
         return None
     host, port = settings.metrics_host, settings.metrics_port
-    if settings.metrics_token is None and not is_loopback(host):
-        raise MetricsUnprotectedError(MetricsUnprotectedError.__doc__)
+    if refusal := open_metrics(settings):
+        raise MetricsUnprotectedError(refusal)
     try:
         family, *_, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -1,6 +1,5 @@
 """Ports and loopback addresses."""
 
-import ipaddress
 import os
 import random
 import socket
@@ -72,13 +71,3 @@ def _any_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reachable only from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

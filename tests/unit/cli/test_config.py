@@ -8,8 +8,11 @@ import pytest
 from cli.commands.config import config, effective, shown
 from cli.local.dev_file import DevFile
 from shared.addresses.masking import MASK
-from shared.settings import Settings
+from shared.contradictions import ContradictingSettingsError
+from shared.settings import RenamedVariableError, Settings
 from shared.variables import UnknownVariableError
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # nothing is bound to it
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +67,53 @@ def test_the_addresses_of_a_running_dev_have_it_as_their_source(monkeypatch, cap
 def test_an_unknown_variable_is_an_error_as_at_a_start(monkeypatch, tmp_path):
     monkeypatch.setenv("RUNYARD_MODLE", "echo")
     with pytest.raises(UnknownVariableError):
+        config(data_dir=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"METRICS_HOST": EVERYWHERE, "METRICS_PORT": "9100"}, "RUNYARD_METRICS_TOKEN"),
+        ({"DATABASE_POOL": "9"}, r"RUNYARD_DATABASE_POOL \(9\) is too small for the API, which needs 10"),
+        ({"FLOWER_HOST": EVERYWHERE}, "RUNYARD_FLOWER_BASIC_AUTH=user:password"),
+    ],
+)
+def test_what_a_single_process_demands_is_an_error_too(given, said, monkeypatch, tmp_path):
+    monkeypatch.delenv("RUNYARD_FLOWER_BASIC_AUTH")
+    for name, value in given.items():
+        monkeypatch.setenv(f"RUNYARD_{name}", value)
+    with pytest.raises(ContradictingSettingsError, match=said):
+        config(data_dir=tmp_path / "none")
+
+
+def test_all_unmet_demands_are_told_at_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNYARD_DATABASE_POOL", "5")
+    monkeypatch.setenv("RUNYARD_METRICS_HOST", "::")
+    monkeypatch.setenv("RUNYARD_METRICS_PORT", "0")
+    with pytest.raises(ContradictingSettingsError) as refused:
+        config(data_dir=tmp_path / "none")
+    assert "RUNYARD_DATABASE_POOL (5)" in str(refused.value)
+    assert "RUNYARD_METRICS_TOKEN" in str(refused.value)
+
+
+def test_demands_that_are_met_are_no_error(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("RUNYARD_DATABASE_POOL", "10")
+    monkeypatch.setenv("RUNYARD_METRICS_HOST", EVERYWHERE)
+    assert "RUNYARD_METRICS_HOST" in rows(capsys, tmp_path)
+    monkeypatch.setenv("RUNYARD_METRICS_PORT", "9100")
+    monkeypatch.setenv("RUNYARD_METRICS_TOKEN", "a-token-of-some-length")
+    monkeypatch.setenv("RUNYARD_FLOWER_HOST", EVERYWHERE)
+    assert "RUNYARD_METRICS_HOST" in rows(capsys, tmp_path)
+    monkeypatch.delenv("RUNYARD_FLOWER_BASIC_AUTH")
+    monkeypatch.setenv("FLOWER_AUTH", ".*@example.com")
+    assert "RUNYARD_METRICS_HOST" in rows(capsys, tmp_path)
+
+
+def test_the_old_name_of_the_address_of_the_api_is_an_error_as_for_a_worker(monkeypatch, tmp_path):
+    monkeypatch.delenv("RUNYARD_STRUCTURE_API_URL")
+    monkeypatch.setenv("RUNYARD_STRUCTURES_DIR", "/structures")
+    monkeypatch.setenv("RUNYARD_API_URL", "http://api:8000")
+    with pytest.raises(RenamedVariableError):
         config(data_dir=tmp_path / "none")
 
 

@@ -20,8 +20,13 @@ class Api:
     def __init__(self, *steps):
         self.steps = list(steps)  # a status with the lines there are by then, or what goes wrong
         self.status, self.lines, self.detail = None, [], None
+        self.assistant_run = None  # the id of an assistant's run, if there is one instead
 
     def __call__(self, request):
+        if request.url.path == f"/api/assistant-runs/{self.assistant_run}":
+            return httpx2.Response(200, json={"status": "RUNNING"})
+        if request.url.path.startswith("/api/assistant-runs/") or self.assistant_run is not None:
+            return httpx2.Response(404, json={"errors": ["There is no such run."]})
         path = request.url.path.removeprefix(f"/api/structure-runs/{RUN_ID}")
         if path == "/logs":
             offset = int(request.url.params["offset"])
@@ -93,6 +98,16 @@ def test_one_that_stays_away_is_not_waited_for_for_ever(invoke, monkeypatch):
 def test_one_that_is_away_or_refuses_from_the_beginning_is_an_error_at_once(invoke, answer, error):
     result = invoke(Api(answer), "-f", RUN_ID)
     assert isinstance(result.exception, error)
+
+
+@pytest.mark.parametrize("options", [[], ["-f"]])
+def test_of_the_run_of_an_assistant_it_is_said_that_it_has_no_log(invoke, options):
+    api = Api()
+    api.assistant_run = RUN_ID
+    result = invoke(api, *options, RUN_ID)
+    assert isinstance(result.exception, logs.NoLogError)
+    assert "only runs of structures have a log" in str(result.exception)
+    assert str(result.exception).endswith(f"watch {RUN_ID}")
 
 
 @pytest.mark.parametrize("arguments", [["../assistants"], ["-f", "../assistants"], ["x"], ["1/2"]])

@@ -174,6 +174,16 @@ def test_a_key_of_the_environment_goes_to_no_address_out_of_a_file(tmp_path, dev
         assert client._url == "http://production"
 
 
+def test_line_ends_belong_neither_to_a_key_nor_to_an_address(tmp_path, dev_file, monkeypatch):
+    with connection.connect("http://production\n", "ry_production\r\n", tmp_path) as client:
+        assert client._url == "http://production"
+        assert client._http.headers["authorization"] == "Bearer ry_production"
+    dev_file.write(tmp_path)
+    monkeypatch.setenv("RUNYARD_API_KEY", "ry_production\n")
+    with pytest.raises(MisdirectedKeyError):
+        connection.connect(None, "ry_production\n", tmp_path)
+
+
 def test_a_key_out_of_a_file_goes_to_no_other_address(tmp_path, dev_file):
     dev_file.write(tmp_path)
     with pytest.raises(MisdirectedKeyError):

@@ -242,3 +242,8 @@ def test_the_gist_of_an_event_is_one_line(payload, said):
 def test_a_line_of_the_timeline_counts_from_the_runs_creation():
     line = timeline.line_of(event(3, "AssistantRunRunning", status=RunStatus.RUNNING), since=CREATED)
     assert line.split() == ["3", "+36", "ms", "AssistantRunRunning", "RUNNING"]
+
+
+def test_one_cancelled_run_is_one_run(invoke):
+    result = invoke(FakeClient([]), runs.cancel_app, "--all", "--assistant", RUN_ID)
+    assert result.stderr == "1 run cancelled.\n"

@@ -9,6 +9,7 @@ from shared.contradictions import ContradictingSettingsError
 from shared.processes.failures import sentence_of
 from shared.settings import (
     RENAMED,
+    SHORTEST_RETENTION,
     RenamedVariableError,
     Settings,
     demand_startable,
@@ -137,6 +138,87 @@ def test_kubernetes_variable_for_the_port_of_a_service_is_named(monkeypatch):
     monkeypatch.setenv("RUNYARD_API_PORT", "tcp://10.0.0.1:8000")
     with pytest.raises(ValidationError, match="enableServiceLinks"):
         settings()
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_line_ends_at_the_end_of_a_variable_do_not_belong_to_the_secret(name, end, monkeypatch):
+    """As Kubernetes gives a secret that was made of a file."""
+    secret = SECRET_OF.get(name, SECRET)
+    for variable, value in (("DATABASE_URL", URLS["database_url"]), ("REDIS_URL", URLS["redis_url"])):
+        monkeypatch.setenv(f"RUNYARD_{variable}", value)
+    monkeypatch.setenv(variable_of(name), f"{secret}{end}")
+    assert getattr(Settings(), name).get_secret_value() == secret
+
+
+def test_line_ends_at_the_end_of_any_other_variable_do_not_count_either(monkeypatch):
+    monkeypatch.setenv("RUNYARD_STRUCTURE_API_URL", "http://api:8000\n")
+    monkeypatch.setenv("RUNYARD_MODEL", "openai/gpt\r\n")
+    read = settings()
+    assert (read.structure_api_url, read.model) == ("http://api:8000", "openai/gpt")
+
+
+def test_a_variable_of_line_ends_alone_gives_no_secret(monkeypatch, secret_file):
+    monkeypatch.setenv("RUNYARD_REDIS_URL", "\n")
+    assert not is_given("redis_url")
+    monkeypatch.setenv("RUNYARD_REDIS_URL_FILE", secret_file("redis://h") + "\n")
+    assert Settings(database_url="postgresql://h/d").redis_url.get_secret_value() == "redis://h"
+
+
+DURATIONS = [name for name, field in Settings.model_fields.items() if "timedelta" in str(field.annotation)]
+
+
+def test_all_durations_are_found():
+    assert {"lease_ttl", "termination_grace", "retention_runs", "structure_cpu"} <= set(DURATIONS)
+    assert len(DURATIONS) > 30
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(
+            ("20s", 20),
+            ("10m", 600),
+            ("2h", 7200),
+            ("1d", 86_400),
+            ("0.5", 0.5),
+            ("5400", 5400),
+            ("1e4", 10_000),
+        ),
+        *(("PT5S", 5), ("P1D", 86_400), ("02:00:00", 7200)),
+    ],
+)
+def test_every_duration_has_one_grammar(name, text, seconds):
+    if name.startswith("retention_") and seconds < SHORTEST_RETENTION.total_seconds():
+        with pytest.raises(ValidationError, match="at least 1h"):
+            settings(**{name: text})
+        return
+    assert getattr(settings(**{name: text}), name) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("text", ["abc", "5x", "nan", "inf", "-inf", "", "1d2h", "1e99"])
+def test_what_is_no_duration_is_told_the_accepted_forms(name, text):
+    with pytest.raises(ValidationError) as refused:
+        settings(**{name: text})
+    assert sentence_of(refused.value) == (
+        f"{variable_of(name)}: must be a duration such as 30d, 12h, 10m or 20s, a number of seconds,"
+        " or ISO 8601 such as PT20S."
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in DURATIONS if not name.startswith("retention_")])
+@pytest.mark.parametrize("text", ["-1", "0", "-5m", "-PT1S"])
+def test_a_duration_is_more_than_nothing(name, text):
+    with pytest.raises(ValidationError) as refused:
+        settings(**{name: text})
+    assert sentence_of(refused.value) == f"{variable_of(name)}: must be more than 0."
+
+
+def test_a_duration_can_be_kept():
+    with pytest.raises(ValidationError, match="must be at most 100 years"):
+        settings(lease_ttl="999999d")
 
 
 @pytest.mark.parametrize("name", ["retention_runs", "retention_threads"])

@@ -173,7 +173,7 @@ def test_a_broken_invariant_is_a_problem(examined, execute, make_run):
     make_run()
     execute("UPDATE runs SET event_count = 9")
     found = examined()["Invariants"]
-    assert (found.severity, found.seen) == (PROBLEM, "1 violations: events_are_dense.")
+    assert (found.severity, found.seen) == (PROBLEM, "1 violation: events_are_dense.")
 
 
 def test_redis_that_is_away_is_a_problem(examined):
