@@ -4,7 +4,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
-import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from cli.asking import are_asking
 from cli.console import failure, output
 from shared.errors import RunyardError
 from shared.processes.failures import EXIT_CODE, EXPECTED, sentence_of
@@ -189,9 +189,7 @@ def main() -> None:
         code = EXIT_CODE
     except SystemExit as ending:
         code = 0 if ending.code is None else ending.code
-    if threading.active_count() > 1 and isinstance(
-        code, int
-    ):  # a server has not answered the thread that asked
+    if are_asking() and isinstance(code, int):
         from shared.processes.ending import end_process  # noqa: PLC0415  # most commands leave no thread
 
         end_process(code)

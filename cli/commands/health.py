@@ -1,14 +1,13 @@
 """`runyard health`: is a process of this machine to be replaced? For liveness probes."""
 
 import os
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from cli.asking import answers_within
 from cli.choices import choice
 from cli.console import output_line
 from cli.local.dev_file import DATA_DIR, find_dev_file
@@ -71,19 +70,10 @@ def _look(directory: Path, kind: Kind) -> tuple[list[Reading], list[Fault]]:
 def _is_excused(fault: Fault, data_dir: Path) -> bool:
     match fault.unless:
         case Unless.NO_WORK:
-            return not _within(ANSWER_TIMEOUT, lambda: _has_work(fault.reading, data_dir))
+            return not answers_within(ANSWER_TIMEOUT, lambda: _has_work(fault.reading, data_dir))
         case Unless.DATABASE_AWAY:
-            return not _within(ANSWER_TIMEOUT, lambda: _database_answers(data_dir))
+            return not answers_within(ANSWER_TIMEOUT, lambda: _database_answers(data_dir))
     return False
-
-
-def _within(seconds: float, ask: Callable[[], bool]) -> bool:
-    """Return an answer; False if it does not come in time. The thread ends with this process."""
-    answers: list[bool] = []
-    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return any(answers)
 
 
 def _has_work(reading: Reading, data_dir: Path) -> bool:
