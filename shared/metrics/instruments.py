@@ -32,7 +32,7 @@ OTHER: Final = "other"
 """The value of a label whose own value is not of its vocabulary, or comes too late."""
 
 LONGEST_VALUE: Final = 96
-"""Bytes of the longest value that a label takes as it comes: files have no room for a longer one, which is `OTHER`."""
+"""Bytes of the longest value that a label takes as it comes. Files have no room for longer ones: `OTHER`."""
 
 MOST_AT_ZERO: Final = 64
 """Label sets up to which an instrument exists from the start: a rate needs a zero before the first event."""

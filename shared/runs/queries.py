@@ -233,7 +233,7 @@ class Waiting(NamedTuple):
     """The runs of a queue that wait for a worker."""
 
     runs: int = 0
-    oldest: float = 0.0  # seconds since the oldest of them was queued; 0 if there is none
+    oldest: float = 0.0  # seconds for which the first of them has waited for a worker; 0 if there is none
 
 
 def waiting(
@@ -241,10 +241,13 @@ def waiting(
 ) -> Mapping[str, Waiting]:
     """Return how many runs wait for a worker, and for how long, by queue.
 
-    Runs that wait for their thread, or for room in their tenant's share, do not count.
+    Runs that wait for their thread, or for room in their tenant's share, do not count, nor does the time for
+    which others did so: they want a worker since they were sent. `dispatched_at` tells it until a message is
+    sent again.
     """
     is_structure = Run.structure_id.isnot(None)
-    age = func.extract("epoch", func.now() - func.min(Run.queued_at))
+    sent_at = case((Run.dispatch_count == 0, Run.dispatched_at))
+    age = func.extract("epoch", func.now() - func.min(func.greatest(Run.queued_at, sent_at)))
     query = (
         select(is_structure, func.count(), age)
         .where(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, ~shares.is_held_back(share))

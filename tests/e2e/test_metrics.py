@@ -75,8 +75,8 @@ def compared(scrape: Scrape, database_url: str) -> dict[str, tuple[object, objec
             rows(f"SELECT status, count(*) {ended} AND started_at IS NOT NULL GROUP BY 1"),
         ),
         "claims": (
-            scrape.by("runyard_queue_wait_seconds_count", "kind"),
-            rows("SELECT 'assistant', sum(attempt) FROM runs"),
+            scrape.by("runyard_queue_wait_seconds_count", "kind", "queue"),
+            rows("SELECT 'assistant', 'runs', sum(attempt) FROM runs"),
         ),
         "stops": (
             scrape.by("runyard_cancel_stop_seconds_count", "how"),
