@@ -98,6 +98,12 @@ def test_what_the_processes_count_is_what_the_database_holds(
     worker, url = prefork
     urls = [*measured.file["metrics_urls"].values(), url]
     assert len(urls) == 4
+    idle = 'runyard_queue_wait_seconds_count{kind="assistant",queue="runs"} 0.0'
+    wait_until(
+        lambda: sum(idle in text for text in Scrape(urls, token=TOKEN).texts) == 2,  # of both workers
+        timeout=PATIENCE,
+        pause=0.5,
+    )
     runs = [measured.create_run(args=["some words"]) for _ in range(10)]
     for model in ("openai/status-400", "openai/words-3", "nobody/knows"):
         assistant_id = measured.create_assistant(model=model)
