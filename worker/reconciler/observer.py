@@ -38,7 +38,7 @@ OBSERVED: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "runyard_redis_up": ("Whether Redis answers the reconciler.", ()),
     "runyard_runs": ("Runs, by status.", ("status",)),
     "runyard_queue_runs": ("Runs that wait for a worker, by queue.", ("queue",)),
-    "runyard_queue_oldest_seconds": ("How long the first of them has waited for a worker.", ("queue",)),
+    "runyard_queue_oldest_seconds": ("How long the oldest waiting run has waited for a worker.", ("queue",)),
     "runyard_broker_messages": ("Messages in Redis that no worker has taken.", ("queue",)),
     "runyard_stuck_runs": ("Runs that wait for a repair: lost, or not known to have stopped.", ("why",)),
     "runyard_processes": ("Processes that have beaten recently.", ("kind",)),
