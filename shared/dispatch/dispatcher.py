@@ -268,11 +268,11 @@ class Dispatcher:
         share: int | None = None,
     ) -> None:
         self.share = share  # runs that one tenant may have under way; None: no limit
+        self.queue_of = queues
         self._celery = celery
         self._prefix = prefix
         self._secret = secret
         self._redis = client
-        self._queues = queues
         self._tasks = Outbox("outbox-tasks")
         self._events = Outbox("outbox-events")
         self._watchers = Outbox("outbox-watchers", backlog=WATCHERS_BACKLOG)
@@ -375,7 +375,7 @@ class Dispatcher:
             EXECUTE_RUN,
             kwargs=arguments,
             task_id=task_id_of(message.run_id, message.attempt),
-            queue=self._queues[message.kind],
+            queue=self.queue_of[message.kind],
             retry=False,
             argsrepr="()",
             kwargsrepr=shown_arguments(message.run_id, message.attempt, message.owners),
@@ -437,7 +437,7 @@ class Dispatcher:
         Raises:
             redis.RedisError: Redis cannot be reached.
         """
-        names = sorted(set(self._queues.values()))
+        names = sorted(set(self.queue_of.values()))
         return {name: int(self._redis.llen(f"{self._prefix}{name}")) for name in names}
 
     def waiting_tasks(self) -> frozenset[str] | None:
@@ -454,7 +454,7 @@ class Dispatcher:
 
     @property
     def _queue_keys(self) -> set[str]:
-        return {f"{self._prefix}{name}" for name in self._queues.values()}
+        return {f"{self._prefix}{name}" for name in self.queue_of.values()}
 
     def close(self) -> None:
         """Send what waits, then close the connections."""

@@ -10,6 +10,7 @@ from shared.lifecycle import TERMINAL, Reason, RunKind, StoppedHow
 from shared.metrics.instruments import Counter, Gauge, Histogram, Label, every_instrument
 
 KIND: Final = Label("kind", tuple(RunKind))
+QUEUE: Final = Label("queue", most=len(RunKind))  # the settings name one for each kind
 END: Final = Label("end", tuple(sorted(TERMINAL)))
 REASON: Final = Label("reason", tuple(Reason))
 HOW: Final = Label("how", tuple(StoppedHow))
@@ -31,7 +32,7 @@ RUNS_SUBMITTED: Final = Counter("runs_submitted", "Runs that were accepted.", KI
 RUNS_ENDED: Final = Counter("runs_ended", "Runs that ended, by their end and the reason.", KIND, END, REASON)
 RUNS_REQUEUED: Final = Counter("runs_requeued", "Runs that went back into the queue.", KIND, REASON)
 QUEUE_WAIT: Final = Histogram(
-    "queue_wait_seconds", "From the queue to the claim of a worker.", KIND, buckets=WAITING
+    "queue_wait_seconds", "From the queue to the claim of a worker.", KIND, QUEUE, buckets=WAITING
 )
 START_LATENCY: Final = Histogram("start_latency_seconds", "From the queue to RUNNING.", KIND, buckets=WAITING)
 RUN_DURATION: Final = Histogram("run_duration_seconds", "From RUNNING to an end.", KIND, END, buckets=WORKING)

@@ -31,6 +31,9 @@ from shared.metrics.numbers import ENTRY_BYTES, Cells, InFiles, InMemory, Number
 OTHER: Final = "other"
 """The value of a label whose own value is not of its vocabulary, or comes too late."""
 
+LONGEST_VALUE: Final = 96
+"""Bytes of the longest value that a label takes as it comes. Files have no room for longer ones: `OTHER`."""
+
 MOST_AT_ZERO: Final = 64
 """Label sets up to which an instrument exists from the start: a rate needs a zero before the first event."""
 
@@ -98,6 +101,12 @@ class Instrument(ABC):
             for given in product(*known):
                 self._cells_of(given)
 
+    def show(self, *labels: str) -> None:
+        """Exist with a label set, at zero until something is counted: a rate needs a zero before it."""
+        if _state.is_on:
+            with _lock:
+                self._cells_of(labels)
+
     def forget(self) -> None:
         """Forget all label sets; the lock is held."""
         self._sets, self._late = {}, {}
@@ -127,7 +136,7 @@ class Instrument(ABC):
         if value in label.values:
             return value
         late = self._late.setdefault(label.name, set())
-        if value in late or len(late) < label.most:
+        if value in late or (len(late) < label.most and len(value.encode()) <= LONGEST_VALUE):
             late.add(value)
             return value
         return OTHER

@@ -1,6 +1,6 @@
 """What a move of a run adds to the metrics, once it is committed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -20,19 +20,19 @@ def measure_accepted(session: Session, kind: RunKind, runs: int = 1) -> None:
     _after_commit(session, partial(metrics.RUNS_SUBMITTED.inc, kind, by=runs))
 
 
-def measure_move(session: Session, run: Run) -> None:
+def measure_move(session: Session, run: Run, *, queue_of: Mapping[RunKind, str]) -> None:
     """Measure a run that has just been moved."""
     if instruments.is_on():
-        for count in _counts_of(run):  # made now: the row may change until the commit
+        for count in _counts_of(run, queue_of):  # made now: the row may change until the commit
             after_commit(session, count)
 
 
-def measure_moves(session: Session, runs: Sequence[MovedRun]) -> None:
+def measure_moves(session: Session, runs: Sequence[MovedRun], *, queue_of: Mapping[RunKind, str]) -> None:
     """Measure runs that have just been moved together."""
 
     def measure() -> None:
         for run in runs:
-            for count in _counts_of(run):
+            for count in _counts_of(run, queue_of):
                 count()
 
     _after_commit(session, measure)
@@ -43,13 +43,15 @@ def measure_stop(session: Session, how: StoppedHow, seconds: float) -> None:
     _after_commit(session, partial(metrics.CANCEL_STOP.observe, seconds, how))
 
 
-def _counts_of(run: Run | MovedRun) -> Iterator[Callable[[], object]]:
-    """What a run's last move adds."""
+def _counts_of(run: Run | MovedRun, queue_of: Mapping[RunKind, str]) -> Iterator[Callable[[], object]]:
+    """What a run's last move adds. An external run is in no queue."""
     kind = run.kind
     match run.status:
+        case RunStatus.STARTING | RunStatus.RUNNING if run.is_external:
+            return
         case RunStatus.STARTING:
             waited = _seconds(run.queued_at, run.updated_at)
-            yield partial(metrics.QUEUE_WAIT.observe, waited, kind)
+            yield partial(metrics.QUEUE_WAIT.observe, waited, kind, queue_of[kind])
         case RunStatus.RUNNING:
             waited = _seconds(run.queued_at, run.started_at)
             yield partial(metrics.START_LATENCY.observe, waited, kind)

@@ -132,7 +132,7 @@ def store_together(
         dispatcher.announce(session, events)
     stages = [run for one in applied for run in one.stages]
     dispatcher.tell_watchers(session, [event for run in stages for event in task_events(run)])
-    measure_moves(session, stages)
+    measure_moves(session, stages, queue_of=dispatcher.queue_of)
     return frozenset(batch.run_id for batch, _ in batches)
 
 
@@ -342,7 +342,7 @@ def _take_effect(session: Session, dispatcher: Dispatcher, applied: Applied) -> 
     run = applied.run
     dispatcher.announce(session, applied.events)
     dispatcher.tell_watchers(session, task_events(run))
-    measure_move(session, run)
+    measure_move(session, run, queue_of=dispatcher.queue_of)
     if run.status in HELD:
         return
     if run.status is RunStatus.QUEUED:

@@ -1,7 +1,6 @@
 """Named reads of runs."""
 
 import uuid
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -230,23 +229,42 @@ def is_any_late(session: Session, *, after: timedelta, share: int | None = None)
     return bool(session.scalar(select(exists().where(late))))
 
 
-def count_waiting(
-    session: Session, queue_of: Mapping[RunKind, str], *, share: int | None = None
-) -> Mapping[str, int]:
-    """Count the runs that wait for a worker, by queue.
+class Waiting(NamedTuple):
+    """The runs of a queue that wait for a worker."""
 
-    Runs that wait for their thread, or for room in their tenant's share, are not counted.
+    runs: int = 0
+    oldest: float = 0.0  # seconds for which the first of them has waited for a worker; 0 if there is none
+
+
+def waiting(
+    session: Session, queue_of: Mapping[RunKind, str], *, share: int | None = None
+) -> Mapping[str, Waiting]:
+    """Return how many runs wait for a worker, and for how long, by queue.
+
+    Runs that wait for their thread, or for room in their tenant's share, do not count, nor does the time for
+    which others did so: they want a worker since they were sent. `dispatched_at` tells it until a message is
+    sent again.
     """
     is_structure = Run.structure_id.isnot(None)
+    sent_at = case((Run.dispatch_count == 0, Run.dispatched_at))
+    age = func.extract("epoch", func.now() - func.min(func.greatest(Run.queued_at, sent_at)))
     query = (
-        select(is_structure, func.count())
+        select(is_structure, func.count(), age)
         .where(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread, ~shares.is_held_back(share))
         .group_by(is_structure)
     )
-    counts = Counter(dict.fromkeys(queue_of.values(), 0))
-    for of_structures, runs in session.execute(query):
-        counts[queue_of[RunKind.STRUCTURE if of_structures else RunKind.ASSISTANT]] += runs
-    return counts
+    found = dict.fromkeys(queue_of.values(), Waiting())
+    for of_structures, runs, seconds in session.execute(query):
+        queue = queue_of[RunKind.STRUCTURE if of_structures else RunKind.ASSISTANT]
+        found[queue] = Waiting(found[queue].runs + runs, max(found[queue].oldest, float(seconds)))
+    return found
+
+
+def count_waiting(
+    session: Session, queue_of: Mapping[RunKind, str], *, share: int | None = None
+) -> Mapping[str, int]:
+    """Count the runs that wait for a worker, by queue; see `waiting`."""
+    return {queue: one.runs for queue, one in waiting(session, queue_of, share=share).items()}
 
 
 def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence[Run]:

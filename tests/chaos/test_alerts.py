@@ -142,12 +142,14 @@ def test_alerts_of_models_runs_and_workers_end_with_their_fault(stack: Stack, pr
             "RunyardWorkerLost",
             "RunyardTargetDown",
             "RunyardWorkersGone",
+            "RunyardQueueWithoutWorkers",
             "RunyardNothingConsumed",
         ):
             prometheus.wait_for(alert, timeout=PATIENCE)
     stack.wait_for(waiting, "SUCCEEDED", timeout=PATIENCE)
     prometheus.wait_for_end(
-        *("RunyardTargetDown", "RunyardWorkersGone", "RunyardWorkerLost", "RunyardNothingConsumed"),
+        *("RunyardTargetDown", "RunyardWorkersGone", "RunyardQueueWithoutWorkers"),
+        *("RunyardWorkerLost", "RunyardNothingConsumed"),
         timeout=PATIENCE,
     )
 

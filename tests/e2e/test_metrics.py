@@ -75,8 +75,8 @@ def compared(scrape: Scrape, database_url: str) -> dict[str, tuple[object, objec
             rows(f"SELECT status, count(*) {ended} AND started_at IS NOT NULL GROUP BY 1"),
         ),
         "claims": (
-            scrape.by("runyard_queue_wait_seconds_count", "kind"),
-            rows("SELECT 'assistant', sum(attempt) FROM runs"),
+            scrape.by("runyard_queue_wait_seconds_count", "kind", "queue"),
+            rows("SELECT 'assistant', 'runs', sum(attempt) FROM runs"),
         ),
         "stops": (
             scrape.by("runyard_cancel_stop_seconds_count", "how"),
@@ -98,6 +98,12 @@ def test_what_the_processes_count_is_what_the_database_holds(
     worker, url = prefork
     urls = [*measured.file["metrics_urls"].values(), url]
     assert len(urls) == 4
+    idle = 'runyard_queue_wait_seconds_count{kind="assistant",queue="runs"} 0.0'
+    wait_until(
+        lambda: sum(idle in text for text in Scrape(urls, token=TOKEN).texts) == 2,  # of both workers
+        timeout=PATIENCE,
+        pause=0.5,
+    )
     runs = [measured.create_run(args=["some words"]) for _ in range(10)]
     for model in ("openai/status-400", "openai/words-3", "nobody/knows"):
         assistant_id = measured.create_assistant(model=model)

@@ -26,6 +26,7 @@ class RecordingDispatcher:
     kinds: dict[uuid.UUID, RunKind] = field(default_factory=dict)
     owners: dict[uuid.UUID, Mapping[str, str]] = field(default_factory=dict)
     waiting: frozenset[str] | None = frozenset()  # tasks whose messages the broker is to hold; None: too many
+    queue_of: Mapping[RunKind, str] = field(default_factory=lambda: dict.fromkeys(RunKind, "runs"))
     share: int | None = None  # of the workers, in runs, that one organization may have
 
     def enqueue(

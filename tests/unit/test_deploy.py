@@ -11,7 +11,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from cli.local.embedded import redis_user
+from cli.local.embedded import postgres, redis_user
 from cli.main import COMMANDS
 from shared.migrations import roles
 from shared.processes.pulse import Kind
@@ -323,6 +323,14 @@ def test_postgres_makes_the_roles_by_the_statements_of_the_embedded_one(compose:
     given = set(re.findall(r"getenv \w+ (\w+)", script.read_text(encoding="utf-8")))
     assert given == {"POSTGRES_OWNER_PASSWORD", "POSTGRES_APP_PASSWORD"}
     assert given <= set(compose["services"]["postgres"]["environment"])
+
+
+def test_postgres_has_as_many_connections_as_the_embedded_one(compose: dict[str, Any]):
+    service = compose["services"]["postgres"]
+    assert service["command"] == ["postgres", "-c", f"max_connections={postgres.MAX_CONNECTIONS}"]
+    assert service["pids_limit"] > postgres.MAX_CONNECTIONS  # each is a process
+    manual = (ROOT / "docs" / "operating" / "sizing.md").read_text(encoding="utf-8")
+    assert f"max_connections = {postgres.MAX_CONNECTIONS}" in manual
 
 
 def test_every_service_is_bounded(compose: dict[str, Any]):

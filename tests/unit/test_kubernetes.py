@@ -1,6 +1,7 @@
 """The files in deploy/kubernetes/ are valid, complete, and agree with the code and the compose file."""
 
 import copy
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema import ValidationError as SchemaError
 
 from cli.main import COMMANDS
+from shared.metrics.definitions import BUSY_SLOTS
 from shared.settings import Settings
 from tests.support.checkout import ROOT
 from tests.support.kustomize import KustomizeError, Resource, build
@@ -21,6 +23,7 @@ from worker.process.supervisor import STOP_MARGIN
 from worker.reconciler.observer import OBSERVED
 
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
+RULES: Final = ROOT / "deploy" / "prometheus" / "rules.yaml"
 OLDEST: Final = "1.33"  # has user namespaces by default, which the pods of structures need
 NEWEST: Final = "1.37"
 LAYERS: Final = ("base", "production")
@@ -163,7 +166,7 @@ def validate(resource: Resource, version: str) -> None:
         resource["kind"] == "PodMonitor"
     ):  # the one of its kind: its fields are those that the operator documents
         (endpoint,) = resource["spec"]["podMetricsEndpoints"]
-        assert set(resource["spec"]) == {"selector", "podMetricsEndpoints"}
+        assert set(resource["spec"]) == {"jobLabel", "selector", "podMetricsEndpoints"}
         assert set(endpoint) == {"port", "interval", "authorization"}
         return
     if resource["kind"] != "ScaledObject":
@@ -431,11 +434,65 @@ def test_workers_follow_the_queues_that_they_consume(layers: dict[str, list[Reso
     layer = layers["production"]
     queues = {"runyard-worker": "runs", "runyard-structures": "structures"}
     for name, scaled in of_kind(layer, "ScaledObject").items():
-        asked = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+        asked = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"][:2]]
         assert all(f'queue="{queues[name]}"' in query for query in asked)
         named = {re.findall(r"runyard_\w+", query)[0] for query in asked}
         assert named == {"runyard_queue_runs", "runyard_queue_oldest_seconds"}
         assert named <= set(OBSERVED)
+
+
+def test_workers_that_are_full_are_not_taken_away(layers: dict[str, list[Resource]]) -> None:
+    layer = layers["production"]
+    for name, scaled in of_kind(layer, "ScaledObject").items():
+        _, _, busy = scaled["spec"]["triggers"]
+        assert busy.get("metricType", "AverageValue") == "AverageValue"
+        query = busy["metadata"]["query"]
+        assert query == f'sum(runyard_busy_slots{{namespace="runyard", pod=~"{name}-.+"}})'
+        assert BUSY_SLOTS.name in query
+        arguments = container_of(layer, name.removeprefix("runyard-"))["args"]
+        processes = int(arguments[arguments.index("--processes") + 1])
+        given = settings_of(layer).get("RUNYARD_CONCURRENCY", Settings.model_fields["concurrency"].default)
+        assert 0 < int(busy["metadata"]["threshold"]) < processes * int(given)
+
+
+def test_targets_have_the_job_that_the_alerts_name(layers: dict[str, list[Resource]]) -> None:
+    label = of_kind(layers["production"], "PodMonitor")["runyard"]["spec"]["jobLabel"]
+    makers = [*of_kind(layers["production"], "Deployment").values()]
+    jobs = {maker["spec"]["template"]["metadata"]["labels"][label] for maker in makers}
+    assert jobs == set(re.findall(r'job="(\w+)"', RULES.read_text(encoding="utf-8"))) == {"runyard"}
+
+
+def test_the_command_of_the_manual_wraps_the_alerts_for_the_operator(tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "operating" / "kubernetes.md").read_text(encoding="utf-8")
+    (command,) = [
+        block
+        for block in re.findall(r"^```sh\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL)
+        if "PrometheusRule" in block
+    ]
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\ncat\necho "# $*"\n', encoding="utf-8")
+    kubectl.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    shell = ["bash", "-ec", command]
+    made = subprocess.run(shell, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
+    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    assert yaml.safe_load(made.stdout) == {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "runyard"},
+        "spec": rules,
+    }
+    assert made.stdout.endswith("# apply --namespace runyard --filename -\n")
+
+
+def test_the_manual_makes_the_namespace_before_secrets_and_files_without_a_line_end() -> None:
+    manual = (ROOT / "docs" / "operating" / "kubernetes.md").read_text(encoding="utf-8")
+    made = manual.index("kubectl apply --filename deploy/kubernetes/production/namespace.yaml")
+    assert made < manual.index("kubectl create secret")
+    for name in re.findall(r"--from-file=\w+=(\S+)", manual):
+        assert re.search(
+            rf'printf %s "\$\w+" >{re.escape(name)}', manual[: manual.index("kubectl create secret")]
+        )
 
 
 def test_prometheus_reaches_every_process_where_it_measures(layers: dict[str, list[Resource]]) -> None:

@@ -1,6 +1,7 @@
 """One worker process: a Celery worker from its start to its exit."""
 
 import warnings
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +9,13 @@ from celery import Celery
 from celery.apps.worker import Worker
 from celery.platforms import SecurityWarning  # type: ignore[attr-defined]  # not in the stubs
 
+from shared.metrics import definitions as metrics
 from shared.processes.ending import end_process
 from shared.processes.failures import plain_failures
 from shared.processes.garbage import settle_garbage
 from shared.processes.hidden import hide_memory
 from shared.processes.metrics import count_into
-from shared.settings import get_settings, names_of
+from shared.settings import Settings, get_settings, names_of
 from shared.workers import Pool
 from worker import identity
 from worker.process import life, naming, supervisor_link
@@ -54,6 +56,16 @@ def serve(celery: Celery, options: ProcessOptions) -> int:
     return worker.exitcode or 0
 
 
+def show_queues(settings: Settings, taken: Collection[str]) -> None:
+    """Show the waits in the queues from which this process takes runs, before it takes any.
+
+    Alerts tell by them which queues have a worker.
+    """
+    for kind, queue in settings.queue_of.items():
+        if queue in taken:
+            metrics.QUEUE_WAIT.show(kind, queue)
+
+
 def main() -> None:
     hide_memory()  # before the pool forks, so that its children are hidden, too
     with plain_failures():
@@ -64,6 +76,7 @@ def main() -> None:
     on_setup_logging()
     if options.metrics is not None:
         count_into(options.metrics)
+        show_queues(settings, names_of(options.queues))
     with plain_failures():
         is_kept = options.pool is Pool.THREADS  # a prefork parent does not beat
         name = naming.settle(settings, options.name, options.holder, is_kept=is_kept)

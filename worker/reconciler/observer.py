@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from shared.db import make_engine, words_of
 from shared.dispatch.dispatcher import Dispatcher
-from shared.lifecycle import ACTIVE, HELD, RunKind, RunStatus
+from shared.lifecycle import ACTIVE, HELD, RunStatus
 from shared.metrics import definitions as metrics
 from shared.models import ProcessBeat, ProcessKind, Run, RunTally
 from shared.models.base import Base
@@ -38,7 +38,7 @@ OBSERVED: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "runyard_redis_up": ("Whether Redis answers the reconciler.", ()),
     "runyard_runs": ("Runs, by status.", ("status",)),
     "runyard_queue_runs": ("Runs that wait for a worker, by queue.", ("queue",)),
-    "runyard_queue_oldest_seconds": ("Age of the oldest run that waits for a worker.", ("queue",)),
+    "runyard_queue_oldest_seconds": ("How long the oldest waiting run has waited for a worker.", ("queue",)),
     "runyard_broker_messages": ("Messages in Redis that no worker has taken.", ("queue",)),
     "runyard_stuck_runs": ("Runs that wait for a repair: lost, or not known to have stopped.", ("why",)),
     "runyard_processes": ("Processes that have beaten recently.", ("kind",)),
@@ -168,18 +168,7 @@ class Observer:
         if time.monotonic() - self._slow_at >= SLOW_INTERVAL:
             self._slow, self._slow_at = self._slow_values(session), time.monotonic()
         runs: dict[Labels, float] = {(status,): 0.0 for status in sorted(ACTIVE)}
-        oldest: dict[Labels, float] = {(queue,): 0.0 for queue in self._settings.queue_of.values()}
-        counts = queries.count_waiting(session, self._settings.queue_of, share=self._settings.running_share)
-        is_structure = Run.structure_id.isnot(None)
-        age = func.extract("epoch", func.now() - func.min(Run.queued_at))
-        waiting = (
-            select(is_structure, age)
-            .where(Run.status == RunStatus.QUEUED, ~Run.waits_for_thread)
-            .group_by(is_structure)
-        )
-        for of_structures, seconds in session.execute(waiting):
-            queue = (self._settings.queue_of[RunKind.STRUCTURE if of_structures else RunKind.ASSISTANT],)
-            oldest[queue] = max(oldest[queue], float(seconds))
+        waiting = queries.waiting(session, self._settings.queue_of, share=self._settings.running_share)
         for statuses in ((RunStatus.QUEUED,), tuple(HELD)):  # each has an index
             query = select(Run.status, func.count()).where(Run.status.in_(statuses)).group_by(Run.status)
             for status, count in session.execute(query):
@@ -203,8 +192,8 @@ class Observer:
         return {
             **self._slow,
             "runyard_runs": {**runs, **self._slow.get("runyard_runs", {})},
-            "runyard_queue_runs": {(queue,): float(count) for queue, count in counts.items()},
-            "runyard_queue_oldest_seconds": oldest,
+            "runyard_queue_runs": {(queue,): float(one.runs) for queue, one in waiting.items()},
+            "runyard_queue_oldest_seconds": {(queue,): one.oldest for queue, one in waiting.items()},
             "runyard_stuck_runs": {("lost",): float(lost), ("stop_unconfirmed",): float(unconfirmed)},
             "runyard_processes": processes,
         }

@@ -12,17 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.metrics import definitions as metrics
 from shared.metrics import instruments, numbers
-from shared.metrics.instruments import OTHER, Histogram, Label
+from shared.metrics.instruments import LONGEST_VALUE, OTHER, Histogram, Label
 from shared.processes import metrics as of_processes
 from shared.processes.metrics import BURIED, OwnMetrics, SharedMetrics, count_into
 
 KNOWN_LABELS = {
     *("action", "by", "direction", "end", "fault", "how", "kind", "outbox", "outcome", "provider"),
-    *("reason", "route", "status"),
+    *("queue", "reason", "route", "status"),
 }
 FORK = multiprocessing.get_context("fork")
-LONGEST_VALUE = 96
-"""Bytes of the longest values that a label takes as they come: routes."""
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +115,25 @@ def test_what_may_happen_is_shown_before_it_happens():
     assert found["runyard_build_info", version("runyard")] == 1
 
 
+def test_a_label_set_can_be_shown_before_anything_is_counted_with_it():
+    source = OwnMetrics()
+    metrics.QUEUE_WAIT.show("assistant", "runs")
+    assert read(source)["runyard_queue_wait_seconds_count", "assistant", "runs"] == 0
+    metrics.QUEUE_WAIT.observe(1, "assistant", "runs")
+    metrics.QUEUE_WAIT.show("assistant", "runs")
+    assert read(source)["runyard_queue_wait_seconds_count", "assistant", "runs"] == 1
+
+
+def test_a_name_of_a_queue_that_has_no_room_in_a_file_is_other(shared):
+    count_into(shared.directory)
+    long = "é" * (LONGEST_VALUE // 2)
+    for queue in (long, long + "q"):
+        metrics.QUEUE_WAIT.observe(1, "assistant", queue)
+    found = read(shared)
+    for queue in (long, OTHER):
+        assert found["runyard_queue_wait_seconds_count", *sorted(("assistant", queue))] == 1
+
+
 def test_nothing_is_counted_before_the_start_or_after_the_end():
     source = OwnMetrics()
     instruments.stop()
@@ -129,10 +146,10 @@ def test_nothing_is_counted_before_the_start_or_after_the_end():
 
 def test_a_clock_that_goes_back_does_not_make_a_sum_fall():
     source = OwnMetrics()
-    metrics.QUEUE_WAIT.observe(-5, "assistant")
+    metrics.QUEUE_WAIT.observe(-5, "assistant", "runs")
     found = read(source)
-    assert found["runyard_queue_wait_seconds_sum", "assistant"] == 0
-    assert found["runyard_queue_wait_seconds_count", "assistant"] == 1
+    assert found["runyard_queue_wait_seconds_sum", "assistant", "runs"] == 0
+    assert found["runyard_queue_wait_seconds_count", "assistant", "runs"] == 1
 
 
 def test_processes_and_their_forks_are_added_up(shared):
@@ -144,13 +161,13 @@ def test_processes_and_their_forks_are_added_up(shared):
     def work():
         metrics.LEASES_LOST.inc(by=2)
         metrics.SLOTS.set(5)
-        metrics.QUEUE_WAIT.observe(0.3, "assistant")
+        metrics.QUEUE_WAIT.observe(0.3, "assistant", "runs")
         held.wait(60)
 
     process = FORK.Process(target=work)
     process.start()
     try:
-        while read(shared).get(("runyard_queue_wait_seconds_count", "assistant")) != 1:
+        while read(shared).get(("runyard_queue_wait_seconds_count", "assistant", "runs")) != 1:
             assert process.is_alive()
         found = read(shared)
         assert found["runyard_leases_lost_total",] == 3
@@ -163,19 +180,20 @@ def test_processes_and_their_forks_are_added_up(shared):
 def test_the_numbers_of_dead_processes_stay_and_their_files_and_gauges_do_not(shared):
     count_into(shared.directory)
     metrics.SLOTS.set(10)
+    metrics.QUEUE_WAIT.show("assistant", "runs")
 
     def work():
         metrics.LEASES_LOST.inc()
         metrics.SLOTS.set(5)
-        metrics.QUEUE_WAIT.observe(0.3, "assistant")
+        metrics.QUEUE_WAIT.observe(0.3, "assistant", "runs")
 
     for deaths in range(1, 4):
         pid = in_a_process(work)
         found = read(shared)
         assert found["runyard_leases_lost_total",] == deaths
-        assert found["runyard_queue_wait_seconds_count", "assistant"] == deaths
-        assert found["runyard_queue_wait_seconds_bucket", "0.25", "assistant"] == 0
-        assert found["runyard_queue_wait_seconds_bucket", "0.5", "assistant"] == deaths
+        assert found["runyard_queue_wait_seconds_count", "assistant", "runs"] == deaths
+        assert found["runyard_queue_wait_seconds_bucket", "0.25", "assistant", "runs"] == 0
+        assert found["runyard_queue_wait_seconds_bucket", "0.5", "assistant", "runs"] == deaths
         assert found["runyard_slots",] == 10
         assert [path for path in shared.directory.iterdir() if f"_{pid}." in path.name] == []
     assert {path.name for path in shared.directory.glob(f"*_{BURIED}.db")} == {

@@ -47,12 +47,17 @@ def seen(observer):
     }
 
 
+def age(session, run, by):
+    """Let a run have been queued and sent long ago."""
+    then = func.now() - by
+    session.execute(update(Run).where(Run.id == run.id).values(queued_at=then, dispatched_at=then))
+
+
 def test_the_gauges_are_what_the_database_holds(committed_sessions, observer, make_run):
     runs = [make_run(status=status) for status in (RunStatus.QUEUED, RunStatus.QUEUED, RunStatus.RUNNING)]
     make_run(status=RunStatus.SUCCEEDED)
     with unit_of_work(committed_sessions) as session:
-        aged = update(Run).where(Run.id == runs[0].id).values(queued_at=func.now() - timedelta(hours=1))
-        session.execute(aged)
+        age(session, runs[0], timedelta(hours=1))
         beats.beat(session, NAME, ProcessKind.RECONCILER)
         beats.beat(session, "worker@a", ProcessKind.WORKER)
         beats.beat(session, "worker@b", ProcessKind.WORKER)
@@ -70,6 +75,57 @@ def test_the_gauges_are_what_the_database_holds(committed_sessions, observer, ma
     assert found["runyard_database_up",] == found["runyard_redis_up",] == 1
     assert {key[1] for key in found if key[0] == "runyard_table_bytes"} == set(Base.metadata.tables)
     assert found["runyard_database_bytes",] > found["runyard_table_bytes", "runs"] > 0
+
+
+def test_a_run_that_waits_for_its_tenants_share_wants_no_worker(
+    committed_settings, committed_engine, committed_sessions, sender, make_run
+):
+    limited = committed_settings.model_copy(update={"running_share": 1})
+    observer = Observer(limited, committed_engine, sender, name=NAME)
+    held_back, sent = make_run(), make_run()
+    with unit_of_work(committed_sessions) as session:
+        age(session, held_back, timedelta(hours=1))
+        age(session, sent, timedelta(minutes=1))
+        session.execute(update(Run).where(Run.id == held_back.id).values(dispatched_at=None))
+    observer.look()
+    found = seen(observer)
+    assert found["runyard_queue_runs", "runs"] == 1
+    assert 60 <= found["runyard_queue_oldest_seconds", "runs"] < 3600
+    with unit_of_work(committed_sessions) as session:
+        session.execute(update(Run).where(Run.id == sent.id).values(dispatched_at=None))
+    observer.look()
+    found = seen(observer)
+    assert found["runyard_queue_runs", "runs"] == found["runyard_queue_oldest_seconds", "runs"] == 0
+
+
+def test_a_run_wants_a_worker_since_it_was_sent_and_not_since_it_was_held_back(
+    committed_sessions, observer, make_run
+):
+    run = make_run()
+    with unit_of_work(committed_sessions) as session:
+        age(session, run, timedelta(hours=1))
+        session.execute(update(Run).where(Run.id == run.id).values(dispatched_at=func.now()))
+    observer.look()
+    assert seen(observer)["runyard_queue_oldest_seconds", "runs"] < 3600
+    with unit_of_work(committed_sessions) as session:  # a message that is sent again is no new beginning
+        session.execute(update(Run).where(Run.id == run.id).values(dispatch_count=1))
+    observer.look()
+    assert seen(observer)["runyard_queue_oldest_seconds", "runs"] >= 3600
+
+
+def test_the_oldest_run_of_a_queue_for_both_kinds_is_that_of_either_kind(
+    committed_settings, committed_engine, committed_sessions, sender, make_run, factories
+):
+    joined = committed_settings.model_copy(update={"structure_queue": committed_settings.run_queue})
+    observer = Observer(joined, committed_engine, sender, name=NAME)
+    make_run()
+    structure_run = factories.structure_run()
+    with unit_of_work(committed_sessions) as session:
+        age(session, structure_run, timedelta(hours=1))
+    observer.look()
+    found = seen(observer)
+    assert found["runyard_queue_runs", "runs"] == 2
+    assert found["runyard_queue_oldest_seconds", "runs"] >= 3600
 
 
 def test_a_run_whose_worker_is_gone_is_stuck_until_it_is_repaired(
