@@ -118,20 +118,23 @@ def test_what_the_processes_count_is_what_the_database_holds(
     assert len(list(measured.frames(runs[0]))) > 3
     assert list(measured.frames(runs[0], after=2))
 
+    def differences() -> dict[str, tuple[object, object]]:
+        found = compared(Scrape(urls, token=TOKEN), measured.file["database_url"])
+        return {what: pair for what, pair in found.items() if pair[0] != pair[1]}
+
+    def check_alike() -> None:
+        try:  # counts follow commits, and the observer looks from time to time
+            wait_until(lambda: not differences(), timeout=PATIENCE, pause=0.5)
+        except TimeoutError:
+            assert differences() == {}
+
+    check_alike()
     # What a child of the prefork pool has counted outlives it.
     (parent,) = worker.processes
     for child in parent.children():
         kill(child)
     wait_until(parent.children, timeout=PATIENCE)
-
-    def differences() -> dict[str, tuple[object, object]]:
-        found = compared(Scrape(urls, token=TOKEN), measured.file["database_url"])
-        return {what: pair for what, pair in found.items() if pair[0] != pair[1]}
-
-    try:  # counts follow commits, and the observer looks from time to time
-        wait_until(lambda: not differences(), timeout=PATIENCE, pause=0.5)
-    except TimeoutError:
-        assert differences() == {}
+    check_alike()
 
     route = "/api/assistants/{assistant_id}/runs"
     exact: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {
