@@ -84,13 +84,16 @@ class Workers:
     def answering(self, names: Sequence[str] | None = None, *, limit: int | None = None) -> Counter[str]:
         """Ping workers, all or the named ones; return the number of answers per name.
 
+        If nobody answers, it asks once more: Redis keeps no ping for a worker that is just connecting.
+
         Args:
             limit: the number of answers to wait for; without it, one per name.
 
         Raises:
             RedisRefusedError: Redis did not take the command.
         """
-        return Counter(name for name, said in self._ask("ping", names, limit=limit) if "ok" in said)
+        answers = self._ask("ping", names, limit=limit) or self._ask("ping", names, limit=limit)
+        return Counter(name for name, said in answers if "ok" in said)
 
     def drain(self, names: Sequence[str] | None) -> Mapping[str, str | None]:
         """Tell the named workers to drain, or all.
@@ -107,8 +110,11 @@ class Workers:
         """
         # One answer more than names shows a name that is not unique; without a limit, Celery stops before it.
         there = self.answering(names, limit=len(names) + 1 if names else None)
-        if unknown := frozenset(names or ()) - there.keys():
-            raise UnknownWorkerError(unknown, self.answering().keys())
+        if names and frozenset(names) - there.keys():  # one may just have connected
+            known = self.answering()
+            if unknown := frozenset(names) - known.keys():
+                raise UnknownWorkerError(unknown, known.keys())
+            there = Counter({name: known[name] for name in names})
         if names and (alike := [name for name, count in there.items() if count > 1]):
             raise AmbiguousWorkerError(alike)
         if not there:

@@ -145,14 +145,16 @@ def test_a_child_that_dies_is_named_and_restarted(stack, name):
     )
     assert name in stack.output
     assert "SIGKILL" in stack.output or "signal 9" in stack.output
-    wait_until(lambda: _is_ready(stack), timeout=60, what="the stack to be ready again")
+    wait_until(lambda: _serves(stack), timeout=60, what="the stack to serve again")
     run_id = stack.create_run(args=["still here"])
     assert stack.wait_for(run_id, timeout=60)["status"] == "SUCCEEDED"
 
 
-def _is_ready(stack):
+def _serves(stack):
+    """Whether it is ready and stores something: that it is ready may be half a second old."""
     try:
-        return stack.client.get("/health/ready").status_code == 200
+        is_ready = stack.client.get("/health/ready").status_code == 200
+        return is_ready and stack.client.post("/api/threads", json={}).status_code == 201
     except httpx2.TransportError:
         return False
 

@@ -1,6 +1,7 @@
 """`runyard doctor` beside a running development."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_running_development_is_found_and_well(stack):
         "Invariants",
     ):
         assert found[name]["severity"] == "ok"
-    assert "1 take from 'runs': worker@" in found["Workers"]["seen"]
+    assert re.search(r"^1 worker on Redis: worker@\S+\. On the queue 'runs': 1\.$", found["Workers"]["seen"])
     elsewhere = look(code=3, RUNYARD_RUN_QUEUE="elsewhere")["Workers"]
     assert elsewhere["severity"] == "problem"
     assert "RUNYARD_WORKER_QUEUES" in elsewhere["advice"]

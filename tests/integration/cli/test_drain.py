@@ -136,6 +136,23 @@ def test_a_wait_is_for_the_process_and_not_for_its_name(bench: PoolBench, drain:
         assert workers.answering(["a@test"])
 
 
+@pytest.mark.parametrize("missed", [["a@test"], ["a@test", "b@test"]])
+def test_a_worker_that_misses_the_first_question_is_drained(bench: PoolBench, monkeypatch, missed) -> None:
+    """As one that is just connecting: Redis keeps no ping."""
+    ask, questions = Workers._ask, []
+
+    def asked(self, command, *arguments, **options):
+        questions.append(command)
+        answers = ask(self, command, *arguments, **options)
+        return [(name, said) for name, said in answers if len(questions) > 1 or name not in missed]
+
+    monkeypatch.setattr(Workers, "_ask", asked)
+    workers = Workers(bench.app)
+    with bench.worker(name="a") as one, bench.worker(name="b") as other:
+        assert workers.drain(["a@test", "b@test"]).keys() == {"a@test", "b@test"}
+        assert (one.wait(60), other.wait(60)) == (0, 0)
+
+
 def test_a_wait_that_is_too_short_says_who_is_still_there(bench: PoolBench, drain: Runyard) -> None:
     bench.env["RUNYARD_DRAIN_GRACE"] = "600"
     with bench.worker(name="a"):
