@@ -154,7 +154,7 @@ def _serves(stack):
     """Whether it is ready and stores something: that it is ready may be half a second old."""
     try:
         is_ready = stack.client.get("/health/ready").status_code == 200
-        return is_ready and stack.client.post("/api/threads", json={}).status_code == 201
+        return is_ready and stack.client.post("/api/assistants", json={"name": "test"}).status_code == 201
     except httpx2.TransportError:
         return False
 
