@@ -125,6 +125,11 @@ def test_no_file_names_a_place_on_the_machine_it_was_written_on():
     assert found == []
 
 
+def test_only_images_are_not_text():
+    binary = [path.relative_to(ROOT) for path in tracked_files() if b"\0" in path.read_bytes()]
+    assert {path.suffix for path in binary} <= {".png", ".woff2", ".ico"}, binary
+
+
 def test_no_file_names_a_package_index():
     index = re.compile(r"--(extra-)?index-url[ =]|--find-links[ =]+\S*:|https?://[^\s\"']*/simple\b")
     found = [
