@@ -4,7 +4,6 @@ import errno
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from math import ceil
@@ -14,7 +13,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from api.app import create_app, make_documents
+from api.app import create_app
 from api.resources import Resources
 from api.supervisor import Supervisor
 from api.traffic.connection_limiter import ConnectionLimiter
@@ -152,8 +151,6 @@ def serve(
     if metrics is not None and scraped is not None:
         Exporter(scraped, metrics, token=token_of(settings)).start()
     settle_garbage()
-    # No daemon: a process that ends while it computes has to wait for it, or is aborted by its library.
-    threading.Thread(target=make_documents, args=(app,), name="documents").start()
     pulse = begin_pulse(Kind.API, beats.this_process(), Limits(turn=probe_limit(settings)))
     server = Server(app, settings, pulse, show_life=show_life)
     server.run(list(sockets))

@@ -1,7 +1,7 @@
 """The ASGI application: its resources, its dialects and their OpenAPI documents."""
 
 import importlib.metadata
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -81,23 +81,14 @@ def create_app(
         app.include_router(router_of(metrics, token=token))
     for one in mounted.values():
         one.state = app.state
-    app.state.documents = [
-        Document(one, root_path=settings.root_path, mounts=dialect.prefixes)
-        for dialect, one in {dialects.root: app, **mounted}.items()
-        if dialect.is_documented
-    ]
+    for dialect, one in {dialects.root: app, **mounted}.items():
+        if dialect.is_documented:
+            Document(one, root_path=settings.root_path, mounts=dialect.prefixes).add_routes()
     return app
 
 
 async def _go_home(home: str, _request: Request) -> Response:
     return RedirectResponse(home)
-
-
-def make_documents(app: FastAPI) -> None:
-    """Make every OpenAPI document before the first request for it."""
-    documents: Sequence[Document] = app.state.documents
-    for document in documents:
-        document.make()
 
 
 def _app_of(dialect: Dialect, dialects: Dialects, **more: Any) -> FastAPI:

@@ -42,11 +42,12 @@ A_DAY: Final = "max-age=86400"
 class Document:
     """The OpenAPI document of an application, and its pages of Swagger UI and ReDoc; none needs a key.
 
-    It is one document for each path that the application is mounted at, as they name it.
+    It is one document for each path that the application is mounted at, as they name it. The first request
+    has it made, once, by a thread of its own: a process that starts has requests to answer.
     """
 
     def __init__(self, app: FastAPI, *, root_path: str, mounts: Sequence[str]) -> None:
-        """Add the routes to an application; the document is made later.
+        """Describe a document that nothing is known of yet.
 
         Args:
             app: the application, complete when the document is made.
@@ -59,15 +60,18 @@ class Document:
         self._bodies: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._thread = CapacityLimiter(1)
+
+    def add_routes(self) -> None:
+        """Add the document and its pages to the application."""
         for path, answer in {
             OPENAPI: self._show,
             DOCS: self._show_swagger,
             REDOC: self._show_redoc,
             f"{DOCS}/{{name}}": self._show_file,
         }.items():
-            app.add_route(path, answer, include_in_schema=False)
+            self._app.add_route(path, answer, include_in_schema=False)
 
-    def make(self) -> None:
+    def _make(self) -> None:
         """Make the document, which takes a good part of a second, unless that has been done."""
         with self._lock:
             if self._bodies:
@@ -83,7 +87,7 @@ class Document:
     async def _show(self, request: Request) -> Response:
         """Answer with the document; requests before it is made wait, in a queue that holds one thread."""
         if not self._bodies:
-            await to_thread.run_sync(self.make, limiter=self._thread)
+            await to_thread.run_sync(self._make, limiter=self._thread)
         return InPieces(self._bodies[request.scope.get("root_path", "")], media_type="application/json")
 
     async def _show_swagger(self, request: Request) -> Response:

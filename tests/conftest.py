@@ -16,13 +16,14 @@ from sqlalchemy.orm import sessionmaker
 from shared.db import Sessions, make_engine, make_sessions
 from shared.keys.principal import Principal
 from shared.models import Assistant, Run
+from shared.processes.garbage import search_less
 from shared.settings import Settings
 from tests.support.checkout import STRUCTURES
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
 from tests.support.llm_stub import LlmStub
 from tests.support.scheduling import LaneScheduling, rank
-from tests.support.services import TestServices, running_services
+from tests.support.services import TestServices, fast_directory, running_services
 from tests.support.stack import Stack, environment, running_stack
 
 WAITING_PROCESSES = 3  # as many as there are lanes that wait for other processes, less one
@@ -30,6 +31,9 @@ WAITING_PROCESSES = 3  # as many as there are lanes that wait for other processe
 # How long one example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)
 hypothesis.settings.load_profile("any-machine")
+
+
+search_less()  # tests and what they import are a million objects that stay
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LaneScheduling:
@@ -85,7 +89,10 @@ def _plain_logs() -> None:
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Generator[TestServices]:
     """One PostgreSQL and one Redis per test process, not durable, stopped at the end."""
-    with running_services(tmp_path_factory.mktemp("services")) as running:
+    with (
+        fast_directory(tmp_path_factory.mktemp("services")) as directory,
+        running_services(directory) as running,
+    ):
         yield running
 
 

@@ -12,6 +12,8 @@ import runpy
 import sys
 from typing import Final
 
+from shared.processes.garbage import search_less
+
 PR_GET_DUMPABLE: Final = 3
 PR_SET_DUMPABLE: Final = 4
 
@@ -40,6 +42,7 @@ def hidden_module(module: str) -> list[str]:
 
 def main() -> None:
     hide_memory()
+    search_less()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

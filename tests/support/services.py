@@ -1,12 +1,16 @@
 """The embedded servers of a test session, and the databases on them."""
 
 import itertools
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import psutil
 import psycopg
 import redis
 from psycopg import sql
@@ -18,6 +22,8 @@ from tests.support.guarding import guard
 from tests.support.sandboxes import sandbox_here
 
 TEMPLATE: Final = "runyard_template"
+MEMORY: Final = Path("/dev/shm")  # noqa: S108  # a file system in memory, where Linux has one
+ROOM: Final = 4 * 2**30  # bytes free there, so that the servers of all test processes have enough
 REDIS_DATABASES: Final = 16  # as Redis has them by default; 0 is everybody's
 
 
@@ -72,6 +78,23 @@ class TestServices:
         url = self.postgres.database_url("postgres")
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def fast_directory(otherwise: Path, *, memory: Path = MEMORY) -> Generator[Path]:
+    """A directory in memory if there is room, and gone with the block; else one that a caller has.
+
+    To copy a database and to drop it costs a quarter of what it costs on a disk. What killed processes
+    have left there is removed.
+    """
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < ROOM:
+        yield otherwise
+        return
+    for left in memory.glob("runyard-tests-*"):
+        if left.stat().st_uid == os.getuid() and not psutil.pid_exists(int(left.name.split("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)  # another process may be removing it
+    with tempfile.TemporaryDirectory(prefix=f"runyard-tests-{os.getpid()}-", dir=memory) as directory:
+        yield Path(directory)
 
 
 @contextmanager

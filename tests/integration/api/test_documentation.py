@@ -4,11 +4,9 @@ import re
 import threading
 
 import pytest
+from fastapi import FastAPI
 
-import api.__main__ as main
 from api.streaming.waiting import WAIT_TIMEOUT
-from shared.processes.pulse import Pulse
-from tests.support.waiting import wait_until
 
 RESOURCES = ("Assistant", "Structure", "Thread", "Ruleset", "Rule", "Organization")
 
@@ -93,11 +91,10 @@ def test_the_codes_of_success(operations):
 def test_a_document_is_made_once_and_never_by_the_event_loop(anonymous, monkeypatch, mount):
     """It takes most of a second, and needs no key."""
     makers = []
-    for document in anonymous.app.state.documents:
-        make = document._app.openapi
-        monkeypatch.setattr(
-            document._app, "openapi", lambda make=make: makers.append(threading.current_thread()) or make()
-        )
+    make = FastAPI.openapi
+    monkeypatch.setattr(
+        FastAPI, "openapi", lambda app: makers.append(threading.current_thread()) or make(app)
+    )
     answers = [anonymous.get(f"{mount}/openapi.json") for _ in range(3)]
     assert {answer.status_code for answer in answers} == {200}
     (maker,) = makers
@@ -127,35 +124,6 @@ def test_the_pages_need_nothing_from_anywhere_else(anonymous, mount, page):
         assert b"/redoc/logo" not in file.content
     assert anonymous.get(f"{mount}/docs/favicon.png").status_code == 404
     assert anonymous.get(f"{mount}/docs/..%2fcore.py").status_code == 404
-
-
-def test_the_documents_are_made_when_a_server_starts(settings, monkeypatch):
-    started = []
-
-    class Server:
-        has_given_up = False
-
-        def __init__(self, app, *_, **__):
-            self.app = app
-
-        def run(self, _sockets):
-            documents = self.app.state.documents
-            wait_until(lambda: all(document._bodies for document in documents), what="the documents")
-            started.append(self)
-
-    for name, found in {
-        "hide_memory": lambda: None,
-        "settle_garbage": lambda: None,
-        "begin": lambda _name: settings,
-        "begin_pulse": lambda *_: Pulse.unseen(),
-        "listen": lambda _host, _port: [],
-        "demand_schema": lambda _settings: None,
-        "Server": Server,
-    }.items():
-        monkeypatch.setattr(main, name, found)
-    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
-    main.main()
-    assert len(started) == 1
 
 
 def test_the_longest_wait_is_told_and_ends_before_a_proxy_gives_up(operations):

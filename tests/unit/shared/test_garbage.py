@@ -1,10 +1,13 @@
 """The garbage collector of a server process."""
 
 import gc
+import os
+import subprocess
 
 import pytest
 
 from shared.processes.garbage import THRESHOLDS, settle_garbage
+from shared.processes.hidden import hidden_module
 
 
 @pytest.fixture
@@ -25,3 +28,15 @@ def test_what_is_loaded_is_set_aside_and_new_garbage_is_found():
     cycle.append(cycle)
     del cycle
     assert gc.collect() >= 1
+
+
+def test_a_process_searches_less_before_it_loads_its_code(tmp_path):
+    (tmp_path / "loading.py").write_text("import gc; print(gc.get_threshold())")
+    answer = subprocess.run(
+        hidden_module("loading"),
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.stdout == f"{THRESHOLDS}\n"
