@@ -20,9 +20,15 @@ def kill(*processes: psutil.Process) -> None:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether a process executes anything still."""
+    """Whether a process executes anything still, or has files and connections still.
+
+    A killed process is called a zombie when its first thread has ended. The last one closes its connections,
+    to which a server may have sent something until then.
+    """
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if not process.is_running():
+            return False
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 
