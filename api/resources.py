@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.acceptance import Acceptance
 from api.auth import KeyCache
+from api.cancels import Cancels
 from api.key_uses import KeyUses
 from api.key_watch import KeyWatch
 from api.readiness import Readiness
@@ -39,6 +40,7 @@ class Resources:
     lanes: Lanes
     dispatcher: Dispatcher
     acceptance: Acceptance
+    cancels: Cancels
     keys: KeyCache
     key_uses: KeyUses
     key_watch: KeyWatch
@@ -89,6 +91,7 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             lanes=lanes,
             dispatcher=dispatcher,
             acceptance=Acceptance(sessions, dispatcher),
+            cancels=Cancels(sessions, dispatcher),
             keys=KeyCache(
                 upkeep_readings,
                 ttl=settings.key_cache_ttl,

@@ -1,13 +1,14 @@
 """The fence: an attempt writes to its run only while it holds it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import (
     CTE,
     Column,
     ColumnElement,
+    FromClause,
     Integer,
     Uuid,
     and_,
@@ -78,23 +79,34 @@ def reserve(
 
 
 def given_attempts(*columns: Column[Any]) -> CTE:
-    """The attempts of a batch, as SQL: the objects in the parameter `given`, their runs' rows locked.
+    """The attempts of a batch, as SQL: `given_runs` with an `attempt` each.
+
+    Args:
+        columns: what each object has beside `run_id` and `attempt`.
+    """
+    return given_runs(Column("attempt", Integer), *columns)
+
+
+def given_runs(
+    *columns: Column[Any], where: Callable[[FromClause], ColumnElement[bool]] | None = None
+) -> CTE:
+    """The runs of a batch, as SQL: the objects in the parameter `given`, their rows locked.
 
     The rows are locked in the order of their ids. A row that somebody else has locked is left out: a batch
     waits for nobody, and so cannot be part of a deadlock.
 
     Args:
-        columns: what each object has beside `run_id` and `attempt`.
+        columns: what each object has beside `run_id`.
+        where: which rows are locked, given the objects; the others are left out.
     """
     given = (
         func.jsonb_to_recordset(bindparam("given", type_=JSONB))
-        .table_valued(Column("run_id", Uuid), Column("attempt", Integer), *columns)
+        .table_valued(Column("run_id", Uuid), *columns)
         .render_derived(name="given", with_types=True)
     )
+    query = select(given).join_from(given, RUNS, RUNS.c.id == given.c.run_id)
+    if where is not None:
+        query = query.where(where(given))
     return (
-        select(given)
-        .join_from(given, RUNS, RUNS.c.id == given.c.run_id)
-        .order_by(RUNS.c.id)
-        .with_for_update(key_share=True, skip_locked=True, of=RUNS)
-        .cte("given_attempts")
+        query.order_by(RUNS.c.id).with_for_update(key_share=True, skip_locked=True, of=RUNS).cte("given_runs")
     )

@@ -24,6 +24,7 @@ from api.griptape.run_schemas import RunCreate, RunsCancel, RunsCancelled, RunVi
 from api.key_scopes import takes
 from api.requests.path_ids import AssistantId, RunId
 from api.routing import KeyedRoute
+from api.run_cancels import RunCancelDep
 from api.run_creation import RunCreationDep
 from api.run_keys import RunAccess, open_to_runs
 from api.streaming.waiting import WAIT_TIMEOUT, RunWaiter
@@ -108,11 +109,9 @@ async def read_run(
     "/assistant-runs/{assistant_run_id}/cancel", response_model=RunView, responses=documented(NOT_FOUND)
 )
 @takes(KeyScope.RUN)
-def cancel_assistant_run(
-    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, assistant_run_id: RunId
-) -> Run:
+async def cancel_assistant_run(cancel: RunCancelDep, assistant_run_id: RunId) -> Run:
     """Cancel a run. An ended run does not change. A body is ignored."""
-    return service.cancel(session, dispatcher, principal, assistant_run_id)
+    return await cancel(assistant_run_id)
 
 
 @router.delete(

@@ -36,6 +36,7 @@ from api.key_scopes import takes
 from api.lists import shown_as
 from api.requests.path_ids import RunId, StructureId, StructureRunId
 from api.routing import KeyedRoute
+from api.run_cancels import RunCancelDep
 from api.run_keys import RunAccess, open_to_runs
 from shared.lifecycle import RunKind
 from shared.models import KeyScope, Run
@@ -123,14 +124,9 @@ async def get_structure_run(
     responses=documented(NOT_FOUND),
 )
 @takes(KeyScope.RUN)
-def cancel_structure_run(
-    session: CancelSessionDep,
-    principal: PrincipalDep,
-    dispatcher: DispatcherDep,
-    structure_run_id: StructureRunId,
-) -> Run:
+async def cancel_structure_run(cancel: RunCancelDep, structure_run_id: StructureRunId) -> Run:
     """Cancel a run. An ended run does not change. A body is ignored."""
-    return service.cancel(session, dispatcher, principal, structure_run_id, kind=RunKind.STRUCTURE)
+    return await cancel(structure_run_id, kind=RunKind.STRUCTURE)
 
 
 @router.delete(

@@ -22,6 +22,9 @@ MIN_CONNECTIONS: Final = LEAST_API_POOL - UPKEEP - KEY_LOOKUPS
 CREATES: Final = 64
 """Runs that may wait to be stored, or are being stored, by the one connection for them."""
 
+WISHES: Final = 64
+"""Likewise runs that may wait to be cancelled."""
+
 PARSERS: Final = 2
 """Threads that parse large bodies. They hold no database connection."""
 
@@ -54,13 +57,14 @@ class Lanes:
 
     A request takes a place in a lane before it opens a transaction and keeps it until the transaction
     ends. So a request with a place finds a connection free, and a request with a connection finds a
-    thread free. The places of `creates` share one connection. Cancels and look-ups of keys have lanes of
-    their own.
+    thread free. The places of `creates` share one connection, as do those of `wishes`. Cancels and look-ups
+    of keys have lanes of their own.
     """
 
     requests: Gate
     creates: Gate  # of runs that are stored many at a time, on one connection
-    cancels: Gate
+    wishes: Gate  # to cancel runs, many at a time, on one connection
+    cancels: Gate  # of runs by themselves, and deletes
     streams: Gate
     keys: Gate
     bodies: Gate  # in bytes
@@ -82,8 +86,9 @@ class Lanes:
             return Gate(capacity, share=share_of(capacity), timeout=timeout)
 
         return cls(
-            requests=gate(connections - cancels - streams - 1),
+            requests=gate(connections - cancels - streams - 2),
             creates=gate(CREATES),
+            wishes=gate(WISHES),
             cancels=gate(cancels),
             streams=gate(streams),
             keys=Gate(KEY_LOOKUPS, share=KEY_LOOKUPS - 1, timeout=timeout),

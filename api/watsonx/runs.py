@@ -11,8 +11,6 @@ from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 
 from api.dependencies import (
-    CancelSessionDep,
-    DispatcherDep,
     HubDep,
     ListsDep,
     PrincipalDep,
@@ -23,6 +21,7 @@ from api.lists import Show
 from api.requests.path_ids import AssistantId, RunId
 from api.requests.run_filters import RunFilterDep, split
 from api.routing import KeyedRoute
+from api.run_cancels import RunCancelDep
 from api.run_creation import RunCreationDep
 from api.run_keys import RunAccess, open_to_runs
 from api.watsonx.errors import ERRORS
@@ -37,7 +36,7 @@ from shared.keys.principal import Principal
 from shared.lifecycle import RunStatus
 from shared.models import KeyScope, Run
 from shared.runs import lists as run_lists
-from shared.runs import queries, service
+from shared.runs import queries
 
 router = APIRouter(route_class=KeyedRoute, responses=ERRORS)
 
@@ -211,11 +210,9 @@ def list_runs(
 
 @router.post("/orchestrate/runs/cancel/{run_id}", tags=["Orchestrate Agent"])
 @takes(KeyScope.RUN)
-def cancel_run(
-    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, run_id: RunId
-) -> Cancelled:
+async def cancel_run(cancel: RunCancelDep, run_id: RunId) -> Cancelled:
     """Cancel a run. An ended run does not change."""
-    run = service.cancel(session, dispatcher, principal, run_id)
+    run = await cancel(run_id)
     return Cancelled(thread_id=run.thread_id, run_id=run.id)
 
 

@@ -331,8 +331,8 @@ class Dispatcher:
 
     def revoke(self, session: Session, run_id: uuid.UUID, *, attempt: int) -> None:
         """Revoke an attempt's task once the transaction commits: fast, but a worker may miss it."""
-        send = partial(self._celery.control.revoke, task_id_of(run_id, attempt), terminate=True)
-        after_commit(session, lambda: self._tasks.put(send, run_id=str(run_id), attempt=attempt))
+        put = partial(self._tasks.put_joined, self._revoke_together, task_id_of(run_id, attempt))
+        after_commit(session, partial(put, run_id=str(run_id), attempt=attempt))
 
     def announce(self, session: Session, events: Sequence[StoredEvent]) -> None:
         """Publish stored events of one run once the transaction commits."""
@@ -406,6 +406,14 @@ class Dispatcher:
             raise
         except Exception:
             log.exception("message not made", task_id=task_id_of(message.run_id, message.attempt))
+
+    def _revoke_together(self, task_ids: Sequence[str]) -> None:
+        """Revoke tasks by one command, which each worker heeds at once.
+
+        Raises:
+            kombu.exceptions.OperationalError, redis.RedisError, OSError: Redis did not take it.
+        """
+        self._celery.control.revoke(list(task_ids), terminate=True)
 
     def _publish_together(self, batches: Sequence[Announced]) -> None:
         """Publish events of several runs in one round trip to Redis.

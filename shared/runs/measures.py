@@ -27,7 +27,9 @@ def measure_move(session: Session, run: Run, *, queue_of: Mapping[RunKind, str])
             after_commit(session, count)
 
 
-def measure_moves(session: Session, runs: Sequence[MovedRun], *, queue_of: Mapping[RunKind, str]) -> None:
+def measure_moves(
+    session: Session, runs: Sequence[Run] | Sequence[MovedRun], *, queue_of: Mapping[RunKind, str]
+) -> None:
     """Measure runs that have just been moved together."""
 
     def measure() -> None:

@@ -16,6 +16,7 @@ from shared.keys.principal import Principal
 from shared.lifecycle import ACTIVE, RunKind, RunStatus
 from shared.models import Assistant, Run, Structure
 from shared.runs import moves, queries
+from shared.runs.together import Wish
 
 CANCEL_BATCH: Final = 200
 """Runs that one call cancels at the most, so that it is answered within seconds."""
@@ -42,6 +43,17 @@ def cancel(
         return moves.cancel(session, dispatcher, run.id, requested_by=principal.name)
     except TransitionRefusedError:
         return run
+
+
+def cancel_together(session: Session, dispatcher: Dispatcher, wishes: Sequence[Wish]) -> list[Run | None]:
+    """End runs at callers' wishes, and stop their work once that is committed.
+
+    Returns:
+        The CANCELLED run of each wish, in order; None where `cancel` has to find out.
+    """
+    cancelled = moves.cancel_together(session, dispatcher, wishes)
+    runs = {(run.id, run.organization_id): run for run in cancelled}
+    return [runs.get((wish.run_id, wish.organization_id)) for wish in wishes]
 
 
 def delete(

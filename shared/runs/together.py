@@ -1,4 +1,4 @@
-"""Moves of several runs in one statement: the move of each run, and the run afterwards."""
+"""Moves of several runs in one statement: the move or the cancel of each run, and the run afterwards."""
 
 import uuid
 from dataclasses import dataclass
@@ -22,6 +22,15 @@ class Move:
     worker: str | None = None
     process: str | None = None
     leading: Batch | None = None  # events of the attempt, to be stored before those of the move
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A caller's wish to cancel a run of an organization."""
+
+    run_id: uuid.UUID
+    organization_id: uuid.UUID
+    requested_by: str  # who is named in the receipt
 
 
 class MovedRun(NamedTuple):

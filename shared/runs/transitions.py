@@ -12,9 +12,11 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Float,
+    FromClause,
     Integer,
     Text,
     Update,
+    Uuid,
     and_,
     case,
     func,
@@ -24,15 +26,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.events import log
 from shared.events.log import Batch, StoredEvent
 from shared.events.text import storable
-from shared.fence import given_attempts, held_by
-from shared.lifecycle import HELD, TRANSITIONS, Reason, RunKind, RunStatus, StoppedHow, Trigger
+from shared.fence import given_attempts, given_runs, held_by
+from shared.lifecycle import ACTIVE, HELD, TRANSITIONS, Reason, RunKind, RunStatus, StoppedHow, Trigger
 from shared.models import RUNS, JsonObject, Run
-from shared.runs.together import MOVED_COLUMNS, Move, MovedRun
+from shared.runs.together import MOVED_COLUMNS, Move, MovedRun, Wish
 from shared.runs.transition_events import EVENTS_OF, events_of
 
 Detail = JsonObject | ColumnElement[Any]
@@ -98,6 +101,34 @@ def apply(
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A run that was cancelled together with others. Its events are not stored yet, but numbered."""
+
+    run: Run
+    events: Batch
+    first_seq: int
+
+
+def cancel_together(session: Session, wishes: Sequence[Wish]) -> list[Cancelled]:
+    """Cancel several assistant runs in one statement.
+
+    Only runs of which a cancel concerns nothing else are cancelled: those without a thread and without
+    structures as tools. A run that is elsewhere, another organization's, or locked by somebody else stays
+    as it is, and is missing in the answer: `apply` says why.
+    """
+    given = [
+        {
+            "run_id": wish.run_id,
+            "organization_id": wish.organization_id,
+            "requested_by": storable(wish.requested_by),
+        }
+        for wish in wishes
+    ]
+    cancelled = session.scalars(_cancel_together(), {"given": given})
+    return [_cancelled(run) for run in cancelled]
+
+
+@dataclass(frozen=True, slots=True)
 class AppliedTogether:
     """A move of a batch that happened. Its events are not stored yet; numbers are reserved for them."""
 
@@ -140,6 +171,43 @@ def apply_together(
     rows = session.connection().execute(_update_together(triggers), {"given": given})
     moved = {run.id: run for run in map(MovedRun._make, rows)}
     return [_applied(moved[move.run_id], triggers, move) for move in moves if move.run_id in moved]
+
+
+def _cancelled(run: Run) -> Cancelled:
+    told = Batch(run.id, run.attempt, events_of(run, Trigger.CANCEL))
+    return Cancelled(run, told, run.event_count - len(told.rows))
+
+
+@cache
+def _cancel_together() -> ReturningUpdate[Run]:
+    """The statement of `cancel_together`; its text is the same for any number of runs."""
+
+    def concerns_nothing_else(given: FromClause) -> ColumnElement[bool]:
+        return and_(
+            Run.organization_id == given.c.organization_id,
+            Run.status.in_(ACTIVE),
+            Run.structure_id.is_(None),
+            Run.thread_id.is_(None),
+            func.cardinality(Run.structure_ids) == 0,
+        )
+
+    given = given_runs(
+        Column("organization_id", Uuid), Column("requested_by", Text), where=concerns_nothing_else
+    ).c
+    return (
+        update(Run)
+        .where(Run.id == given.run_id, Run.status.in_(TRANSITIONS[Trigger.CANCEL]))
+        .values(
+            {
+                **_columns(Trigger.CANCEL),
+                "status": RunStatus.CANCELLED,
+                "status_detail": cancel_detail(requested_by=given.requested_by),
+                "event_count": Run.event_count + _event_count(Trigger.CANCEL),
+            }
+        )
+        .returning(Run)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    )
 
 
 def _applied(run: MovedRun, triggers: tuple[Trigger, ...], move: Move) -> AppliedTogether:
@@ -252,14 +320,14 @@ def _refusal(session: Session, run_id: uuid.UUID, trigger: Trigger) -> Exception
     return TransitionRefusedError(status=row.status, attempt=row.attempt, trigger=trigger)
 
 
-def cancel_detail(*, requested_by: str) -> ColumnElement[Any]:
+def cancel_detail(*, requested_by: str | ColumnElement[str]) -> ColumnElement[Any]:
     """The receipt of a cancel, as SQL: what it says depends on the status the UPDATE finds."""
     now = as_text(func.now())
     receipt = func.jsonb_build_object(
         "reason",
         Reason.CANCELLED.value,
         "message",
-        f"The run was cancelled by {requested_by}.",
+        func.concat("The run was cancelled by ", requested_by, "."),
         "requested_at",
         now,
         "requested_by",

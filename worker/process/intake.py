@@ -17,7 +17,7 @@ import structlog
 
 MAX_MESSAGE: Final = 1024 * 1024  # characters of an encoded body
 MAX_TASK: Final = 16 * 1024  # bytes of a task's arguments; ours have 100
-MAX_CONTROL: Final = 64 * 1024  # bytes of a control command; a revoke has 200
+MAX_CONTROL: Final = 64 * 1024  # bytes of a control command; a revoke of 100 tasks has 4,300
 MAX_LINE: Final = 500  # characters of a log line of Celery about a command
 MAX_NAME: Final = 255  # characters of an id or a name
 MAX_CLOCK: Final = 2**62  # of a logical clock, which processes pass on

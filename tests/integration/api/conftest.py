@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from api.acceptance import Acceptance
 from api.app import create_app
 from api.auth import KeyCache
+from api.cancels import Cancels
 from api.key_uses import KeyUses
 from api.resources import Resources
 from api.streaming.streams import StreamHub
@@ -79,6 +80,7 @@ def anonymous(
             key_uses=KeyUses(sessions, pause=settings.key_use_flush),
             dispatcher=dispatcher,
             acceptance=Acceptance(sessions, dispatcher),
+            cancels=Cancels(sessions, dispatcher),
         )
         yield client
 

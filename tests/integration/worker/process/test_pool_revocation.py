@@ -166,3 +166,18 @@ def test_drained_run_is_given_back_for_another_attempt(
     row = found(committed_sessions, run)
     assert row.status is RunStatus.QUEUED
     assert (row.attempt, row.losses) == (1, 0)
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_one_command_ends_what_runs_and_what_waits(
+    bench: PoolBench, committed_sessions: Sessions, make_run: Callable[..., Run], pool: str
+) -> None:
+    """As the API revokes runs that are cancelled together."""
+    running, waiting = make_run(input=WORDS), make_run(input=WORDS)
+    with bench.worker(pool=pool, concurrency=1):
+        first = send(bench, running)
+        status_is(committed_sessions, running, RunStatus.RUNNING)
+        second = send(bench, waiting)
+        bench.app.control.revoke([first, second], terminate=True)
+        for run in (running, waiting):
+            status_is(committed_sessions, run, RunStatus.CANCELLED)
