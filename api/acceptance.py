@@ -8,10 +8,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.traffic.batches import Batches, Done
 from shared.assistants import acceptance
-from shared.assistants.acceptance import KnownAssistants, Offer
+from shared.assistants.acceptance import Accepted, KnownAssistants, Offer
 from shared.db import Fault, Sessions, fault_of, run_after_commit, words_of
 from shared.dispatch.dispatcher import Dispatcher
-from shared.models import Run
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +24,7 @@ class Acceptance:
         self._known = KnownAssistants()
         self._batches = Batches(self._accept)
 
-    async def offer(self, offer: Offer, *, size: int) -> Run | None:
+    async def offer(self, offer: Offer, *, size: int) -> Accepted | None:
         """Store a run; None if it is not stored, and `submit` has to find out why.
 
         Args:
@@ -36,7 +35,7 @@ class Acceptance:
         """
         return await self._batches.do(offer, size=size)
 
-    def _accept(self, offers: Sequence[Offer]) -> Done[Run | None]:
+    def _accept(self, offers: Sequence[Offer]) -> Done[Accepted | None]:
         with self._sessions() as session:
             try:
                 with session.begin():

@@ -61,7 +61,11 @@ class RunCreation:
         if size > LARGEST or not quotas.takes_known_room_for_run(self.principal.organization_id):
             return None
         async with turn(self.resources.lanes.creates, self.request, self.principal):
-            return await self.resources.acceptance.offer(offer, size=size)
+            accepted = await self.resources.acceptance.offer(offer, size=size)
+        if accepted is None:
+            return None
+        self.resources.hub.expect(accepted.run, accepted.event)
+        return accepted.run
 
     def _submitted(self, assistant_id: uuid.UUID | None, wanted: RunRequest) -> Run:
         with unit_of_work(self.resources.sessions) as session:

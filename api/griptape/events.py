@@ -118,8 +118,11 @@ async def stream(
 
     A standard EventSource opens a stream that has ended again, for ever, until it is told so.
     """
-    state = await hub.finder.find(run_id, organization_id=principal.organization_id, kind=kind, read=read)
-    if state.has_ended and start >= state.stored:
-        return Response(status_code=HTTPStatus.NO_CONTENT, headers=UNBUFFERED)
+    owner = principal.organization_id
+    is_new = start == 0 and kind is RunKind.ASSISTANT and hub.newcomers.has(run_id, organization_id=owner)
+    if not is_new:
+        state = await hub.finder.find(run_id, organization_id=owner, kind=kind, read=read)
+        if state.has_ended and start >= state.stored:
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=UNBUFFERED)
     events = hub.follow(run_id, start=start, principal=principal)
     return EventStream(events, encode=ENCODE[kind])

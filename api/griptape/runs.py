@@ -12,6 +12,7 @@ from api.dependencies import (
     CancelSessionDep,
     CancelSessionsDep,
     DispatcherDep,
+    HubDep,
     PrincipalDep,
     Reader,
     ReaderDep,
@@ -121,9 +122,14 @@ async def cancel_assistant_run(cancel: RunCancelDep, assistant_run_id: RunId) ->
 )
 @takes(KeyScope.ADMIN)
 def delete_assistant_run(
-    session: CancelSessionDep, principal: PrincipalDep, dispatcher: DispatcherDep, assistant_run_id: RunId
+    session: CancelSessionDep,
+    principal: PrincipalDep,
+    dispatcher: DispatcherDep,
+    hub: HubDep,
+    assistant_run_id: RunId,
 ) -> None:
     """Delete a run, its events and the structure runs that it called. Active ones are cancelled first."""
+    hub.newcomers.forget(assistant_run_id)
     service.delete(session, dispatcher, principal, assistant_run_id)
 
 

@@ -13,7 +13,7 @@ from api.traffic.admission import Gate
 from api.traffic.budget import Budget, Hold
 from shared.db import Sessions, is_passing, unit_of_work
 from shared.errors import OverloadedError, RunNotFoundError
-from shared.events.log import Page, read
+from shared.events.log import Page, StoredEvent, read
 
 PAGE_EVENTS: Final = 100  # of one read; a slow reader holds no more of them
 PAGE_BYTES: Final = 262_144  # likewise, unless a single event is larger
@@ -100,6 +100,10 @@ class LogReader:
             return order
         self._enqueue(key, order, tenant, may_be_old=may_be_old)
         return order
+
+    def keep_first(self, event: StoredEvent) -> None:
+        """Keep the first event of a new run for readers who join at once; they check for later events."""
+        self._keep((event.run_id, 0), _Read(), Slice(Batch([event]), total=1, is_closed=False))
 
     def _enqueue(
         self, key: Key, order: Order, tenant: uuid.UUID, *, may_be_old: bool = False, is_alone: bool = False

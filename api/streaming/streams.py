@@ -13,13 +13,16 @@ from api.streaming.batch import AWAY, Batch
 from api.streaming.heartbeats import Heartbeats
 from api.streaming.log_reader import LogReader, Order
 from api.streaming.mailbox import Mailbox
+from api.streaming.newcomers import Newcomers
 from api.streaming.run_finder import RunFinder
 from api.streaming.subscriber import Subscriber
 from api.traffic.admission import Gate
 from api.traffic.budget import Budget
 from shared.db import Sessions
+from shared.events.log import StoredEvent
 from shared.keys.principal import Principal
 from shared.metrics import definitions as metrics
+from shared.models import Run
 from shared.settings import Settings
 
 MEASURED_EVERY: Final = 8
@@ -50,6 +53,7 @@ class StreamHub:
         self._is_closed = False
         self._handed_over = 0  # batches that were published
         self.finder = RunFinder()  # of the runs that readers want to follow
+        self.newcomers = Newcomers()
 
     @classmethod
     def make(
@@ -82,6 +86,11 @@ class StreamHub:
         """End every stream where it is; its reader resumes elsewhere."""
         self._is_closed = True
         self._subscriber.close()
+
+    def expect(self, run: Run, event: StoredEvent) -> None:
+        """Take note of a run of an assistant that was just stored: somebody may follow it at once."""
+        if self.newcomers.add(run):
+            self._log_reader.keep_first(event)
 
     async def follow(
         self, run_id: uuid.UUID, *, start: int, principal: Principal, seconds: float | None = None

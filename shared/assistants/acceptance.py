@@ -14,6 +14,7 @@ from shared.assistants.runs import RunRequest, check_terms, new_run
 from shared.dispatch.dispatcher import Dispatcher
 from shared.dispatch.shares import owners_of
 from shared.errors import InvalidRequestError
+from shared.events.log import StoredEvent
 from shared.keys.principal import Principal
 from shared.lifecycle import RunKind
 from shared.models import Assistant, Run
@@ -41,6 +42,14 @@ class Offer:
     def is_possible(cls, request: RunRequest) -> bool:
         """Whether a request can be accepted together with others."""
         return not (request.thread_id or request.new_thread or request.replace or request.add)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A run that is stored, and the first event of its log."""
+
+    run: Run
+    event: StoredEvent
 
 
 class KnownAssistants:
@@ -79,12 +88,12 @@ class KnownAssistants:
 
 def accept(
     session: Session, dispatcher: Dispatcher, offers: Sequence[Offer], *, known: KnownAssistants
-) -> list[Run | None]:
+) -> list[Accepted | None]:
     """Accept runs that are durable once this transaction commits, and send them after it.
 
     Returns:
-        A run for each offer, in order; None where `submit` has to find out: the assistant is not there, has
-        just changed, or is being deleted, or the terms refuse something. Nothing is stored then.
+        For each offer, in order, its run; None where `submit` has to find out: the assistant is not there,
+        has just changed, or is being deleted, or the terms refuse something. Nothing is stored then.
     """
     known.learn(session, {offer.assistant_id for offer in offers})
     made = [_candidate_of(offer, known) for offer in offers]
@@ -93,15 +102,13 @@ def accept(
         return [None] * len(offers)
     waits_for_share = dispatcher.share is not None
     events = acceptance.insert(session, candidates, waits_for_share=waits_for_share)
-    accepted = {event.run_id for event in events}
+    accepted = {event.run_id: event for event in events}
     known.forget(
         offer.assistant_id
         for offer, one in zip(offers, made, strict=True)
         if one is None or one.run.id not in accepted
     )
     measure_accepted(session, RunKind.ASSISTANT, len(events))
-    for event in events:
-        dispatcher.announce(session, [event])
     if waits_for_share:
         for organization_id in dict.fromkeys(
             one.run.organization_id for one in candidates if one.run.id in accepted
@@ -112,7 +119,12 @@ def accept(
         for event in events:
             owners = owners_of(runs[event.run_id])
             dispatcher.enqueue(session, event.run_id, attempt=1, owners=owners)
-    return [None if one is None or one.run.id not in accepted else one.run for one in made]
+    for event in events:  # after the tasks: hardly anybody can listen yet
+        dispatcher.announce(session, [event])
+    return [
+        None if one is None or one.run.id not in accepted else Accepted(one.run, accepted[one.run.id])
+        for one in made
+    ]
 
 
 def _candidate_of(offer: Offer, known: KnownAssistants) -> acceptance.Candidate | None:
