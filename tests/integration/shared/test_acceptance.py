@@ -51,7 +51,9 @@ def accepted(committed_sessions, dispatcher, known):
 
     def accepted(*offers, dispatcher=dispatcher):
         with unit_of_work(committed_sessions) as session:
-            return accept(session, dispatcher, offers, known=known)
+            found = accept(session, dispatcher, offers, known=known)
+        assert [one.event.run_id for one in found if one] == [one.run.id for one in found if one]
+        return [one and one.run for one in found]
 
     return accepted
 
