@@ -17,6 +17,8 @@ _LINE_ENDS: Final = {
 
 def on_one_line(data: bytes) -> bytes:
     """JSON that no client takes for several lines."""
+    if data.isascii():
+        return data
     for character, escape in _LINE_ENDS.items():
         data = data.replace(character, escape)
     return data

@@ -1,6 +1,7 @@
 """The offline model: it repeats the input word by word."""
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -43,10 +44,13 @@ class Echo(Provider):
         answer.is_over = answer.ending is not None
 
     def _words(self, text: str) -> Iterator[Json]:
-        for word in _WORDS.findall(text):
+        """Say each word when it is due, whatever its reader did with those before."""
+        begun = time.monotonic()
+        for number, word in enumerate(_WORDS.findall(text), 1):
             yield {"word": word}
             if self._words_per_second:
-                self._token.wait(1 / self._words_per_second)
+                due = begun + number / self._words_per_second
+                self._token.wait(max(0.0, due - time.monotonic()))
             self._token.raise_if_cancelled()
         yield {"end": "stop"}
 
