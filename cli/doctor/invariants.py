@@ -70,6 +70,11 @@ RULES: Final = (
         "assistant or structure {subject_id} has {counted} runs {status}; the tallies say {tallied}",
     ),
     Rule(
+        "tallied_bytes_agree",
+        run_rules.tallied_bytes_are_off(),
+        "assistant or structure {subject_id} has {counted} bytes in runs {status}; the tallies say {tallied}",
+    ),
+    Rule(
         "cancel_has_a_receipt",
         run_rules.receipt_incomplete(),
         "is CANCELLED; requested at {requested_at}, stopped at {stopped_at} ({stopped_how})",

@@ -1,6 +1,8 @@
 """Queries for runs, messages and tallies that contradict each other."""
 
-from sqlalchemy import Uuid, and_, case, cast, func, null, or_, select
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Uuid, and_, case, cast, func, null, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from cli.doctor.rule import Rows
@@ -48,30 +50,44 @@ def message_without_success() -> Rows:
 
 def tally_is_off() -> Rows:
     """Assistants and structures whose tally of a status differs from the number of their runs in it."""
-    counts = (
-        select(Run.subject_id, Run.status, func.count().label("runs"))
-        .where(Run.status.in_(TERMINAL))
-        .group_by(Run.subject_id, Run.status)
-        .subquery()
+    counted, tallied = _COUNTED.c.runs, _TALLIED.c.runs
+    return _tallies(counted, tallied).where(func.coalesce(counted, 0) != func.coalesce(tallied, 0))
+
+
+def tallied_bytes_are_off() -> Rows:
+    """The same for the bytes of these runs, where their number is right."""
+    counted, tallied = _COUNTED.c.bytes, _TALLIED.c.bytes
+    return _tallies(counted, tallied).where(_COUNTED.c.runs == _TALLIED.c.runs, counted != tallied)
+
+
+_COUNTED: Final = (
+    select(Run.subject_id, Run.status, func.count().label("runs"), func.sum(Run.stored_bytes).label("bytes"))
+    .where(Run.status.in_(TERMINAL))
+    .group_by(Run.subject_id, Run.status)
+    .subquery()
+)
+_TALLIED: Final = (
+    select(
+        RunTally.subject_id,
+        RunTally.status,
+        func.sum(RunTally.runs).label("runs"),
+        func.sum(RunTally.bytes).label("bytes"),
     )
-    tallies = (
-        select(RunTally.subject_id, RunTally.status, func.sum(RunTally.runs).label("runs"))
-        .group_by(RunTally.subject_id, RunTally.status)
-        .subquery()
-    )
-    same = and_(counts.c.subject_id == tallies.c.subject_id, counts.c.status == tallies.c.status)
-    counted, tallied = func.coalesce(counts.c.runs, 0), func.coalesce(tallies.c.runs, 0)
-    return (
-        select(
-            null().label("run_id"),
-            func.coalesce(counts.c.subject_id, tallies.c.subject_id).label("subject_id"),
-            func.coalesce(counts.c.status, tallies.c.status).label("status"),
-            counted.label("counted"),
-            tallied.label("tallied"),
-        )
-        .select_from(counts.join(tallies, same, full=True))
-        .where(counted != tallied)
-    )
+    .group_by(RunTally.subject_id, RunTally.status)
+    .subquery()
+)
+
+
+def _tallies(counted: ColumnElement[Any], tallied: ColumnElement[Any]) -> Rows:
+    """What is counted beside what is tallied, of each assistant or structure and status."""
+    same = and_(_COUNTED.c.subject_id == _TALLIED.c.subject_id, _COUNTED.c.status == _TALLIED.c.status)
+    return select(
+        null().label("run_id"),
+        func.coalesce(_COUNTED.c.subject_id, _TALLIED.c.subject_id).label("subject_id"),
+        func.coalesce(_COUNTED.c.status, _TALLIED.c.status).label("status"),
+        func.coalesce(counted, 0).label("counted"),
+        func.coalesce(tallied, 0).label("tallied"),
+    ).select_from(_COUNTED.join(_TALLIED, same, full=True))
 
 
 def receipt_incomplete() -> Rows:

@@ -1,4 +1,4 @@
-"""The table of the numbers of ended runs; only triggers on `runs` write it."""
+"""The table of the numbers and bytes of ended runs; only triggers on `runs` write it."""
 
 import uuid
 
@@ -10,10 +10,10 @@ from shared.models.base import Base
 
 
 class RunTally(Base):
-    """A part of the number of runs of one assistant or structure that ended in one status.
+    """A part of the number, and of the bytes, of runs of one assistant or structure that ended in one status.
 
-    The number is the sum of the parts; one part may be negative. Who ends a run adds to any part that
-    nobody else is changing, or starts a new one: so nobody ever waits, and there are never more parts
+    Number and bytes are the sums of the parts; one part may be negative. Who ends a run adds to any part
+    that nobody else is changing, or starts a new one: so nobody ever waits, and there are never more parts
     than there were transactions at once. Runs that have not ended are few, and counted where they are.
     """
 
@@ -31,3 +31,4 @@ class RunTally(Base):
     subject_id: Mapped[uuid.UUID]  # the assistant or the structure
     status: Mapped[RunStatus] = mapped_column(Enum(RunStatus, native_enum=False, name="status", length=9))
     runs: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of runs, their events and spans

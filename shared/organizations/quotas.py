@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from shared.artifacts import output_size, too_large
 from shared.errors import LimitReachedError, OutputTooLargeError, QueueFullError
 from shared.events.text import storable
-from shared.lifecycle import ACTIVE, RunStatus
+from shared.lifecycle import ACTIVE, HELD, RunStatus
 from shared.models import (
     ApiKey,
     Assistant,
@@ -24,6 +24,7 @@ from shared.models import (
     Rule,
     Ruleset,
     Run,
+    RunTally,
     Structure,
     Thread,
 )
@@ -159,8 +160,7 @@ class Quotas:
         """
         counted_at, stored = _sums.get(organization_id, (float("-inf"), 0))
         if time.monotonic() - counted_at > SUM_TTL:
-            query = select(func.coalesce(func.sum(Run.stored_bytes), 0))
-            stored = int(session.scalar(query.where(Run.organization_id == organization_id)) or 0)
+            stored = _bytes_of(session, organization_id)
             if len(_sums) >= MOST_SUMS:
                 _sums.clear()
             _sums[organization_id] = (time.monotonic(), stored)
@@ -260,6 +260,18 @@ _MODELS: Final[Mapping[Resource, Any]] = {
     Resource.STRUCTURE: Structure,
     Resource.DEPLOYMENT: Deployment,
 }
+
+
+def _bytes_of(session: Session, organization_id: uuid.UUID) -> int:
+    """The bytes of all runs of an organization: of ended ones as tallied, of the few others as they are."""
+    parts = (
+        select(func.sum(RunTally.bytes)).where(RunTally.organization_id == organization_id),
+        *(
+            select(func.sum(Run.stored_bytes)).where(Run.organization_id == organization_id, is_so)
+            for is_so in (Run.status == RunStatus.QUEUED, Run.status.in_(HELD))  # an index for each
+        ),
+    )
+    return sum(int(session.scalar(part) or 0) for part in parts)
 
 
 def _rows_of(resource: Resource, organization_id: uuid.UUID) -> Select[Any]:

@@ -1,9 +1,13 @@
 """No organization fills queue or tables for all."""
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
-from shared.lifecycle import RunKind
+from shared.lifecycle import RunKind, RunStatus
+from shared.models import RUNS
 from shared.organizations import quotas
+from tests.support.listening import listen
 
 LIMITED = pytest.mark.parametrize(
     "setting_overrides", [{"max_queued_runs": 2, "max_resources": 2, "max_keys": 5}]
@@ -130,3 +134,29 @@ def test_what_runs_are_asked_for_counts_as_stored(client, factories, make_assist
     }[kind]
     assert client.post(f"/api/{path}", json=body).status_code < 300
     assert client.post(f"/api/{path}", json=body).status_code == 409
+
+
+def test_the_bytes_of_many_runs_are_summed_without_a_look_at_each(committed_engine, factories, monkeypatch):
+    run = factories.run(status=RunStatus.SUCCEEDED)
+    names = [column.name for column in RUNS.columns if column.name != "id" and column.computed is None]
+    many = f"""
+        INSERT INTO runs (id, {", ".join(names)})
+            SELECT gen_random_uuid(), {", ".join(names)} FROM runs, generate_series(1, 20000)
+    """
+    said = []
+    with committed_engine.begin() as connection:
+        connection.execute(text(many))
+        connection.execute(text("ANALYZE runs"))
+    queued, held = factories.run(), factories.run(status=RunStatus.RUNNING)
+    listen(committed_engine, "before_cursor_execute", lambda *given: said.append(given[2:4]))
+    with Session(committed_engine) as session:
+        stored = quotas._bytes_of(session, run.organization_id)
+    assert stored == 20_001 * run.stored_bytes + queued.stored_bytes + held.stored_bytes
+    with committed_engine.begin() as connection:
+        plans = [
+            line
+            for statement, parameters in tuple(said)
+            for line in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
+        ]
+    assert len([line for line in plans if line.startswith("Aggregate")]) == 3
+    assert [line for line in plans if "Seq Scan on runs" in line] == []

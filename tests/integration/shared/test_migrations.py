@@ -44,8 +44,8 @@ def migrate(services, committed_settings):
     name = committed_settings.database_url.get_secret_value().rpartition("/")[2]
     settings = services.settings(database_url=services.postgres.migration_url_of(name))
 
-    def migrate(revision):
-        move = command.upgrade if revision == "head" else command.downgrade
+    def migrate(revision, *, back=True):
+        move = command.downgrade if back and revision != "head" else command.upgrade
         move(upgrade._config(settings), revision)
 
     return migrate
@@ -97,3 +97,24 @@ def test_an_index_that_an_interrupted_migration_has_left_is_built_anew(migrate, 
     with committed_engine.connect() as connection:
         built = connection.scalar(text("SELECT pg_get_indexdef('ix_runs_reason'::regclass)"))
     assert "reason" in built
+
+
+def test_the_bytes_of_runs_that_ended_before_are_tallied_and_no_byte_twice(
+    migrate, committed_engine, committed_sessions
+):
+    factories = Factories(committed_sessions, RecordingDispatcher())
+    before = [factories.run(status=status) for status in (RunStatus.SUCCEEDED, RunStatus.FAILED)]
+    migrate("0025")
+    migrate("0026", back=False)
+    after = factories.run(status=RunStatus.SUCCEEDED)  # by a process that the migrations do not stop
+    factories.run(status=RunStatus.RUNNING)
+    with committed_engine.begin() as connection:
+        grown = text("UPDATE runs SET stored_bytes = stored_bytes + 7 WHERE id = :id")
+        connection.execute(grown, {"id": before[0].id})
+    migrate("head")
+    tallied = text("SELECT status, sum(runs), sum(bytes) FROM run_tallies GROUP BY status ORDER BY status")
+    with committed_engine.connect() as connection:
+        assert [tuple(row) for row in connection.execute(tallied)] == [
+            ("FAILED", 1, before[1].stored_bytes),
+            ("SUCCEEDED", 2, before[0].stored_bytes + 7 + after.stored_bytes),
+        ]

@@ -4,10 +4,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select, text, update
 
 from shared.db import unit_of_work
-from shared.lifecycle import RunStatus, Trigger
+from shared.lifecycle import TERMINAL, RunStatus, Trigger
 from shared.models import Organization, Run, RunTally
 from shared.rows.paging import Part
 from shared.runs import lists, transitions
@@ -109,6 +109,34 @@ def test_totals_follow_runs_that_are_deleted_or_put_there(sessions, assistant):
     assert totals(sessions, assistant) == counts(sessions, assistant)
 
 
+def tallied_bytes(sessions):
+    """What the tallies say of the bytes of ended runs, and what the rows themselves say."""
+    of_rows = select(func.sum(Run.stored_bytes)).where(Run.status.in_(TERMINAL))
+    with unit_of_work(sessions) as session:
+        return session.scalar(select(func.sum(RunTally.bytes))), session.scalar(of_rows)
+
+
+def test_bytes_follow_runs_that_end_grow_and_go(sessions, assistant, make_run):
+    tallied, stored = tallied_bytes(sessions)
+    assert tallied == stored > 0
+    ended = make_run(assistant=assistant, status=RunStatus.SUCCEEDED)
+    running = make_run(assistant=assistant, status=RunStatus.RUNNING)
+    for run, change in ((ended, 1_000), (ended, -400), (running, 50)):
+        with unit_of_work(sessions) as session:
+            session.execute(
+                update(Run).where(Run.id == run.id).values(stored_bytes=Run.stored_bytes + change)
+            )
+    assert tallied_bytes(sessions) == (stored + ended.stored_bytes + 600,) * 2
+    with unit_of_work(sessions) as session:
+        transitions.apply(session, running.id, Trigger.CANCEL)
+    grown = stored + ended.stored_bytes + 600 + running.stored_bytes + 50
+    assert tallied_bytes(sessions) == (grown, grown)
+    with unit_of_work(sessions) as session:
+        session.execute(delete(Run).where(Run.id == ended.id))
+    tallied, stored = tallied_bytes(sessions)
+    assert tallied == stored == grown - ended.stored_bytes - 600
+
+
 def test_an_organization_goes_with_its_tallies(sessions, assistant):
     with unit_of_work(sessions) as session:
         session.execute(delete(Organization).where(Organization.id == assistant.organization_id))
@@ -142,6 +170,8 @@ def test_runs_that_end_at_once_neither_wait_for_each_other_nor_are_miscounted(
     with ThreadPoolExecutor(RACERS) as pool:
         list(pool.map(race, runs))
     assert totals(committed_sessions, assistant) == counts(committed_sessions, assistant)
+    tallied, stored = tallied_bytes(committed_sessions)
+    assert tallied == stored
     with unit_of_work(committed_sessions) as session:
         parts = session.scalars(select(RunTally.runs)).all()
     assert sum(parts) == RACERS * RUNS_EACH

@@ -244,6 +244,17 @@ def test_a_tally_that_is_off_is_found(sessions, violations, execute, make_run, d
         ]
 
 
+def test_a_tally_with_other_bytes_is_found(sessions, violations, execute, make_run):
+    run = make_run(status=S.FAILED)
+    size = run.stored_bytes
+    execute("UPDATE run_tallies SET bytes = bytes + 7")
+    with sessions() as session:
+        said = f"has {size} bytes in runs FAILED; the tallies say {size + 7}"
+        assert check(session) == [
+            Violation("tallied_bytes_agree", None, f"assistant or structure {run.subject_id} {said}")
+        ]
+
+
 def test_a_tally_of_no_run_is_found(violations, execute, make_run):
     make_run(status=S.FAILED)
     execute(
