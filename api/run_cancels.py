@@ -12,6 +12,7 @@ from api.resources import Resources
 from shared.db import unit_of_work
 from shared.keys.principal import Principal
 from shared.lifecycle import RunKind
+from shared.logs import note
 from shared.models import Run
 from shared.runs import service
 from shared.runs.together import Wish
@@ -37,6 +38,7 @@ class RunCancel:
             async with turn(self.resources.lanes.wishes, self.request, self.principal):
                 run = await self.resources.cancels.wish(wish)
             if run is not None:
+                note(run_id=str(run_id))
                 return run
         async with turn(self.resources.lanes.cancels, self.request, self.principal):
             return await to_thread.run_sync(self._alone, run_id, kind)

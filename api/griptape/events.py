@@ -23,6 +23,7 @@ from api.streaming.streams import StreamHub
 from shared.events import log
 from shared.keys.principal import Principal
 from shared.lifecycle import RunKind
+from shared.logs import note
 from shared.models import Run
 from shared.runs.queries import get_run
 
@@ -119,8 +120,9 @@ async def stream(
     A standard EventSource opens a stream that has ended again, for ever, until it is told so.
     """
     owner = principal.organization_id
-    is_new = start == 0 and kind is RunKind.ASSISTANT and hub.newcomers.has(run_id, organization_id=owner)
-    if not is_new:
+    if start == 0 and kind is RunKind.ASSISTANT and hub.newcomers.has(run_id, organization_id=owner):
+        note(run_id=str(run_id))
+    else:
         state = await hub.finder.find(run_id, organization_id=owner, kind=kind, read=read)
         if state.has_ended and start >= state.stored:
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=UNBUFFERED)

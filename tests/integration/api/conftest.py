@@ -1,16 +1,19 @@
 """The API as its callers see it: in this process for requests, on a port of its own for streams."""
 
 import dataclasses
+import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Self
 
 import httpx2
 import pytest
+import structlog
 from pydantic import SecretStr
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
+from structlog.testing import LogCapture
 
 from api.acceptance import Acceptance
 from api.app import create_app
@@ -146,6 +149,17 @@ def served_without_redis(committed_settings: Settings, secret: str) -> Generator
     nowhere = {"redis_url": SecretStr("redis://127.0.0.1:1/0")}
     with serving(committed_settings.model_copy(update=nowhere), secret=secret) as served:
         yield served
+
+
+@pytest.fixture
+def request_lines(monkeypatch: pytest.MonkeyPatch) -> Sequence[MutableMapping[str, Any]]:
+    """What the log says of each request that is over."""
+    capture = LogCapture()
+    logger = structlog.wrap_logger(
+        None, processors=[capture], wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
+    )
+    monkeypatch.setattr("api.middleware.log", logger)
+    return capture.entries
 
 
 @pytest.fixture

@@ -12,16 +12,9 @@ from shared.db import unit_of_work
 from shared.lifecycle import RunStatus
 from shared.models import Run
 from shared.runs import service
-from tests.integration.api.serving import serving
 from tests.support.waiting import wait_until
 
 CANCEL = {"griptape": "/api/assistant-runs/{}/cancel", "watsonx": "/api/v1/orchestrate/runs/cancel/{}"}
-
-
-@pytest.fixture
-def served(committed_settings, secret):
-    with serving(committed_settings, secret=secret) as served:
-        yield served
 
 
 @pytest.fixture
@@ -114,3 +107,14 @@ def test_a_run_that_somebody_holds_is_cancelled_when_it_is_free(served, make_run
             cancels = served.resources.lanes.cancels
             wait_until(lambda: cancels._used, what="it to be cancelled by itself")
         assert asked.result().json()["status"] == "CANCELLED"
+
+
+def test_the_log_line_of_a_cancel_names_the_run(served, together, make_run, request_lines):
+    runs = [make_run(status=RunStatus.RUNNING) for _ in range(2)]
+    ended = make_run(status=RunStatus.SUCCEEDED)
+    paths = [CANCEL["griptape"].format(run.id) for run in (*runs, ended)]
+    cancel_all(served, together, paths)
+    wait_until(lambda: len(request_lines) == len(paths), what="a line for each")
+    assert {line["path"]: line.get("run_id") for line in request_lines} == {
+        path: str(run.id) for path, run in zip(paths, (*runs, ended), strict=True)
+    }

@@ -2,15 +2,10 @@
 
 import pytest
 
-from tests.integration.api.serving import parsed, serving
+from tests.integration.api.serving import parsed
+from tests.support.waiting import wait_until
 
 RUN_STREAM = "/api/assistant-runs/{}/events/stream"
-
-
-@pytest.fixture
-def served(committed_settings, secret):
-    with serving(committed_settings, secret=secret) as served:
-        yield served
 
 
 @pytest.fixture
@@ -103,3 +98,16 @@ def test_a_run_that_was_deleted_is_gone(served, create):
     run_id = create()
     assert served.client.delete(f"/api/assistant-runs/{run_id}").status_code == 204
     assert served.client.get(RUN_STREAM.format(run_id)).status_code == 404
+
+
+@pytest.mark.usefixtures("lasting")
+def test_the_log_line_of_its_stream_names_it(served, create, looked_up, request_lines):
+    run_id = create()
+    served.client.post(f"/api/assistant-runs/{run_id}/cancel")
+    assert served.frames(run_id)
+    assert looked_up == []
+
+    def line_of_stream():  # it is written once the stream is over
+        return next((line for line in request_lines if line["path"] == RUN_STREAM.format(run_id)), None)
+
+    assert wait_until(line_of_stream, what="its line")["run_id"] == run_id
