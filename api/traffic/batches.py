@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+import structlog
 from anyio import CapacityLimiter, to_thread
 
 Item = TypeVar("Item")
@@ -14,6 +15,8 @@ Result = TypeVar("Result")
 
 MAX_BATCH: Final = 32  # items
 MAX_BATCH_BYTES: Final = 1_048_576
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,10 @@ class Batches(Generic[Item, Result]):
         for one, result in zip(batch, done.results, strict=True):
             if not one.result.done():
                 one.result.set_result(result)
-        done.follow_up()
+        try:
+            done.follow_up()
+        except Exception:  # the results are told, and the next batch may not depend on it
+            log.exception("follow-up of a batch failed", items=len(batch))
 
     def _take(self) -> list[_Waiter[Item, Result]]:
         """Take the items of the next batch, at least one."""

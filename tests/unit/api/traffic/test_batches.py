@@ -87,3 +87,20 @@ async def test_a_caller_that_leaves_disturbs_nobody(work):
     gone.cancel()
     work.go_on.release(2)
     assert await asyncio.gather(first, stays) == [2, 6]
+
+
+async def test_what_follows_a_batch_may_fail_and_those_who_wait_are_served_all_the_same():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(items):
+        begun.set()
+        assert go_on.wait(60)
+        return Done(items, lambda: 1 // 0)
+
+    made = Batches(work)
+    (first,) = await offered(work, made, [1])
+    assert await asyncio.to_thread(begun.wait, 60)
+    others = await offered(work, made, [2, 3])
+    go_on.set()
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(first, *others) == [1, 2, 3]
