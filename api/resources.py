@@ -8,23 +8,25 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
-from api.acceptance import Acceptance
 from api.auth import KeyCache
-from api.cancels import Cancels
 from api.key_uses import KeyUses
 from api.key_watch import KeyWatch
 from api.readiness import Readiness
+from api.shared_transactions import SharedTransactions, shared_cancels, shared_creates
 from api.streaming.run_watch import RunWatch
 from api.streaming.streams import StreamHub
 from api.streaming.subscriber import Subscriber
 from api.streaming.waiting import RunWaiter
 from api.traffic.budget import Budget
 from api.traffic.lanes import KEY_LOOKUPS, UPKEEP, Lanes, connections_for_tenants
+from shared.assistants.acceptance import Accepted, Offer
 from shared.celery_app import make_celery
 from shared.db import Sessions, for_reading, make_engine, make_sessions
 from shared.dispatch.dispatcher import Dispatcher
+from shared.models import Run
 from shared.organizations.quotas import Quotas
 from shared.processes.vitals import Vitals
+from shared.runs.together import Wish
 from shared.settings import Settings
 from shared.structures.variables import VariableRule
 
@@ -39,8 +41,8 @@ class Resources:
     readings: Sessions
     lanes: Lanes
     dispatcher: Dispatcher
-    acceptance: Acceptance
-    cancels: Cancels
+    creates: SharedTransactions[Offer, Accepted]
+    cancels: SharedTransactions[Wish, Run]
     keys: KeyCache
     key_uses: KeyUses
     key_watch: KeyWatch
@@ -90,8 +92,8 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             readings=readings,
             lanes=lanes,
             dispatcher=dispatcher,
-            acceptance=Acceptance(sessions, dispatcher),
-            cancels=Cancels(sessions, dispatcher),
+            creates=shared_creates(sessions, dispatcher),
+            cancels=shared_cancels(sessions, dispatcher),
             keys=KeyCache(
                 upkeep_readings,
                 ttl=settings.key_cache_ttl,

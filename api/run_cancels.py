@@ -36,7 +36,7 @@ class RunCancel:
         if kind is RunKind.ASSISTANT:
             wish = Wish(run_id, self.principal.organization_id, self.principal.name)
             async with turn(self.resources.lanes.wishes, self.request, self.principal):
-                run = await self.resources.cancels.wish(wish)
+                run = await self.resources.cancels.do(wish)
             if run is not None:
                 note(run_id=str(run_id))
                 return run

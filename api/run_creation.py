@@ -61,7 +61,7 @@ class RunCreation:
         if size > LARGEST or not quotas.takes_known_room_for_run(self.principal.organization_id):
             return None
         async with turn(self.resources.lanes.creates, self.request, self.principal):
-            accepted = await self.resources.acceptance.offer(offer, size=size)
+            accepted = await self.resources.creates.do(offer, size=size)
         if accepted is None:
             return None
         self.resources.hub.expect(accepted.run, accepted.event)

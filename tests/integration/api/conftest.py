@@ -15,12 +15,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 from structlog.testing import LogCapture
 
-from api.acceptance import Acceptance
 from api.app import create_app
 from api.auth import KeyCache
-from api.cancels import Cancels
 from api.key_uses import KeyUses
 from api.resources import Resources
+from api.shared_transactions import shared_cancels, shared_creates
 from api.streaming.streams import StreamHub
 from shared.db import Sessions, unit_of_work
 from shared.keys import service as keys
@@ -82,8 +81,8 @@ def anonymous(
             keys=KeyCache(sessions, ttl=settings.key_cache_ttl, refusals=settings.key_refusals),
             key_uses=KeyUses(sessions, pause=settings.key_use_flush),
             dispatcher=dispatcher,
-            acceptance=Acceptance(sessions, dispatcher),
-            cancels=Cancels(sessions, dispatcher),
+            creates=shared_creates(sessions, dispatcher),
+            cancels=shared_cancels(sessions, dispatcher),
         )
         yield client
 
