@@ -92,8 +92,8 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             readings=readings,
             lanes=lanes,
             dispatcher=dispatcher,
-            creates=shared_creates(sessions, dispatcher),
-            cancels=shared_cancels(sessions, dispatcher),
+            creates=shared_creates(sessions, dispatcher, lanes.together),
+            cancels=shared_cancels(sessions, dispatcher, lanes.together),
             keys=KeyCache(
                 upkeep_readings,
                 ttl=settings.key_cache_ttl,

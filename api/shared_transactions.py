@@ -5,6 +5,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 import structlog
+from anyio import CapacityLimiter
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -32,17 +33,19 @@ class SharedTransactions(Generic[Item, Result]):
         work: Callable[[Session, Sequence[Item]], Sequence[Result | None]],
         *,
         kind: str,
+        threads: CapacityLimiter,
     ) -> None:
         """Make the transactions of one kind of work.
 
         Args:
             work: does items in a transaction; it returns their results in order, None for what it leaves out.
             kind: names the work in the log.
+            threads: as many as there are connections for all kinds of work.
         """
         self._sessions = sessions
         self._work = work
         self._kind = kind
-        self._batches = Batches(self._do_together)
+        self._batches = Batches(self._do_together, threads=threads)
 
     async def do(self, item: Item, *, size: int = 0) -> Result | None:
         """Do an item; None if nothing of it is done, and doing it alone has to find out why.
@@ -69,20 +72,24 @@ class SharedTransactions(Generic[Item, Result]):
             return Done(results, partial(run_after_commit, session))
 
 
-def shared_creates(sessions: Sessions, dispatcher: Dispatcher) -> SharedTransactions[Offer, Accepted]:
+def shared_creates(
+    sessions: Sessions, dispatcher: Dispatcher, threads: CapacityLimiter
+) -> SharedTransactions[Offer, Accepted]:
     """Make the transactions that store new runs; what is left out is for `shared.assistants.runs.submit`."""
     known = KnownAssistants()
 
     def accept(session: Session, offers: Sequence[Offer]) -> list[Accepted | None]:
         return acceptance.accept(session, dispatcher, offers, known=known)
 
-    return SharedTransactions(sessions, accept, kind="creates")
+    return SharedTransactions(sessions, accept, kind="creates", threads=threads)
 
 
-def shared_cancels(sessions: Sessions, dispatcher: Dispatcher) -> SharedTransactions[Wish, Run]:
+def shared_cancels(
+    sessions: Sessions, dispatcher: Dispatcher, threads: CapacityLimiter
+) -> SharedTransactions[Wish, Run]:
     """Make the transactions that cancel runs; what is left out is for `shared.runs.service.cancel`."""
 
     def cancel(session: Session, wishes: Sequence[Wish]) -> list[Run | None]:
         return service.cancel_together(session, dispatcher, wishes)
 
-    return SharedTransactions(sessions, cancel, kind="cancels")
+    return SharedTransactions(sessions, cancel, kind="cancels", threads=threads)

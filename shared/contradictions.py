@@ -14,7 +14,7 @@ STOP_MARGIN: Final = timedelta(seconds=5)
 """The time that a worker needs for its end, beside the graces of its runs."""
 
 
-LEAST_API_POOL: Final = 11
+LEAST_API_POOL: Final = 10
 """Connections that a process of the API needs; `api.traffic.lanes` divides them."""
 
 FLOWER_CREDENTIALS: Final = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")

@@ -476,7 +476,7 @@ class Settings(BaseSettings):
     database_pool: int = Field(
         default=20,
         gt=0,
-        description="PostgreSQL connections of a process of the API or a worker. The API needs at least 11.",
+        description="PostgreSQL connections of a process of the API or a worker. The API needs at least 10.",
     )
     database_timeout: Duration = Field(
         default=timedelta(seconds=5), description="How long a process waits for a PostgreSQL connection."

@@ -41,11 +41,17 @@ class Batches(Generic[Item, Result]):
     batches belong to one event loop.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Done[Result]]) -> None:
-        """Make the batches of one kind of work, which runs in a thread of its own."""
+    def __init__(
+        self, work: Callable[[Sequence[Item]], Done[Result]], *, threads: CapacityLimiter | None = None
+    ) -> None:
+        """Make the batches of one kind of work.
+
+        Args:
+            threads: of which a batch takes one, if it has none of its own.
+        """
         self._work = work
         self._waiting: deque[_Waiter[Item, Result]] = deque()
-        self._thread = CapacityLimiter(1)
+        self._threads = threads or CapacityLimiter(1)
         self._working: asyncio.Task[None] | None = None
 
     async def do(self, item: Item, *, size: int) -> Result:
@@ -71,7 +77,7 @@ class Batches(Generic[Item, Result]):
     async def _do_next(self) -> None:
         batch = self._take()
         try:
-            done = await to_thread.run_sync(self._work, [one.item for one in batch], limiter=self._thread)
+            done = await to_thread.run_sync(self._work, [one.item for one in batch], limiter=self._threads)
         except Exception as error:  # noqa: BLE001  # it is raised where the items come from
             for one in batch:
                 if not one.result.done():

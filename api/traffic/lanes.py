@@ -57,14 +57,15 @@ class Lanes:
 
     A request takes a place in a lane before it opens a transaction and keeps it until the transaction
     ends. So a request with a place finds a connection free, and a request with a connection finds a
-    thread free. The places of `creates` share one connection, as do those of `wishes`. Cancels and look-ups
-    of keys have lanes of their own.
+    thread free. The places of `creates` share one connection, as do those of `wishes`; in the smallest pool
+    it is the same. Cancels and look-ups of keys have lanes of their own.
     """
 
     requests: Gate
     creates: Gate  # of runs that are stored many at a time, on one connection
     wishes: Gate  # to cancel runs, many at a time, on one connection
     cancels: Gate  # of runs by themselves, and deletes
+    together: CapacityLimiter  # the connections of creates and wishes, by the threads that use them
     streams: Gate
     keys: Gate
     bodies: Gate  # in bytes
@@ -75,6 +76,7 @@ class Lanes:
         connections = connections_for_tenants(settings)
         cancels = max(1, connections // 6)
         streams = max(1, connections // 5)
+        together = 1 if connections == MIN_CONNECTIONS else 2
         timeout = settings.admission_timeout.total_seconds()
 
         bodies = max(settings.max_body_memory, 2 * settings.max_body_bytes, largest_report(settings))
@@ -86,10 +88,11 @@ class Lanes:
             return Gate(capacity, share=share_of(capacity), timeout=timeout)
 
         return cls(
-            requests=gate(connections - cancels - streams - 2),
+            requests=gate(connections - cancels - streams - together),
             creates=gate(CREATES),
             wishes=gate(WISHES),
             cancels=gate(cancels),
+            together=CapacityLimiter(together),
             streams=gate(streams),
             keys=Gate(KEY_LOOKUPS, share=KEY_LOOKUPS - 1, timeout=timeout),
             bodies=Gate(bodies, share=share_of(bodies), queue=QUEUED_BODIES * bodies, timeout=timeout),

@@ -10,7 +10,7 @@ from typing import Final
 
 from bench import limits, load
 from bench.load import Answer, Server
-from bench.plant import Plant
+from bench.plant import OF_ASSISTANT, Plant
 
 CALLERS: Final = 32
 NOOP: Final = "noop/x"
@@ -81,7 +81,8 @@ def work_off(plant: Plant, model: str, runs: int) -> tuple[Created, WorkedOff]:
         accepted, begun = plant.cpu(), time.time()
     plant.wait_for(assistant_id, runs, "SUCCEEDED", timeout=END_TIMEOUT)
     (last,) = plant.column(
-        "SELECT extract(epoch FROM max(completed_at))::float8 FROM runs WHERE assistant_id = %s", assistant_id
+        f"SELECT extract(epoch FROM max(completed_at))::float8 FROM runs WHERE {OF_ASSISTANT}",  # noqa: S608
+        assistant_id,
     )
     ended = plant.cpu()
     cpu = {part: (ended[part] - accepted[part]) / runs for part in ended}
@@ -96,4 +97,4 @@ def unworked(plant: Plant, assistant_id: str) -> Iterator[None]:
             yield
         finally:
             limits.purge(plant.database_url, plant.stack.redis_admin_url, "runs")
-            plant.database.execute("DELETE FROM runs WHERE assistant_id = %s", [assistant_id])
+            plant.database.execute(f"DELETE FROM runs WHERE {OF_ASSISTANT}", [assistant_id])  # noqa: S608

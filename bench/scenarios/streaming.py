@@ -12,7 +12,7 @@ import orjson
 
 from bench import limits, load
 from bench.figures import Figure, Rounds, Target, at_most, in_rounds, percentile
-from bench.plant import MEGA, Plant, report
+from bench.plant import MEGA, OF_ASSISTANT, Plant, report
 from bench.scenarios.bursts import MILLI, NOOP
 
 ROUNDS: Final = 3
@@ -144,9 +144,10 @@ def await_ends(plant: Plant, assistant_id: str, since: float, number: int) -> li
         TimeoutError: they have not.
     """
     query = (
-        "SELECT extract(epoch FROM completed_at - started_at)::float8,"
+        "SELECT extract(epoch FROM completed_at - started_at)::float8,"  # noqa: S608
         " extract(epoch FROM started_at - created_at)::float8"
-        " FROM runs WHERE assistant_id = %s AND created_at >= to_timestamp(%s) AND status = 'SUCCEEDED'"
+        f" FROM runs WHERE {OF_ASSISTANT}"
+        " AND created_at >= to_timestamp(%s) AND status = 'SUCCEEDED'"
     )
     deadline = time.monotonic() + CAPACITY_TIMEOUT
     while len(rows := plant.database.execute(query, (assistant_id, since)).fetchall()) < number:

@@ -81,8 +81,8 @@ def anonymous(
             keys=KeyCache(sessions, ttl=settings.key_cache_ttl, refusals=settings.key_refusals),
             key_uses=KeyUses(sessions, pause=settings.key_use_flush),
             dispatcher=dispatcher,
-            creates=shared_creates(sessions, dispatcher),
-            cancels=shared_cancels(sessions, dispatcher),
+            creates=shared_creates(sessions, dispatcher, made.lanes.together),
+            cancels=shared_cancels(sessions, dispatcher, made.lanes.together),
         )
         yield client
 

@@ -84,7 +84,7 @@ MISTAKES = [
         "HEARTBEAT", "30", "RUNYARD_HEARTBEAT (30 s) must be less than RUNYARD_LEASE_TTL (20 s)", "worker"
     ),
     of_setting("TERMINATION_GRACE", "9", "RUNYARD_TERMINATION_GRACE (9 s) must be at least", "worker"),
-    of_setting("DATABASE_POOL", "10", "RUNYARD_DATABASE_POOL (10) is too small for the API", "api"),
+    of_setting("DATABASE_POOL", "9", "RUNYARD_DATABASE_POOL (9) is too small for the API", "api"),
     of_setting("REDIS_URL_FILE", "none", "RUNYARD_REDIS_URL and RUNYARD_REDIS_URL_FILE are both set", "api"),
     of_setting("FLOWER_BASIC_AUTH_FILE", "none", "none cannot be read: No such file or directory.", "doctor"),
     of_setting("FLOWER_BASIC_AUTH", "hidden", "RUNYARD_FLOWER_BASIC_AUTH: must be user:password", "flower"),

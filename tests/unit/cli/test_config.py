@@ -74,7 +74,7 @@ def test_an_unknown_variable_is_an_error_as_at_a_start(monkeypatch, tmp_path):
     ("given", "said"),
     [
         ({"METRICS_HOST": EVERYWHERE, "METRICS_PORT": "9100"}, "RUNYARD_METRICS_TOKEN"),
-        ({"DATABASE_POOL": "10"}, r"RUNYARD_DATABASE_POOL \(10\) is too small for the API, which needs 11"),
+        ({"DATABASE_POOL": "9"}, r"RUNYARD_DATABASE_POOL \(9\) is too small for the API, which needs 10"),
         ({"FLOWER_HOST": EVERYWHERE}, "RUNYARD_FLOWER_BASIC_AUTH=user:password"),
     ],
 )
@@ -97,7 +97,7 @@ def test_all_unmet_demands_are_told_at_once(monkeypatch, tmp_path):
 
 
 def test_demands_that_are_met_are_no_error(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("RUNYARD_DATABASE_POOL", "11")
+    monkeypatch.setenv("RUNYARD_DATABASE_POOL", "10")
     monkeypatch.setenv("RUNYARD_METRICS_HOST", EVERYWHERE)
     assert "RUNYARD_METRICS_HOST" in rows(capsys, tmp_path)
     monkeypatch.setenv("RUNYARD_METRICS_PORT", "9100")
