@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import httpx2
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
@@ -20,7 +21,8 @@ from api.resources import Resources
 from api.streaming.streams import StreamHub
 from shared.db import Sessions, unit_of_work
 from shared.keys import service as keys
-from shared.models import KeyScope
+from shared.lifecycle import RunStatus
+from shared.models import KeyScope, Run
 from shared.settings import Settings
 from tests.integration.api.browsing import Browser
 from tests.integration.api.serving import Served, serving
@@ -144,6 +146,15 @@ def served_without_redis(committed_settings: Settings, secret: str) -> Generator
     nowhere = {"redis_url": SecretStr("redis://127.0.0.1:1/0")}
     with serving(committed_settings.model_copy(update=nowhere), secret=secret) as served:
         yield served
+
+
+@pytest.fixture
+def held_run(committed_sessions: Sessions, factories: Factories) -> Generator[Run]:
+    """A structure run whose row somebody holds for the whole test: whoever reports of it has to wait."""
+    run = factories.structure_run(status=RunStatus.RUNNING)
+    with committed_sessions() as session:
+        session.execute(select(Run.id).where(Run.id == run.id).with_for_update())
+        yield run
 
 
 @pytest.fixture
