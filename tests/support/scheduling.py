@@ -21,6 +21,10 @@ LANES: Final[Sequence[tuple[str, str]]] = (
     ("tests/e2e/test_installation.py", "installation"),
     ("tests/e2e/test_traces.py", "told"),
     ("tests/e2e/test_following_logs.py", "told"),
+    ("tests/e2e/test_console.py", "pages"),
+    ("tests/e2e/test_doctor.py", "pages"),
+    ("tests/e2e/test_flower_alone.py", "pages"),
+    ("tests/e2e/test_readme.py", "pages"),
     ("tests/e2e/", "e2e"),
     ("tests/chaos/test_accept.py", "outages"),
     ("tests/chaos/test_loss.py", "outages"),
@@ -37,7 +41,7 @@ LANES: Final[Sequence[tuple[str, str]]] = (
 """Path prefix and lane; the first match counts. A lane starts its stack once."""
 
 ORDER: Final[Sequence[str]] = (
-    *("e2e", "outages", "deploys", "workers", "conformance"),
+    *("outages", "deploys", "workers", "conformance", "e2e", "pages"),
     *("flower", "own stacks", "told", "installation"),
 )
 """The lanes, longest first: one that starts late would prolong the whole."""
