@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Generator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import hypothesis
 import pytest
@@ -21,12 +21,13 @@ from shared.settings import Settings
 from tests.support.checkout import STRUCTURES
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import Factories
+from tests.support.keeping import Kept
 from tests.support.llm_stub import LlmStub
-from tests.support.scheduling import LaneScheduling, rank
+from tests.support.scheduling import LaneScheduling, lane_of, rank
 from tests.support.services import TestServices, fast_directory, running_services
 from tests.support.stack import Stack, environment, running_stack
 
-WAITING_PROCESSES = 3  # as many as there are lanes that wait for other processes, less one
+WAITING_PROCESSES = 4  # most of the time, most tests wait for other processes
 
 # How long one example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)
@@ -46,6 +47,24 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     cores = min(len(os.sched_getaffinity(0)), 4)
     is_unit_only = bool(config.args) and all("tests/unit" in path for path in config.args)
     return cores if is_unit_only else cores + WAITING_PROCESSES
+
+
+KEPT: Final = pytest.StashKey[Kept]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep what a lane's tests share."""
+    session.stash[KEPT] = Kept()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """End what a lane's tests share after the last of them, and not at the end of the process."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or lane_of(nextitem.nodeid) != lane_of(item.nodeid):
+            item.session.stash[KEPT].end()
 
 
 @pytest.hookimpl(trylast=True)
@@ -217,13 +236,20 @@ def llm() -> Generator[LlmStub]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) -> Generator[Stack]:
-    """One `runyard dev` for all tests that ask for it; they share a test process."""
+def kept(request: pytest.FixtureRequest) -> Kept:
+    """What ends with the lane. A fixture that takes something from it lives no longer than a module."""
+    return request.session.stash[KEPT]
+
+
+@pytest.fixture(scope="module")
+def stack(kept: Kept, tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) -> Stack:
+    """One `runyard dev` for all tests of a lane that ask for it."""
     env = environment(
         OPENAI_BASE_URL=llm.openai_url,
         OPENAI_API_KEY="sk-stub",
         RUNYARD_STRUCTURES_DIR=str(STRUCTURES),
         RUNYARD_STRUCTURE_CALLABLES="json:dumps",
     )
-    with running_stack(tmp_path_factory.mktemp("stack"), "--concurrency", "20", env=env) as running:
-        yield running
+    return kept.get(
+        "stack", lambda: running_stack(tmp_path_factory.mktemp("stack"), "--concurrency", "20", env=env)
+    )

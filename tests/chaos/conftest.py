@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.keeping import Kept
 from tests.support.llm_stub import LlmStub
 from tests.support.stack import Stack, environment, running_stack
 from tests.support.workers import Worker, running_worker
@@ -23,15 +24,14 @@ def chaos_environment(llm: LlmStub) -> dict[str, str]:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def broken_stack(
-    tmp_path_factory: pytest.TempPathFactory, chaos_environment: dict[str, str]
-) -> Generator[Stack]:
-    """One `runyard dev` for all tests that break something."""
+    kept: Kept, tmp_path_factory: pytest.TempPathFactory, chaos_environment: dict[str, str]
+) -> Stack:
+    """One `runyard dev` for all tests of a lane that break something."""
     limits = {"RUNYARD_LOCK_TIMEOUT": "2", "RUNYARD_STATEMENT_TIMEOUT": "4", "RUNYARD_DATABASE_TIMEOUT": "4"}
     env = {**chaos_environment, **limits, "RUNYARD_WORKER_QUEUES": "nobody"}
-    with running_stack(tmp_path_factory.mktemp("chaos"), env=env) as running:
-        yield running
+    return kept.get("broken stack", lambda: running_stack(tmp_path_factory.mktemp("chaos"), env=env))
 
 
 @pytest.fixture(scope="module")

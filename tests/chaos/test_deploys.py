@@ -143,7 +143,7 @@ def await_busy(database_url: str, worker: Worker, load: Load) -> None:
     wait_until(is_busy, timeout=60, pause=0.05, what="a long run on it")
 
 
-@pytest.mark.parametrize("stop", [terminate, drain])
+@pytest.mark.parametrize("stop", [terminate, pytest.param(drain, marks=pytest.mark.full_length)])
 def test_a_run_beyond_the_grace_runs_again_elsewhere_uncharged(
     broken_stack: Stack, new_worker: Starter, database_url: str, stop: Stopper
 ) -> None:
@@ -164,7 +164,7 @@ def test_a_run_beyond_the_grace_runs_again_elsewhere_uncharged(
     assert "".join(words).split() == [f"word{n}" for n in range(100)]
 
 
-@pytest.mark.parametrize("stop", [terminate, drain])
+@pytest.mark.parametrize("stop", [terminate, pytest.param(drain, marks=pytest.mark.full_length)])
 def test_a_cancel_during_a_drain_is_final_and_holds_up_no_exit(
     broken_stack: Stack, new_worker: Starter, database_url: str, stop: Stopper
 ) -> None:

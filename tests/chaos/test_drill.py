@@ -147,7 +147,7 @@ def test_every_promise_is_kept_under_faults(tmp_path, runs, duration, faults):
         pytest.param(NEVER_TAKES_OVER, "worker-kill,redis-wipe", "accepted-runs-end", marks=full_length),
         pytest.param(DROPS_THE_TAIL, "none", "streams-end", marks=full_length),
         pytest.param(CANCELS_IN_WORDS_ONLY, "none", "true-cancels", marks=full_length),
-        (SHOWS_ANOTHER_BYTE, "none", "same-bytes"),
+        pytest.param(SHOWS_ANOTHER_BYTE, "none", "same-bytes", marks=full_length),
     ],
     ids=["lost-runs", "no-tail", "untrue-cancel", "other-bytes"],
 )

@@ -7,7 +7,7 @@ import pytest
 from tests.conformance.generated import VERSIONS, connected, route
 
 
-@pytest.fixture(scope="session", params=VERSIONS)
+@pytest.fixture(scope="module", params=VERSIONS)
 def api(request, stack):
     """The generated client, in each of its versions."""
     version = request.param

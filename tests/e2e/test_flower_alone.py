@@ -8,20 +8,13 @@ import httpx2
 import pytest
 
 from shared.processes.ports import free_port
-from tests.support.stack import RUNYARD, environment, running_stack
+from tests.support.stack import RUNYARD, environment
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 
 PATH = "/ops/flower"
 AUTH = ("operator", "secret")
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory, llm):
-    env = environment(OPENAI_BASE_URL=llm.openai_url, OPENAI_API_KEY="sk-stub", RUNYARD_MODEL="openai/hang")
-    with running_stack(tmp_path_factory.mktemp("flower") / "stack", env=env) as running:
-        yield running
 
 
 @pytest.fixture
@@ -71,7 +64,7 @@ def state_of(client, run_id, **options):
 
 def test_what_flower_has_missed_while_it_was_away_is_made_up_for(stack, flower, tmp_path):
     with flower(RUNYARD_FLOWER_BASIC_AUTH=":".join(AUTH)) as client:
-        ended, running = (stack.create_run(args=["Hi"]) for _ in range(2))
+        ended, running = (stack.create_run(args=["Hi"], model="openai/hang") for _ in range(2))
         for run_id in (ended, running):
             wait_until(
                 lambda run_id=run_id: state_of(client, run_id, auth=AUTH) == "STARTED",

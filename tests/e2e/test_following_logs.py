@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tests.support.stack import environment, running_stack
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -13,22 +12,12 @@ REFUSED = "run not claimed"  # a run that waits for long is sent again, and the 
 
 
 CONTENT = "planted-words-of-a-user"
-MODEL_KEY = "sk-planted-key-of-a-provider"
 WRONG_KEY = "ry_" + "planted" * 7
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory, llm):
-    env = environment(
-        RUNYARD_LOG_FORMAT="json",
-        RUNYARD_LOG_LEVEL="DEBUG",  # whatever may be said is said
-        RUNYARD_LOG_LEVELS="sqlalchemy=debug,celery.worker.strategy=debug,celery.app.trace=debug",
-        RUNYARD_MODEL_PATIENCE="1",
-        OPENAI_BASE_URL=llm.openai_url,
-        OPENAI_API_KEY=MODEL_KEY,
-    )
-    with running_stack(tmp_path_factory.mktemp("logs") / "stack", env=env) as running:
-        yield running
+def stack(telling_stack):
+    return telling_stack
 
 
 def lines_of(stack, name="*"):
@@ -135,7 +124,7 @@ def test_the_id_of_a_caller_is_in_the_lines_of_its_request_and_in_the_answer(sta
     assert lines[0]["organization_id"] == organization_of(stack)
 
 
-def test_no_line_of_any_process_has_a_secret_or_what_a_user_wrote(stack, llm):
+def test_no_line_of_any_process_has_a_secret_or_what_a_user_wrote(stack, llm, model_key):
     """At the most talkative level that can be set, through every kind of run, failure and refusal."""
     client, seen = stack.client, len(llm.records.requests)
     runs = []
@@ -168,5 +157,5 @@ def test_no_line_of_any_process_has_a_secret_or_what_a_user_wrote(stack, llm):
     wait_until(all_ended, timeout=60, pause=0.5, what="the end of every run")
     assert any(CONTENT in json.dumps(request) for request in llm.records.requests[seen:])
     assert any(line["level"] == "debug" for line in lines_of(stack, "worker"))
-    for planted in (CONTENT, MODEL_KEY, WRONG_KEY, stack.file["api_key"]):
+    for planted in (CONTENT, model_key, WRONG_KEY, stack.file["api_key"]):
         assert not [line for line in lines_of(stack) if planted in json.dumps(line)]

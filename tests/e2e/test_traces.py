@@ -6,8 +6,6 @@ import secrets
 import psutil
 import pytest
 
-from tests.support.collector import Collector
-from tests.support.stack import environment, running_stack
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -16,23 +14,8 @@ CONTENT = "planted-words-of-a-user"
 
 
 @pytest.fixture(scope="module")
-def collector():
-    with Collector() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory, llm, collector):
-    env = environment(
-        RUNYARD_LOG_FORMAT="json",
-        RUNYARD_TRACES_ENDPOINT=collector.url,
-        RUNYARD_TRACES_HEADERS="x-planted=of%20the%20collector",
-        RUNYARD_MAX_ATTEMPTS_RUNNING="3",
-        OPENAI_BASE_URL=llm.openai_url,
-        OPENAI_API_KEY="sk-stub",
-    )
-    with running_stack(tmp_path_factory.mktemp("traces") / "stack", env=env) as running:
-        yield running
+def stack(telling_stack):
+    return telling_stack
 
 
 def caller():

@@ -6,29 +6,50 @@ from typing import Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-APART: Final[Sequence[str]] = ("tests/chaos/test_alerts.py", "tests/chaos/test_drill.py")
+APART: Final[Sequence[str]] = (
+    "tests/chaos/test_alerts.py",
+    "tests/chaos/test_drill.py",
+    "tests/e2e/test_metrics.py",
+    "tests/e2e/test_connections.py",
+    "tests/e2e/test_structure_queue.py",
+)
 """Modules of which each test starts a system of its own, and takes up to minutes: any process may execute
 any of them."""
 
 LANES: Final[Sequence[tuple[str, str]]] = (
-    ("tests/chaos/test_deploys.py", "deploys"),
-    ("tests/chaos/test_hostile_hour.py", "own stacks"),
-    ("tests/chaos/test_recovery_time.py", "own stacks"),
+    ("tests/e2e/test_flower.py", "flower"),
+    ("tests/e2e/test_installation.py", "installation"),
+    ("tests/e2e/test_traces.py", "told"),
+    ("tests/e2e/test_following_logs.py", "told"),
+    ("tests/e2e/test_console.py", "pages"),
+    ("tests/e2e/test_doctor.py", "pages"),
+    ("tests/e2e/test_flower_alone.py", "pages"),
+    ("tests/e2e/test_readme.py", "pages"),
+    ("tests/e2e/", "e2e"),
     ("tests/chaos/test_accept.py", "outages"),
-    ("tests/chaos/test_clocks.py", "outages"),
     ("tests/chaos/test_loss.py", "outages"),
     ("tests/chaos/test_outages.py", "outages"),
-    ("tests/chaos/test_streams.py", "outages"),
-    ("tests/chaos/test_structure_runs.py", "outages"),
+    ("tests/chaos/test_clocks.py", "deploys"),
+    ("tests/chaos/test_deploys.py", "deploys"),
+    ("tests/chaos/test_streams.py", "deploys"),
+    ("tests/chaos/test_structure_runs.py", "deploys"),
+    ("tests/chaos/test_hostile_hour.py", "own stacks"),
+    ("tests/chaos/test_recovery_time.py", "own stacks"),
     ("tests/chaos/", "workers"),
-    ("tests/e2e/", "e2e"),
     ("tests/conformance/", "conformance"),
-    ("tests/integration/worker/process/", "pools"),
 )
-"""Path prefix and lane; the first match counts. A lane starts its stack once. Longest lanes first: a lane
-that starts late would prolong the whole."""
+"""Path prefix and lane; the first match counts. A lane starts its stack once."""
+
+ORDER: Final[Sequence[str]] = (
+    *("outages", "deploys", "workers", "conformance", "e2e", "pages"),
+    *("flower", "own stacks", "told", "installation"),
+)
+"""The lanes, longest first: one that starts late would prolong the whole."""
 
 SLOW_MODULES: Final[Sequence[str]] = (
+    "tests/integration/worker/process/test_silent_processes.py",
+    "tests/integration/cli/test_drain.py",
+    "tests/integration/worker/process/",
     "tests/integration/worker/executors/",
     "tests/integration/worker/attempt/",
     "tests/integration/",
@@ -63,10 +84,18 @@ def unit_of(nodeid: str) -> str:
 
 def lane_of(nodeid: str) -> str | None:
     """The lane of a test, or None for a test that any process may execute."""
+    if nodeid.startswith(tuple(APART)):
+        return None
     return next((lane for prefix, lane in LANES if nodeid.startswith(prefix)), None)
 
 
 def rank(nodeid: str) -> int:
     """The place of a test in the order of execution: tests apart, lanes, slow modules, then the rest."""
-    prefixes = [*APART, *(prefix for prefix, _ in LANES), *SLOW_MODULES]
-    return next((place for place, prefix in enumerate(prefixes) if nodeid.startswith(prefix)), len(prefixes))
+    if lane := lane_of(nodeid):
+        return len(APART) + ORDER.index(lane)
+    begun = len(APART) + len(ORDER)
+    places = {prefix: place for place, prefix in enumerate(APART)}
+    places |= {prefix: begun + place for place, prefix in enumerate(SLOW_MODULES)}
+    return next(
+        (place for prefix, place in places.items() if nodeid.startswith(prefix)), begun + len(SLOW_MODULES)
+    )

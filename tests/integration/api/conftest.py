@@ -11,6 +11,7 @@ import httpx2
 import pytest
 import structlog
 from pydantic import SecretStr
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 from structlog.testing import LogCapture
@@ -23,7 +24,8 @@ from api.shared_transactions import shared_cancels, shared_creates
 from api.streaming.streams import StreamHub
 from shared.db import Sessions, unit_of_work
 from shared.keys import service as keys
-from shared.models import KeyScope
+from shared.lifecycle import RunStatus
+from shared.models import KeyScope, Run
 from shared.settings import Settings
 from tests.integration.api.browsing import Browser
 from tests.integration.api.serving import Served, serving
@@ -159,6 +161,15 @@ def request_lines(monkeypatch: pytest.MonkeyPatch) -> Sequence[MutableMapping[st
     )
     monkeypatch.setattr("api.middleware.log", logger)
     return capture.entries
+
+
+@pytest.fixture
+def held_run(committed_sessions: Sessions, factories: Factories) -> Generator[Run]:
+    """A structure run whose row somebody holds for the whole test: whoever reports of it has to wait."""
+    run = factories.structure_run(status=RunStatus.RUNNING)
+    with committed_sessions() as session:
+        session.execute(select(Run.id).where(Run.id == run.id).with_for_update())
+        yield run
 
 
 @pytest.fixture

@@ -2,12 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
+
+from pydantic import SecretStr
+from starlette.routing import Mount
+
+from api.app import create_app
+from shared.settings import Settings
 
 GRIPTAPE, WATSONX = "", "/api/v1"
 """Where each dialect's document, and what it describes, is."""
 
 DIALECTS: Final = {"griptape": GRIPTAPE, "watsonx": WATSONX}
+
+NOWHERE: Final = SecretStr("nowhere://")
 
 _SMALLEST: Final = {"string": "x", "array": []}
 
@@ -81,6 +90,14 @@ class Operation:
             found = found[part]
         resolved: Mapping[str, Any] = found
         return resolved
+
+
+@cache
+def documents() -> Mapping[str, Mapping[str, Any]]:
+    """The documents by their prefixes, made once: no setting of a test changes the paths in them."""
+    app = create_app(Settings(database_url=NOWHERE, redis_url=NOWHERE))
+    mounted = {mount.path: mount.app for mount in app.routes if isinstance(mount, Mount)}
+    return {prefix: mounted.get(prefix, app).openapi() for prefix in DIALECTS.values()}
 
 
 def operations(document: Mapping[str, Any], prefix: str = GRIPTAPE) -> Iterator[Operation]:

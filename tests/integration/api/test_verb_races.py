@@ -4,22 +4,20 @@ import itertools
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from http import HTTPStatus
 
 import pytest
 
-from api.app import create_app
-from shared.settings import Settings
-from tests.integration.api.openapi import DIALECTS, GRIPTAPE, WATSONX, operations
-from tests.integration.api.world import ALL, World
+from tests.integration.api.openapi import DIALECTS, GRIPTAPE, WATSONX, documents, operations
+from tests.integration.api.world import World, needed
 
 pytestmark = pytest.mark.timeout(300)  # each of some cases is a hundred small worlds
 
 HONEST = {200, 201, 202, 204, 404, 409}
 """What one of two may hear: it was done, the thing is gone, or the other forbids it."""
 
-ROUNDS = 2
+FEW, MANY = 1, 4
+"""Worlds for each pair of verbs: with `make test` and with `make chaos`."""
 
 TEXTS = {"name", "title", "description", "input", "output", "rule"}
 """Fields of any change that take any text."""
@@ -57,15 +55,6 @@ def resources(document, prefix):
         yield resource
 
 
-@cache
-def documents():
-    """The documents of both dialects; no setting changes the paths in them."""
-    settings = Settings(database_url="postgresql://", redis_url="redis://")
-    app = create_app(settings)
-    watsonx = next(route.app for route in app.routes if getattr(route, "path", "") == WATSONX)
-    return {GRIPTAPE: app.openapi(), WATSONX: watsonx.openapi()}
-
-
 NAMES = {
     GRIPTAPE: {
         "api_key_id",
@@ -92,14 +81,6 @@ def test_no_resource_is_left_out():
         assert {resource.name for resource in resources(document, prefix)} == NAMES[prefix]
 
 
-def needed(pair):
-    """The names of what two operations need of a world: those on an organization or a user need all of it."""
-    names = {name for operation in pair for name in operation.parameters("path")}
-    if any("rule_ids" in operation.fields() for operation in pair):
-        names.add("rule_id")
-    return names if names & ALL else ALL
-
-
 def body_of(operation, world):
     """A body that really does something."""
     body = operation.smallest_body()
@@ -117,6 +98,7 @@ def body_of(operation, world):
     return body
 
 
+@pytest.mark.parametrize("rounds", [FEW, pytest.param(MANY, marks=pytest.mark.full_length)])
 @pytest.mark.parametrize(
     ("dialect", "name"),
     [
@@ -125,13 +107,13 @@ def body_of(operation, world):
         for name in sorted(NAMES[prefix])
     ],
 )
-def test_two_verbs_at_once_are_both_answered_honestly(served, factories, dialect, name):
+def test_two_verbs_at_once_are_both_answered_honestly(served, factories, dialect, name, rounds):
     prefix = DIALECTS[dialect]
     (resource,) = [one for one in resources(documents()[prefix], prefix) if one.name == name]
     lies = []
     with ThreadPoolExecutor(4) as pool:
         for first, second in resource.pairs():
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 world = World(served.client, factories, needed((first, second)))
                 world.settle()
                 barrier = threading.Barrier(4)

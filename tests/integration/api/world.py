@@ -14,6 +14,14 @@ ALL = RUNS | THREADS | RULES | STRUCTURES
 """Everything in an organization, by the names that parameters have for it."""
 
 
+def needed(operations):
+    """The names of what operations need of a world: those on an organization or a user need all of it."""
+    names = {name for operation in operations for name in operation.parameters("path")}
+    if any("rule_ids" in operation.fields() for operation in operations if operation.has_body):
+        names.add("rule_id")
+    return names if names & ALL else ALL
+
+
 class World:
     """One organization with one of everything, known by the names that parameters have for it."""
 

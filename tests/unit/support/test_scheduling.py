@@ -4,7 +4,7 @@ import sys
 from collections import defaultdict
 
 from tests.support.checkout import ROOT
-from tests.support.scheduling import APART, LANES, lane_of, rank, unit_of
+from tests.support.scheduling import APART, LANES, ORDER, SLOW_MODULES, lane_of, rank, unit_of
 
 CONFTEST = """
 from tests.support.scheduling import LaneScheduling
@@ -71,8 +71,12 @@ def test_lanes_come_before_modules_that_any_process_may_run():
 
 
 def test_every_path_of_a_lane_is_there():
-    paths = [*APART, *(prefix for prefix, _ in LANES)]
+    paths = [*APART, *(prefix for prefix, _ in LANES), *SLOW_MODULES]
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_lane_has_its_place():
+    assert sorted(ORDER) == sorted({lane for _, lane in LANES})
 
 
 def test_tests_that_start_systems_of_their_own_stand_apart():

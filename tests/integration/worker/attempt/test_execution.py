@@ -2,7 +2,6 @@
 
 import dataclasses
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from shared.models import Run
 from shared.runs import moves, service
 from shared.threads import service as threads
 from tests.support.slots import FakeSlot
+from tests.support.waiting import wait_until
 from worker.attempt import resources as worker_resources
 from worker.attempt.conclusion import Ending
 from worker.attempt.execution import execute
@@ -90,11 +90,7 @@ def events_of(committed_sessions):
 
 
 def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.01)
-    return value
+    return wait_until(condition, timeout=PATIENCE)
 
 
 def say(token):

@@ -1,4 +1,7 @@
-"""The providers' own libraries: they read what the stub sends, and are loaded before any run."""
+"""The providers' own libraries: they read what the stub sends, and are loaded before any run.
+
+Each is imported by its own test: together they take a second, and every test process collects this module.
+"""
 
 import json
 import os
@@ -6,15 +9,9 @@ import subprocess
 import sys
 from typing import Any, Final
 
-import anthropic
-import boto3
-import cohere
 import httpx
-import ollama
 import openai
 import pytest
-from google import genai
-from google.genai.types import HttpOptions
 
 from tests.support.llm_dialects import USAGE
 
@@ -30,6 +27,8 @@ def read_openai(client: openai.OpenAI) -> tuple[str, Any]:
 
 
 def read_anthropic() -> tuple[str, Any]:
+    import anthropic  # noqa: PLC0415
+
     with (
         anthropic.Anthropic() as client,
         client.messages.stream(model="words-3", max_tokens=9, messages=ASKED) as stream,
@@ -39,6 +38,8 @@ def read_anthropic() -> tuple[str, Any]:
 
 
 def read_ollama() -> tuple[str, Any]:
+    import ollama  # noqa: PLC0415
+
     client = ollama.Client()
     chunks = list(client.chat(model="words-3", messages=ASKED, stream=True))
     client.close()
@@ -49,6 +50,8 @@ def read_ollama() -> tuple[str, Any]:
 
 
 def read_cohere() -> tuple[str, Any]:
+    import cohere  # noqa: PLC0415
+
     with httpx.Client() as http_client:
         client = cohere.ClientV2(
             os.environ["COHERE_API_KEY"], base_url=os.environ["CO_API_URL"], httpx_client=http_client
@@ -60,6 +63,9 @@ def read_cohere() -> tuple[str, Any]:
 
 
 def read_google() -> tuple[str, Any]:
+    from google import genai  # noqa: PLC0415
+    from google.genai.types import HttpOptions  # noqa: PLC0415
+
     options = HttpOptions(base_url=os.environ["GOOGLE_GEMINI_BASE_URL"])
     with genai.Client(api_key="google-test", http_options=options) as client:
         chunks = list(client.models.generate_content_stream(model="words-3", contents="Hi"))
@@ -70,6 +76,8 @@ def read_google() -> tuple[str, Any]:
 
 
 def read_bedrock() -> tuple[str, Any]:
+    import boto3  # noqa: PLC0415
+
     client = boto3.client("bedrock-runtime")
     asked = [{"role": "user", "content": [{"text": "Hi"}]}]
     events = list(client.converse_stream(modelId="words-3", messages=asked)["stream"])
