@@ -408,16 +408,22 @@ def kill_user(uid: int) -> bool:
 
 
 def _has_processes(uid: int) -> bool:
-    """Whether any process has the user as one of its four ids."""
+    """Whether any process that still runs has the user as one of its four ids.
+
+    A zombie does nothing any more, and whoever is to reap it may take long over that, or never do it. A
+    process whose first thread alone has ended looks like one, but for its other threads.
+    """
     for name in os.listdir("/proc"):  # noqa: PTH208
         if not name.isdecimal():
             continue
         try:
             with open(f"/proc/{name}/status", "rb") as status:  # noqa: PTH123
-                ids = status.read().partition(b"\nUid:")[2].partition(b"\n")[0].split()
+                said = dict(line.partition(b":")[::2] for line in status.read().splitlines())
         except OSError:
             continue  # it has just ended
-        if str(uid).encode() in ids:
+        if str(uid).encode() not in said[b"Uid"].split():
+            continue
+        if said[b"State"].split()[0] not in {b"Z", b"X"} or int(said[b"Threads"]) > 1:
             return True
     return False
 
