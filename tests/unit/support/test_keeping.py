@@ -60,6 +60,11 @@ def test_it(one, number):
 """
 
 
+def without_options(environment):
+    """Without what is meant for the run that this test is part of."""
+    return {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+
+
 def test_what_a_lane_shares_ends_after_its_last_test(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "tests").mkdir()
@@ -70,7 +75,7 @@ def test_what_a_lane_shares_ends_after_its_last_test(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:randomly", "tests"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**without_options(os.environ), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
