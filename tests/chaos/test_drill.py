@@ -53,13 +53,16 @@ CANCELS_IN_WORDS_ONLY = (
     from shared.runs import queries, service
     from shared.lifecycle import RunStatus
 
-    def cancel(session, dispatcher, principal, run_id):
-        run = queries.get_run(session, run_id, organization_id=principal.organization_id)
-        session.expunge(run)
-        run.status = RunStatus.CANCELLED
-        return run
+    def cancel(session, dispatcher, wishes):
+        runs = []
+        for wish in wishes:
+            run = queries.get_run(session, wish.run_id, organization_id=wish.organization_id)
+            session.expunge(run)
+            run.status = RunStatus.CANCELLED
+            runs.append(run)
+        return runs
 
-    service.cancel = cancel
+    service.cancel_together = cancel
     """,
 )
 

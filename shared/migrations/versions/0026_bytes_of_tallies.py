@@ -15,17 +15,8 @@ depends_on = None
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
-DROP = (
-    "DROP TRIGGER tally_ended ON runs",
-    "DROP TRIGGER tally_deleted ON runs",
-    "DROP TRIGGER tally_inserted ON runs",
-    "DROP FUNCTION tally_run",
-    "DROP FUNCTION tally_runs",
-    "DROP FUNCTION add_to_run_tally",
-)
-CREATE = (
-    """
-    CREATE FUNCTION add_to_run_tally(
+ADD = """
+    CREATE OR REPLACE FUNCTION add_to_run_tally(
         organization uuid, subject uuid, ended_as text, change bigint{, more bigint}
     ) RETURNS void LANGUAGE plpgsql AS $$
     BEGIN
@@ -39,9 +30,10 @@ CREATE = (
             SELECT organization, subject, ended_as, change{, more} FROM organizations WHERE id = organization;
         END IF;
     END $$
-    """,
+"""
+CALLERS = (
     """
-    CREATE FUNCTION tally_runs() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION tally_runs() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM add_to_run_tally(
             organization_id, subject_id, status, count(*) * TG_ARGV[0]::bigint
@@ -53,7 +45,7 @@ CREATE = (
     END $$
     """,
     """
-    CREATE FUNCTION tally_run() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION tally_run() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF OLD.completed_at IS NOT NULL THEN
             PERFORM add_to_run_tally(
@@ -68,22 +60,8 @@ CREATE = (
         RETURN NULL;
     END $$
     """,
-    """
-    CREATE TRIGGER tally_inserted AFTER INSERT ON runs REFERENCING NEW TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION tally_runs('1')
-    """,
-    """
-    CREATE TRIGGER tally_deleted AFTER DELETE ON runs REFERENCING OLD TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION tally_runs('-1')
-    """,
-    """
-    CREATE TRIGGER tally_ended AFTER UPDATE OF status ON runs FOR EACH ROW
-    WHEN (OLD.status <> NEW.status AND (OLD.completed_at IS NOT NULL OR NEW.completed_at IS NOT NULL))
-    EXECUTE FUNCTION tally_run()
-    """,
 )
-MORE = (
-    """
+TALLY_BYTES = """
     CREATE FUNCTION tally_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM add_to_run_tally(
@@ -91,32 +69,33 @@ MORE = (
         );
         RETURN NULL;
     END $$
-    """,
-    # What is added to a run that goes on is counted with its end.
-    """
+"""
+# What is added to a run that goes on is counted with its end.
+GROWN = """
     CREATE TRIGGER tally_grown AFTER UPDATE OF stored_bytes ON runs FOR EACH ROW
     WHEN (OLD.completed_at IS NOT NULL AND OLD.status = NEW.status AND OLD.stored_bytes <> NEW.stored_bytes)
     EXECUTE FUNCTION tally_bytes()
-    """,
-)
+"""
 
 
 def upgrade() -> None:
+    op.execute(TALLY_BYTES)
+    op.execute(GROWN)  # locks the runs first, as those do who end some: then no tally is being written
     op.add_column("run_tallies", sa.Column("bytes", sa.BigInteger(), server_default="0", nullable=False))
     _replace(has_bytes=True)
-    for statement in MORE:
-        op.execute(statement)
+    op.execute("DROP FUNCTION add_to_run_tally(uuid, uuid, text, bigint)")
 
 
 def downgrade() -> None:
     op.execute("DROP TRIGGER tally_grown ON runs")
     op.execute("DROP FUNCTION tally_bytes")
     _replace(has_bytes=False)
+    op.execute("DROP FUNCTION add_to_run_tally(uuid, uuid, text, bigint, bigint)")
     op.execute("DELETE FROM run_tallies WHERE runs = 0")
     op.drop_column("run_tallies", "bytes")
 
 
 def _replace(*, has_bytes: bool) -> None:
-    """Make the functions and triggers anew; what stands in braces is about bytes."""
-    for statement in (*DROP, *CREATE):
+    """Make the functions anew; what stands in braces is about bytes."""
+    for statement in (ADD, *CALLERS):
         op.execute(_BRACES.sub(r"\1" if has_bytes else "", statement))
