@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 
+from tests.support.waiting import wait_until
 from worker.executors.program import shim
 
 UID = 64_990  # of nobody
@@ -43,8 +44,7 @@ def test_a_dead_process_that_nobody_reaps_is_no_process():
     with subprocess.Popen([sys.executable, "-S", "-c", ORPHAN], stdout=subprocess.PIPE, text=True) as parent:
         try:
             zombie = psutil.Process(int(parent.stdout.readline()))
-            while zombie.status() != psutil.STATUS_ZOMBIE:
-                time.sleep(0.01)
+            wait_until(lambda: zombie.status() == psutil.STATUS_ZOMBIE, what="the child to have ended")
             assert zombie.uids().real == UID
             code, seconds = kill_user()
             assert code == 0
