@@ -38,11 +38,9 @@ def cancel(
     Raises:
         RunNotFoundError: there is no such run of that kind in the principal's organization.
     """
-    run = queries.get_run(session, run_id, organization_id=principal.organization_id, kind=kind)
-    try:
-        return moves.cancel(session, dispatcher, run.id, requested_by=principal.name)
-    except TransitionRefusedError:
-        return run
+    owner = principal.organization_id
+    run = queries.get_run(session, run_id, organization_id=owner, kind=kind, lock=Lock.CHANGE)
+    return _end(session, dispatcher, run, principal)
 
 
 def cancel_together(session: Session, dispatcher: Dispatcher, wishes: Sequence[Wish]) -> list[Run | None]:
@@ -83,10 +81,11 @@ def delete(
     )
 
 
-def _end(session: Session, dispatcher: Dispatcher, run: Run, principal: Principal) -> None:
-    """Cancel a run that is locked, unless it has ended."""
-    if run.status in ACTIVE:
-        moves.cancel(session, dispatcher, run.id, requested_by=principal.name)
+def _end(session: Session, dispatcher: Dispatcher, run: Run, principal: Principal) -> Run:
+    """Cancel a run that is locked, unless it has ended; return it as it is then."""
+    if run.status not in ACTIVE:
+        return run
+    return moves.cancel(session, dispatcher, run.id, requested_by=principal.name)
 
 
 class GetSubject(Protocol):

@@ -87,7 +87,8 @@ def apply(
             }
         )
         .returning(Run)
-        .execution_options(populate_existing=True)  # a Run already loaded would keep stale columns
+        # A Run already loaded is to have the new columns; and all it had if this move is refused.
+        .execution_options(populate_existing=True, synchronize_session=False)
     )
     if attempt is not None:
         move = move.where(_fence(trigger, attempt))

@@ -9,9 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from shared.db import unit_of_work
-from shared.lifecycle import RunStatus
+from shared.lifecycle import Reason, RunStatus, StatusDetail
 from shared.models import Run
-from shared.runs import service
+from shared.runs import moves, service
+from tests.support.dispatching import RecordingDispatcher
 from tests.support.waiting import wait_until
 
 CANCEL = {"griptape": "/api/assistant-runs/{}/cancel", "watsonx": "/api/v1/orchestrate/runs/cancel/{}"}
@@ -107,6 +108,27 @@ def test_a_run_that_somebody_holds_is_cancelled_when_it_is_free(served, make_run
             cancels = served.resources.lanes.cancels
             wait_until(lambda: cancels._used, what="it to be cancelled by itself")
         assert asked.result().json()["status"] == "CANCELLED"
+
+
+def test_a_cancel_at_the_moment_of_the_end_tells_the_end(served, make_run, committed_sessions):
+    """Promise 5: the run ends after the cancel has come, and before it could take hold."""
+    run = make_run(status=RunStatus.RUNNING)
+    detail = StatusDetail(Reason.COMPLETED, "It is done.")
+    with ThreadPoolExecutor(1) as callers:
+        with unit_of_work(committed_sessions) as session:
+            moves.succeed(session, RecordingDispatcher(), run.id, attempt=1, detail=detail, output="Hi")
+            asked = callers.submit(served.client.post, CANCEL["griptape"].format(run.id))
+            wait_until(lambda: waits_for_lock(committed_sessions), what="the cancel to wait for the end")
+        answer = asked.result()
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["status"] == "SUCCEEDED"
+    assert answer.json()["status_detail"]["reason"] == "Completed"
+
+
+def waits_for_lock(sessions):
+    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
+    with sessions() as session:
+        return session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"))
 
 
 def test_the_log_line_of_a_cancel_names_the_run(served, together, make_run, request_lines):
