@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, literal, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.artifacts import encode_artifact, text_artifact
@@ -25,9 +25,10 @@ from shared.logs import note
 from shared.models import JsonObject, Run
 from shared.rows import metadata
 from shared.runs import acceptance, transitions
-from shared.runs.measures import measure_accepted, measure_move, measure_moves, measure_stop
+from shared.runs.measures import measure_accepted, measure_move, measure_moves
+from shared.runs.receipts import cancel_detail, record_stop, record_stops
 from shared.runs.task_states import task_events
-from shared.runs.together import Move, Wish
+from shared.runs.together import Move, Stop, Wish
 from shared.runs.transitions import Applied
 from shared.threads import service as threads
 from shared.threads.turns import admit_next
@@ -104,17 +105,20 @@ def store_together(
     begins: Sequence[Move] = (),
     appends: Sequence[Batch] = (),
     ends: Mapping[Trigger, Sequence[Move]] | None = None,
+    stops: Sequence[Stop] = (),
     lease_ttl: timedelta,
 ) -> frozenset[uuid.UUID]:
     """Begin runs, append events and end runs that stand alone: a few statements for any number of runs.
 
-    Everything is fenced as by `claim`, `start`, `shared.events.log.append` and the ends. What a run refuses,
-    or what concerns a run that somebody else has locked, is left out, and nothing of it is written.
+    Everything is fenced as by `claim`, `start`, `shared.events.log.append`, the ends and `record_stop`. What
+    a run refuses, or what concerns a run that somebody else has locked, is left out, and nothing of it is
+    written.
 
     Args:
         begins: QUEUED runs to claim and start: RUNNING afterwards, and STARTING on the way.
         appends: events of runs that go on.
         ends: moves by SUCCEED, FAIL or BREAK.
+        stops: of cancelled runs, whether they stand alone or not.
 
     Returns:
         The runs, each named once in the arguments, of which everything was written.
@@ -133,7 +137,8 @@ def store_together(
     stages = [run for one in applied for run in one.stages]
     dispatcher.tell_watchers(session, [event for run in stages for event in task_events(run)])
     measure_moves(session, stages, queue_of=dispatcher.queue_of)
-    return frozenset(batch.run_id for batch, _ in batches)
+    stopped = record_stops(session, stops) if stops else []
+    return frozenset([*(batch.run_id for batch, _ in batches), *stopped])
 
 
 def start(session: Session, dispatcher: Dispatcher, run_id: uuid.UUID, *, attempt: int) -> Run:
@@ -273,7 +278,7 @@ def cancel(
         RunNotFoundError: there is no such run.
         TransitionRefusedError: the run has ended, or is at another attempt.
     """
-    detail = transitions.cancel_detail(requested_by=requested_by)
+    detail = cancel_detail(requested_by=requested_by)
     run = _move(session, dispatcher, run_id, Trigger.CANCEL, attempt=attempt, detail=detail)
     if run.is_external:
         record_stop(session, run.id, StoppedHow.EXTERNAL, attempt=run.attempt)
@@ -308,43 +313,6 @@ def cancel_together(session: Session, dispatcher: Dispatcher, wishes: Sequence[W
 def _revoke(session: Session, dispatcher: Dispatcher, run: Run) -> None:
     """Revoke the task of the attempt that a cancelled run was in, or waited for."""
     dispatcher.revoke(session, run.id, attempt=run.attempt if run.is_stopping else run.attempt + 1)
-
-
-def record_stop(
-    session: Session,
-    run_id: uuid.UUID,
-    how: StoppedHow,
-    *,
-    attempt: int,
-    usage: JsonObject | None = None,
-) -> bool:
-    """Complete the receipt of a cancelled run: how and when its work stopped, and its usage.
-
-    No move and no event: the run ended when it was cancelled.
-
-    Returns:
-        Whether this call completed it; False if it was complete, or the run another attempt's.
-    """
-    stopped = func.jsonb_build_object(
-        "stopped_at", transitions.as_text(func.clock_timestamp()), "stopped_how", how.value
-    )
-    complete = (
-        update(Run)
-        .where(Run.id == run_id, Run.attempt == attempt, Run.is_stopping)
-        .values(
-            is_stopping=False,
-            lease_expires_at=None,
-            usage=literal(usage, Run.usage.type),
-            status_detail=Run.status_detail.op("||")(stopped),
-        )
-        .returning(func.extract("epoch", func.clock_timestamp() - Run.completed_at))
-        .execution_options(synchronize_session=False)
-    )
-    seconds = session.scalar(complete)
-    if seconds is None:
-        return False
-    measure_stop(session, how, float(seconds))
-    return True
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Moves of several runs in one statement: the move or the cancel of each run, and the run afterwards."""
+"""Moves of several runs in one statement: what is done with each run, and the run afterwards."""
 
 import uuid
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from shared.events.log import Batch
-from shared.lifecycle import RunKind, RunStatus, StatusDetail
+from shared.lifecycle import RunKind, RunStatus, StatusDetail, StoppedHow
 from shared.models import JsonObject, Run
 
 
@@ -22,6 +22,16 @@ class Move:
     worker: str | None = None
     process: str | None = None
     leading: Batch | None = None  # events of the attempt, to be stored before those of the move
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The stop of a cancelled run's work, for its receipt."""
+
+    run_id: uuid.UUID
+    attempt: int
+    how: StoppedHow
+    usage: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -33,8 +33,9 @@ from shared.events import log
 from shared.events.log import Batch, StoredEvent
 from shared.events.text import storable
 from shared.fence import given_attempts, given_runs, held_by
-from shared.lifecycle import ACTIVE, HELD, TRANSITIONS, Reason, RunKind, RunStatus, StoppedHow, Trigger
+from shared.lifecycle import ACTIVE, HELD, TRANSITIONS, RunKind, RunStatus, Trigger
 from shared.models import RUNS, JsonObject, Run
+from shared.runs.receipts import cancel_detail
 from shared.runs.together import MOVED_COLUMNS, Move, MovedRun, Wish
 from shared.runs.transition_events import EVENTS_OF, events_of
 
@@ -319,29 +320,3 @@ def _refusal(session: Session, run_id: uuid.UUID, trigger: Trigger) -> Exception
     if row is None:
         return RunNotFoundError(run_id)
     return TransitionRefusedError(status=row.status, attempt=row.attempt, trigger=trigger)
-
-
-def cancel_detail(*, requested_by: str | ColumnElement[str]) -> ColumnElement[Any]:
-    """The receipt of a cancel, as SQL: what it says depends on the status the UPDATE finds."""
-    now = as_text(func.now())
-    receipt = func.jsonb_build_object(
-        "reason",
-        Reason.CANCELLED.value,
-        "message",
-        func.concat("The run was cancelled by ", requested_by, "."),
-        "requested_at",
-        now,
-        "requested_by",
-        requested_by,
-        type_=Run.status_detail.type,
-    )
-    stopped = func.jsonb_build_object("stopped_at", now, "stopped_how", StoppedHow.NEVER_STARTED.value)
-    return case(
-        (Run.status == RunStatus.QUEUED, receipt.op("||")(stopped)),
-        else_=receipt.op("||")(func.jsonb_build_object("stopped_at", None, "stopped_how", None)),
-    )
-
-
-def as_text(instant: ColumnElement[datetime]) -> ColumnElement[str]:
-    """An instant as RFC 3339 text, as SQL."""
-    return func.to_char(func.timezone("UTC", instant), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')

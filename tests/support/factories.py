@@ -15,7 +15,7 @@ from shared.keys.principal import Principal
 from shared.lifecycle import RunStatus, Trigger
 from shared.models import Assistant, Run, Structure
 from shared.organizations import admin
-from shared.runs import moves, transitions
+from shared.runs import moves, receipts, transitions
 from shared.structures import runs as structure_runs
 from shared.structures import service as structures
 from tests.support.dispatching import RecordingDispatcher
@@ -138,7 +138,7 @@ def _step(session: Session, run: Run, trigger: Trigger) -> Run:
                 lease_ttl=LEASE,
             )
         case Trigger.CANCEL:
-            detail = transitions.cancel_detail(requested_by="user@example.com")
+            detail = receipts.cancel_detail(requested_by="user@example.com")
             return transitions.apply(session, run.id, trigger, detail=detail).run
         case Trigger.SUCCEED:
             values = {"output": {"type": "TextArtifact", "value": "Hello"}}

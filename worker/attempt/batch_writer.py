@@ -26,7 +26,7 @@ from shared.events.text import storable
 from shared.lifecycle import Trigger
 from shared.metrics import definitions as metrics
 from shared.processes.beats import this_process
-from shared.runs import moves
+from shared.runs import moves, together
 from shared.runs.together import Move
 from shared.settings import Settings
 from worker.attempt.context import PlainRun, plain_runs
@@ -86,6 +86,10 @@ class Begin:
     decided: threading.Event = field(default_factory=threading.Event)
     is_done: bool = False
 
+    @property
+    def run_id(self) -> uuid.UUID:
+        return self.move.run_id
+
 
 @dataclass(slots=True, eq=False)
 class End:
@@ -97,6 +101,27 @@ class End:
     decided: threading.Event = field(default_factory=threading.Event)
     is_done: bool = False
 
+    @property
+    def run_id(self) -> uuid.UUID:
+        return self.move.run_id
+
+
+@dataclass(slots=True, eq=False)
+class Stop:
+    """A cancelled run whose work has stopped."""
+
+    stop: together.Stop
+    size: int = 0
+    decided: threading.Event = field(default_factory=threading.Event)
+    is_done: bool = False
+
+    @property
+    def run_id(self) -> uuid.UUID:
+        return self.stop.run_id
+
+
+Request = Begin | End | Stop
+
 
 class WriterStuckError(Exception):
     """PostgreSQL neither answers a tick nor breaks its connection; all runs of the process wait for it."""
@@ -105,7 +130,7 @@ class WriterStuckError(Exception):
 class BatchWriter:
     """One thread for all runs of a process; if it dies, the process is replaced (`worker.vitals`).
 
-    Bounded by the slots of the process: a run has one begin, one batch or one end under way.
+    Bounded by the slots of the process: a run has one begin, one batch, one end or one stop under way.
     """
 
     def __init__(
@@ -130,7 +155,7 @@ class BatchWriter:
         self._worker_name = worker_name
         self._changed = threading.Condition()
         self._writing = threading.Lock()
-        self._requests: list[Begin | End] = []
+        self._requests: list[Request] = []
         self._due: dict[Source, float] = {}  # monotonic seconds, from which the source has a batch
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -159,6 +184,14 @@ class BatchWriter:
         """
         size = _size_of(move)
         return size <= ALONE_BYTES and self._decided(End(move, trigger, size))
+
+    def stop(self, stop: together.Stop) -> bool:
+        """Complete the receipt of a cancelled run, and wait for that.
+
+        Returns:
+            Whether it is complete by this call. False leaves it as it was, as far as is known.
+        """
+        return self._decided(Stop(stop))
 
     def schedule(self, source: Source, due: float) -> bool:
         """Take a batch of a source at the instant `due` (monotonic seconds), or earlier.
@@ -200,7 +233,7 @@ class BatchWriter:
         if thread is not None:
             thread.join(self._lease_ttl.total_seconds())
 
-    def _decided(self, request: Begin | End) -> bool:
+    def _decided(self, request: Request) -> bool:
         with self._changed:
             if self._is_dead:
                 return False
@@ -248,13 +281,13 @@ class BatchWriter:
                 self._changed.wait(None if first is None else first - now)
             return True
 
-    def _next(self) -> tuple[list[Begin | End], list[Source]]:
+    def _next(self) -> tuple[list[Request], list[Source]]:
         """Take what there is to do, of each run at most one piece."""
         with self._changed:
-            requests: dict[uuid.UUID, Begin | End] = {}
+            requests: dict[uuid.UUID, Request] = {}
             size = 0
             for request in self._requests[:TICK_RUNS]:
-                if size < TICK_BYTES and requests.setdefault(request.move.run_id, request) is request:
+                if size < TICK_BYTES and requests.setdefault(request.run_id, request) is request:
                     size += request.size
             taken = list(requests.values())
             self._requests = [request for request in self._requests if request not in taken]
@@ -267,7 +300,7 @@ class BatchWriter:
                 del self._due[source]
             return taken, list(sources.values())
 
-    def _tick(self, requests: Sequence[Begin | End], sources: Sequence[Source]) -> None:
+    def _tick(self, requests: Sequence[Request], sources: Sequence[Source]) -> None:
         done: frozenset[uuid.UUID] = frozenset()
         batches: dict[Source, Batch] = {}
         try:
@@ -281,14 +314,15 @@ class BatchWriter:
             done = self._store(requests, [one for one in batches.values() if one.size <= ALONE_BYTES])
         finally:
             for request in requests:
-                request.is_done = request.move.run_id in done
+                request.is_done = request.run_id in done
                 request.decided.set()
             for source, batch in batches.items():
                 (source.stored if batch.run_id in done else source.declined)()
 
-    def _store(self, requests: Sequence[Begin | End], batches: Sequence[Batch]) -> frozenset[uuid.UUID]:
+    def _store(self, requests: Sequence[Request], batches: Sequence[Batch]) -> frozenset[uuid.UUID]:
         """Write all of it in one transaction; return the runs of which everything is written."""
         begins = [request for request in requests if isinstance(request, Begin)]
+        stops = [request.stop for request in requests if isinstance(request, Stop)]
         ends: defaultdict[Trigger, list[Move]] = defaultdict(list)
         for request in requests:
             if isinstance(request, End):
@@ -304,6 +338,7 @@ class BatchWriter:
                     begins=_ready(session, begins) if begins else [],
                     appends=batches,
                     ends=ends,
+                    stops=stops,
                     lease_ttl=self._lease_ttl,
                 )
         except Exception as error:  # noqa: BLE001  # whatever it is, each run meets it alone
@@ -315,8 +350,10 @@ class BatchWriter:
         return done
 
 
-def _events_of(one: Begin | End | Batch) -> int:
+def _events_of(one: Request | Batch) -> int:
     """The events that a run has emitted in what is stored of it; those of its moves do not count."""
+    if isinstance(one, Stop):
+        return 0
     batch = one if isinstance(one, Batch) else one.move.leading
     return len(batch.rows) if batch else 0
 

@@ -19,10 +19,10 @@ from shared.db import Lock
 from shared.events import log as event_log
 from shared.events.log import Batch, NewEvent
 from shared.events.text import storable
-from shared.lifecycle import EventType, Trigger
+from shared.lifecycle import EventType, StoppedHow, Trigger
 from shared.metrics import definitions as metrics
-from shared.models import Origin, Run
-from shared.runs.together import Move
+from shared.models import JsonObject, Origin, Run
+from shared.runs.together import Move, Stop
 from worker.attempt.held_run import HeldRun
 from worker.cancellation import RunStopped, StopReason
 from worker.executors.base import ExecutorEvent
@@ -120,6 +120,24 @@ class EventWriter:
             self._under_way = None
         return has_ended
 
+    def stop(self, how: StoppedHow, usage: JsonObject | None) -> bool:
+        """Complete the receipt of a run that was cancelled, together with others; take nothing more.
+
+        Its log has ended with the cancel, so that what is buffered is dropped.
+
+        Returns:
+            Whether the receipt is complete. If not, what was buffered is left to `close`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._under_way is None)
+            self._is_closed = True
+        has_stopped = self._batches.stop(Stop(self._held.id, self._held.attempt, how, usage))
+        if has_stopped:
+            with self._changed:
+                self._buffer.clear()
+                self._buffered_bytes = 0
+        return has_stopped
+
     def close(self) -> None:
         """Store what is buffered; take nothing more."""
         with self._changed:
@@ -147,7 +165,14 @@ class EventWriter:
             self._schedule()
 
     def declined(self) -> None:
-        """Store alone what was taken; a batch may be of any size, and PostgreSQL may be away."""
+        """Store alone what was taken; a batch may be of any size, and PostgreSQL may be away.
+
+        A run that is to be cancelled has most probably ended: it buffers again what was taken, for its end.
+        """
+        with self._changed:
+            if self._token.reason is StopReason.CANCELLED and not self._is_closed:
+                self._put_back()
+                return
         context = contextvars.Context() if self._context is None else self._context.copy()
         retry = partial(context.run, self._retry)
         try:
@@ -177,6 +202,13 @@ class EventWriter:
         self._stored_from = time.time_ns()
         self._changed.notify_all()
         return self._under_way
+
+    def _put_back(self) -> None:
+        batch, self._under_way = self._under_way, None
+        if batch is not None:
+            self._buffer[:0] = batch.events
+            self._buffered_bytes += batch.size
+        self._changed.notify_all()
 
     def _trace(self, batch: Batch | None) -> None:
         """Record that a batch is stored, or given up; a long answer has thousands, of which few tell all."""

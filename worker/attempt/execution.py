@@ -21,7 +21,7 @@ from shared.lifecycle import RunKind, StatusDetail, StoppedHow, Trigger
 from shared.logs import frames_of, tell_of_run
 from shared.models import Run
 from shared.processes.beats import this_process
-from shared.runs import moves
+from shared.runs import moves, receipts
 from shared.settings import Settings
 from shared.structures.runs import judge_exit
 from shared.tracing import AttemptTrace
@@ -236,6 +236,11 @@ class Attempt:
         self._emit_rest()
         if self._end_together(conclusion := conclude(result)):
             return conclusion.ending
+        if conclusion.trigger is Trigger.CANCEL and self._writer.stop(
+            conclusion.stopped_how, self._usage.total()
+        ):
+            log.info("run stopped", how=conclusion.stopped_how, was_cancelled=True)
+            return Ending.CANCELLED
         self._writer.close()
         if self._writer.is_broken:  # without its last events the run has not succeeded
             result = replace(result, outcome=None, stop_reason=held.token.reason)
@@ -359,7 +364,7 @@ class Attempt:
             if trigger is Trigger.CANCEL:
                 cancel_revoked(session, held.resources.dispatcher, held.id, attempt=held.attempt)
             usage = self._usage.total()
-            return moves.record_stop(
+            return receipts.record_stop(
                 session, held.id, conclusion.stopped_how, attempt=held.attempt, usage=usage
             )
 

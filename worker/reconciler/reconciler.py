@@ -38,7 +38,7 @@ from shared.processes.metrics import OwnMetrics
 from shared.processes.pulse import Fact, Kind, Limits, Pulse
 from shared.processes.starting import begin, begin_pulse, demand_schema, probe_limit
 from shared.retention.policy import Policy
-from shared.runs import moves, queries
+from shared.runs import moves, queries, receipts
 from shared.settings import Settings
 from shared.threads.turns import admit_next, find_free_threads_waited_for
 from shared.tracing import AttemptTrace
@@ -164,7 +164,7 @@ class Reconciler:
             return 0
         unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)
         for run in unconfirmed:
-            moves.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)
+            receipts.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)
             _count(session, "stop_confirmed")
             log.info("stop never confirmed", **_about(run), worker=run.worker)
         return len(unconfirmed)

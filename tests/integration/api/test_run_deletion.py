@@ -10,7 +10,7 @@ from shared.errors import LeaseLostError
 from shared.events import log
 from shared.lifecycle import Origin, RunKind, RunStatus, StoppedHow
 from shared.models import Message, Run, RunEvent, RunLogLine, RunMetadata, RunSpan, RunTally
-from shared.runs import moves
+from shared.runs import receipts
 
 TABLES = (RunEvent, RunLogLine, RunSpan, RunMetadata)
 
@@ -147,4 +147,4 @@ def test_a_worker_that_reports_a_stop_finds_nothing_to_complete(make, client, se
     run, path = make(RunKind.ASSISTANT, status=RunStatus.RUNNING)
     client.delete(path)
     with unit_of_work(sessions) as session:
-        assert not moves.record_stop(session, run.id, StoppedHow.COOPERATIVE, attempt=1)
+        assert not receipts.record_stop(session, run.id, StoppedHow.COOPERATIVE, attempt=1)

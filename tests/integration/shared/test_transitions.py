@@ -16,7 +16,7 @@ from shared.events import log
 from shared.events.log import NewEvent
 from shared.lifecycle import HELD, TERMINAL, TRANSITIONS, Reason, RunStatus, StatusDetail, StoppedHow, Trigger
 from shared.models import Origin, Run, RunEvent
-from shared.runs import leases, moves, transitions
+from shared.runs import leases, moves, receipts, transitions
 from tests.support.dispatching import RecordingDispatcher
 
 LEASE = timedelta(seconds=20)
@@ -227,10 +227,10 @@ def test_a_cancel_of_held_work_is_completed_once_by_its_own_attempt(sessions, ma
         assert cancelled.is_stopping
         assert cancelled.status_detail["stopped_how"] is None
     with unit_of_work(sessions) as session:
-        assert not moves.record_stop(session, run.id, StoppedHow.KILLED, attempt=2)
+        assert not receipts.record_stop(session, run.id, StoppedHow.KILLED, attempt=2)
         usage = {"input_tokens": 3}
-        assert moves.record_stop(session, run.id, StoppedHow.COOPERATIVE, attempt=1, usage=usage)
-        assert not moves.record_stop(session, run.id, StoppedHow.KILLED, attempt=1)
+        assert receipts.record_stop(session, run.id, StoppedHow.COOPERATIVE, attempt=1, usage=usage)
+        assert not receipts.record_stop(session, run.id, StoppedHow.KILLED, attempt=1)
     with sessions() as session:
         stopped = session.get_one(Run, run.id)
     assert stopped.status_detail["stopped_how"] == "cooperative"

@@ -7,7 +7,7 @@ import pytest
 from shared.db import unit_of_work
 from shared.lifecycle import Reason, RunStatus, StatusDetail, Trigger
 from shared.models import Run
-from shared.runs import moves, transitions
+from shared.runs import moves, receipts, transitions
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.factories import LEASE, WORKER
 
@@ -60,7 +60,7 @@ def move(exclusive_sessions, dispatcher):
                     done = {"prompt": "Listen", "output": ANSWER, "usage": usage}
                     moves.succeed(session, dispatcher, run.id, attempt=run.attempt, detail=detail, **done)
                 elif trigger is Trigger.CANCEL:
-                    detail = transitions.cancel_detail(requested_by="me")
+                    detail = receipts.cancel_detail(requested_by="me")
                     transitions.apply(session, run.id, trigger, detail=detail)
                 else:
                     detail = {"reason": reason, "message": "It broke."}

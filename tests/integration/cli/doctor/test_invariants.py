@@ -9,7 +9,7 @@ from cli.doctor import invariants
 from cli.doctor.invariants import RULES, Violation, check
 from shared.db import make_engine, unit_of_work
 from shared.lifecycle import EventType, Reason, RunStatus, StatusDetail, StoppedHow, Trigger
-from shared.runs import moves, transitions
+from shared.runs import moves, receipts, transitions
 from tests.support.dispatching import RecordingDispatcher
 
 S = RunStatus
@@ -87,9 +87,9 @@ def test_runs_in_every_status_have_nothing_wrong(violations, make_run, succeed_o
     stopping, stopped = make_run(status=S.RUNNING), make_run(status=S.RUNNING)
     with unit_of_work(sessions) as session:
         for run in (stopping, stopped):
-            detail = transitions.cancel_detail(requested_by="ada")
+            detail = receipts.cancel_detail(requested_by="ada")
             transitions.apply(session, run.id, Trigger.CANCEL, detail=detail)
-        moves.record_stop(session, stopped.id, StoppedHow.COOPERATIVE, attempt=1)
+        receipts.record_stop(session, stopped.id, StoppedHow.COOPERATIVE, attempt=1)
     requeued = make_run(status=S.STARTING)
     with unit_of_work(sessions) as session:
         transitions.apply(session, requeued.id, Trigger.REQUEUE, attempt=1)

@@ -10,7 +10,7 @@ from cli.doctor.stuck import examine_runs
 from shared.db import unit_of_work
 from shared.lifecycle import RunStatus, Trigger
 from shared.models import Run
-from shared.runs import transitions
+from shared.runs import receipts, transitions
 
 AGO = timedelta(minutes=5)
 
@@ -90,7 +90,7 @@ def test_a_lost_run_that_is_not_taken_over_is_a_problem(stuck, make_run, age, st
 
 def cancel(sessions, run):
     with unit_of_work(sessions) as session:
-        detail = transitions.cancel_detail(requested_by="ada")
+        detail = receipts.cancel_detail(requested_by="ada")
         transitions.apply(session, run.id, Trigger.CANCEL, detail=detail)
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -215,6 +215,21 @@ def lose_answer(monkeypatch):
     return lose_answer
 
 
+@pytest.fixture
+def cancel_all(committed_sessions):
+    """Cancel runs that are executed; a revoke says it to their worker only."""
+
+    def cancel_all(begun, *, is_by_api):
+        if is_by_api:
+            with unit_of_work(committed_sessions) as session:
+                for one in begun:
+                    moves.cancel(session, RecordingDispatcher(), one.run.id, requested_by="ada")
+        for one in begun:
+            one.slot.token.cancel(StopReason.CANCELLED)
+
+    return cancel_all
+
+
 def let_die(writer):
     """Let a batch writer be dead from the beginning, so that every run writes alone."""
     writer._is_dead = True
@@ -331,7 +346,7 @@ def return_nonsense(_context, emit):
     return "done"
 
 
-TIMES = ("id", "timestamp", "started_at", "completed_at", "runtime")
+TIMES = ("id", "timestamp", "started_at", "completed_at", "requested_at", "stopped_at", "runtime")
 
 
 def masked(value, run):
@@ -419,6 +434,103 @@ def test_a_run_that_begins_in_a_batch_is_held_as_if_it_were_alone(
     together = seen()
     let_die(resources.batches)
     assert together == seen()
+
+
+@dataclass
+class Speaking:
+    """An executor that says a word which is stored, then one that waits for its batch."""
+
+    spoken: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    more: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, context, emit):
+        emit(say(0))
+        assert self.more.wait(PATIENCE)
+        emit(say(1))
+        self.spoken.release()
+        context.token.wait(PATIENCE)
+        context.token.raise_if_cancelled()
+
+    def go_on(self, runs, events_of):
+        """Say the second word in each run, once the first is stored."""
+        wait_until(lambda: all(numbers_of(events_of(run)) == [0] for run in runs), timeout=PATIENCE)
+        self.more.set()
+        assert all(self.spoken.acquire(timeout=PATIENCE) for _ in runs)
+
+
+@pytest.mark.parametrize(("is_by_api", "words"), [(True, [0]), (False, [0, 1])], ids=["api", "revoke"])
+@pytest.mark.parametrize("setting_overrides", [SELDOM])
+def test_a_cancelled_run_of_a_batch_stops_as_if_it_were_alone(
+    start, resources, reload, events_of, ticks, cancel_all, is_by_api, words
+):
+    """By the API the log has ended with the cancel; by a revoke what was said before is stored."""
+
+    def seen():
+        speaking = Speaking()
+        one = start(speaking)
+        speaking.go_on([one.run], events_of)
+        cancel_all([one], is_by_api=is_by_api)
+        ending = one.join()
+        run, events = reload(one.run), events_of(one.run)
+        check_whole(events, numbers_of(events))
+        assert run.status_detail["stopped_at"] >= run.status_detail["requested_at"]
+        what = seen_of(run, events, resources.dispatcher)
+        for name in ("event_count", "stored_bytes"):  # without a batch the second word is stored at once
+            del what["row"][name]
+        return ending, {name: what[name] for name in ("row", "times", "is touched", "told")}, events
+
+    ending, together, events = seen()
+    assert ending is Ending.CANCELLED
+    assert numbers_of(events) == words
+    assert [tick for tick in ticks if tick["stops"]]
+    let_die(resources.batches)
+    alone = seen()
+    assert (ending, together) == alone[:2]
+
+
+@pytest.mark.parametrize("setting_overrides", [SELDOM])
+def test_runs_that_are_cancelled_at_one_moment_stop_in_few_transactions(
+    start, reload, traffic, gate, asked, events_of, cancel_all
+):
+    speaking = Speaking()
+    begun = [start(speaking) for _ in range(MANY)]
+    speaking.go_on([one.run for one in begun], events_of)
+    gate.clear()
+    asked.clear()
+    traffic.clear()
+    cancel_all(begun, is_by_api=True)
+    wait_until(lambda: len(asked) == MANY, timeout=PATIENCE)
+    gate.set()
+    assert {one.join() for one in begun} == {Ending.CANCELLED}
+    assert {reload(one.run).status_detail["stopped_how"] for one in begun} == {"cooperative"}
+    assert traffic.count("COMMIT") <= 3
+
+
+def test_what_was_declined_before_a_revoke_is_stored_before_the_end(
+    start, reload, gate, ticks, events_of, cancel_all, committed_sessions
+):
+    """Somebody has locked the run: its batch is declined, and the run has not ended, as it seemed."""
+    spoken, go_on = threading.Semaphore(0), threading.Event()
+
+    def executor(context, emit):
+        assert go_on.wait(PATIENCE)
+        emit(say(0))
+        spoken.release()
+        context.token.wait(PATIENCE)
+        context.token.raise_if_cancelled()
+
+    one = start(executor)
+    wait_until(lambda: reload(one.run).status is RunStatus.RUNNING, timeout=PATIENCE)
+    gate.clear()
+    go_on.set()
+    assert spoken.acquire(timeout=PATIENCE)
+    with unit_of_work(committed_sessions) as session:
+        session.execute(select(Run.id).where(Run.id == one.run.id).with_for_update())
+        cancel_all([one], is_by_api=False)
+        gate.set()
+        wait_until(lambda: any(tick["stops"] for tick in ticks), timeout=PATIENCE)
+    assert one.join() is Ending.CANCELLED
+    check_whole(events_of(one.run), [0])
 
 
 def deepest():
