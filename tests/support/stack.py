@@ -151,7 +151,7 @@ def environment(**overrides: str) -> dict[str, str]:
         **clean,
         "RUNYARD_LEASE_TTL": "12",
         "RUNYARD_HEARTBEAT": "1",
-        "RUNYARD_RECONCILE_INTERVAL": "0.5",
+        "RUNYARD_RECONCILE_INTERVAL": "1",
         "RUNYARD_REPUBLISH_AFTER": "2",
         "RUNYARD_CANCEL_GRACE": "2",
         "RUNYARD_STRUCTURE_SANDBOX": sandbox_here(),
