@@ -26,8 +26,8 @@ from shared.events.text import storable
 from shared.lifecycle import Trigger
 from shared.metrics import definitions as metrics
 from shared.processes.beats import this_process
-from shared.runs import moves, together
-from shared.runs.together import Move
+from shared.runs import moves
+from shared.runs.together import Move, Stop
 from shared.settings import Settings
 from worker.attempt.context import PlainRun, plain_runs
 from worker.vitals import vitals
@@ -107,10 +107,10 @@ class End:
 
 
 @dataclass(slots=True, eq=False)
-class Stop:
-    """A cancelled run whose work has stopped."""
+class Receipt:
+    """The receipt of a cancelled run to complete, whose work has stopped."""
 
-    stop: together.Stop
+    stop: Stop
     size: int = 0
     decided: threading.Event = field(default_factory=threading.Event)
     is_done: bool = False
@@ -120,7 +120,7 @@ class Stop:
         return self.stop.run_id
 
 
-Request = Begin | End | Stop
+Request = Begin | End | Receipt
 
 
 class WriterStuckError(Exception):
@@ -130,7 +130,7 @@ class WriterStuckError(Exception):
 class BatchWriter:
     """One thread for all runs of a process; if it dies, the process is replaced (`worker.vitals`).
 
-    Bounded by the slots of the process: a run has one begin, one batch, one end or one stop under way.
+    Bounded by the slots of the process: a run has one begin, one batch, one end or one receipt under way.
     """
 
     def __init__(
@@ -185,13 +185,13 @@ class BatchWriter:
         size = _size_of(move)
         return size <= ALONE_BYTES and self._decided(End(move, trigger, size))
 
-    def stop(self, stop: together.Stop) -> bool:
+    def stop(self, stop: Stop) -> bool:
         """Complete the receipt of a cancelled run, and wait for that.
 
         Returns:
             Whether it is complete by this call. False leaves it as it was, as far as is known.
         """
-        return self._decided(Stop(stop))
+        return self._decided(Receipt(stop))
 
     def schedule(self, source: Source, due: float) -> bool:
         """Take a batch of a source at the instant `due` (monotonic seconds), or earlier.
@@ -322,7 +322,7 @@ class BatchWriter:
     def _store(self, requests: Sequence[Request], batches: Sequence[Batch]) -> frozenset[uuid.UUID]:
         """Write all of it in one transaction; return the runs of which everything is written."""
         begins = [request for request in requests if isinstance(request, Begin)]
-        stops = [request.stop for request in requests if isinstance(request, Stop)]
+        stops = [request.stop for request in requests if isinstance(request, Receipt)]
         ends: defaultdict[Trigger, list[Move]] = defaultdict(list)
         for request in requests:
             if isinstance(request, End):
@@ -352,7 +352,7 @@ class BatchWriter:
 
 def _events_of(one: Request | Batch) -> int:
     """The events that a run has emitted in what is stored of it; those of its moves do not count."""
-    if isinstance(one, Stop):
+    if isinstance(one, Receipt):
         return 0
     batch = one if isinstance(one, Batch) else one.move.leading
     return len(batch.rows) if batch else 0
