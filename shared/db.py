@@ -325,6 +325,19 @@ def unit_of_work(sessions: Sessions) -> Generator[Session]:
         run_after_commit(session)
 
 
+@contextmanager
+def part_of(session: Session) -> Generator[None]:
+    """Run a block as a part of a transaction: an error undoes the block with its callbacks, no more."""
+    callbacks = session.info.setdefault("after_commit", [])
+    earlier = len(callbacks)
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        del callbacks[earlier:]
+        raise
+
+
 def after_commit(session: Session, callback: Callable[[], object]) -> None:
     """Call `callback` after the commit; never after a rollback."""
     session.info.setdefault("after_commit", []).append(callback)

@@ -22,7 +22,16 @@ from sqlalchemy.orm import Session
 
 from shared import tracing
 from shared.celery_app import make_celery
-from shared.db import Sessions, after_commit, is_passing, make_engine, make_sessions, unit_of_work, words_of
+from shared.db import (
+    Sessions,
+    after_commit,
+    is_passing,
+    make_engine,
+    make_sessions,
+    part_of,
+    unit_of_work,
+    words_of,
+)
 from shared.dispatch import shares
 from shared.dispatch.dispatcher import Dispatcher
 from shared.errors import TransitionRefusedError
@@ -122,14 +131,15 @@ class Reconciler:
             log.warning("database away", error=words_of(error))
 
     def _repeat(self, step: Callable[[Session], int]) -> int:
+        """Do a step until it finds nothing more that it can do; what it cannot do is found again."""
         total = 0
         while True:
             self._pulse.beat(Fact.TURN)
             with unit_of_work(self._sessions) as session:
                 done = step(session)
-            total += done
-            if done < BATCH:
+            if not done:
                 return total
+            total += done
 
     def _can_judge_leases(self, session: Session) -> bool:
         return self._lease_trust.can_judge(session.scalars(select(func.now())).one())
@@ -137,8 +147,8 @@ class Reconciler:
     def _take_over(self, session: Session) -> int:
         if not self._can_judge_leases(session):
             return 0
-        lost = queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH)
-        for run in lost:
+        moved = 0
+        for run in queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH):
             was_running = run.status is RunStatus.RUNNING
             default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
             limit = run.max_attempts or default
@@ -159,28 +169,33 @@ class Reconciler:
             after_commit(session, record_in_trace)
             _count(session, "requeued" if trigger is Trigger.REQUEUE else "broken")
             note.warning("run lost", move=trigger)
-        return len(lost)
+            moved += 1
+        return moved
 
     def _confirm_stops(self, session: Session) -> int:
         if not self._can_judge_leases(session):
             return 0
-        unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)
-        for run in unconfirmed:
-            receipts.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)
+        confirmed = 0
+        for run in queries.lock_unconfirmed_stops(session, limit=BATCH):
+            record = partial(receipts.record_stop, session, run.id, StoppedHow.WORKER_LOST)
+            if not self._done(session, run, partial(record, attempt=run.attempt)):
+                continue
             _count(session, "stop_confirmed")
             log.info("stop never confirmed", **_about(run), worker=run.worker)
-        return len(unconfirmed)
+            confirmed += 1
+        return confirmed
 
     def _expire(self, session: Session) -> int:
-        expired = queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH)
-        for run in expired:
+        moved = 0
+        for run in queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH):
             limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
             detail = StatusDetail(Reason.EXPIRED, f"No worker took the run within {limit:g} s.")
             if not self._moves(session, moves.break_, run, attempt=run.attempt + 1, detail=detail):
                 continue
             _count(session, "expired")
             log.warning("run expired", **_about(run), limit_seconds=limit)
-        return len(expired)
+            moved += 1
+        return moved
 
     def _time_out(self, session: Session) -> int:
         overdue = queries.lock_overdue(
@@ -189,6 +204,7 @@ class Reconciler:
             cancel_grace=self._settings.cancel_grace,
             limit=BATCH,
         )
+        moved = 0
         for run in overdue:
             limit = run.max_duration or self._settings.max_duration
             detail = StatusDetail(Reason.TIMED_OUT, timed_out_message(limit))
@@ -200,7 +216,8 @@ class Reconciler:
             log.warning("run timed out", **_about(run), worker=run.worker)
             if not run.is_external:
                 self._dispatcher.revoke(session, run.id, attempt=run.attempt)
-        return len(overdue)
+            moved += 1
+        return moved
 
     def _moves(self, session: Session, move: Callable[..., Run], run: Run, **options: Any) -> bool:
         """Move a run that this transaction has locked; return whether it has moved.
@@ -208,16 +225,37 @@ class Reconciler:
         What a run has called as a tool is cancelled with it, and may have been found together with it.
         """
         try:
-            move(session, self._dispatcher, run.id, **options)
+            return self._done(session, run, partial(move, session, self._dispatcher, run.id, **options))
         except TransitionRefusedError as refusal:
             log.info("run left: it ended with its caller", **_about(run), reason=str(refusal))
             return False
-        return True
+
+    def _done(self, session: Session, run: Run, work: Callable[[], object]) -> bool:
+        """Do something with a run that this transaction has locked; return whether it is done.
+
+        What cannot be done stays undone and is logged: it holds up no other run, now or after a restart. It
+        is found again in each round, so that it counts among the stuck runs.
+
+        Raises:
+            TransitionRefusedError: `work` has raised it.
+            sqlalchemy.exc.SQLAlchemyError: PostgreSQL is away.
+        """
+        about = _about(run)
+        try:
+            with part_of(session):
+                return bool(work())
+        except TransitionRefusedError:
+            raise
+        except Exception as error:
+            if is_passing(error):
+                raise
+            log.exception("run left as it is: it cannot be repaired", **about)
+            return False
 
     def _admit(self, session: Session) -> int:
         free = find_free_threads_waited_for(session, limit=BATCH)
-        admitted = [admit_next(session, self._dispatcher, thread_id) for thread_id in free]
-        for run_id in filter(None, admitted):
+        admitted = list(filter(None, (admit_next(session, self._dispatcher, one) for one in free)))
+        for run_id in admitted:
             _count(session, "admitted")
             log.warning("run was left waiting for a free thread", run_id=str(run_id))
         return len(admitted)

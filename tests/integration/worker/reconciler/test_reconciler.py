@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+import structlog
 from sqlalchemy import update
 
 from shared.db import unit_of_work
@@ -143,3 +144,50 @@ def test_behind_a_backlog_messages_are_sent_again_ever_more_rarely(
     dispatcher.waiting = None
     reconciler.round()
     assert bool(dispatcher.enqueued) == is_sent
+
+
+REFUSE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'refused'; END $$;
+    CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW
+    WHEN (NEW.id = '{}') EXECUTE FUNCTION refuse();
+"""
+
+BRIEF = {
+    "lease_ttl": timedelta(milliseconds=1),
+    "queue_ttl": timedelta(minutes=1),
+    "max_duration": timedelta(minutes=1),
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "column"),
+    [
+        (RunStatus.STARTING, "lease_expires_at"),
+        (RunStatus.RUNNING, "lease_expires_at"),
+        (RunStatus.RUNNING, "started_at"),
+        (RunStatus.QUEUED, "created_at"),
+    ],
+)
+def test_a_run_that_cannot_be_repaired_holds_up_no_other(
+    committed_settings, committed_sessions, superuser_engine, dispatcher, factories, status, column
+):
+    """Nor does it end the process, which would find it again."""
+    odd, *others = runs = [factories.run(status=status) for _ in range(3)]
+    for run in runs:
+        age(committed_sessions, run, **{column: PAST, "queued_at": PAST})
+    with superuser_engine.begin() as connection:
+        connection.exec_driver_sql(REFUSE.format(odd.id))
+    before = reload(committed_sessions, odd)
+    announced = len(dispatcher.announced)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            settings = committed_settings.model_copy(update=BRIEF)
+            Reconciler(settings, committed_sessions, dispatcher).round()
+    assert all(reload(committed_sessions, run).status is not status for run in others)
+    after = reload(committed_sessions, odd)
+    assert (after.status, after.event_count) == (status, before.event_count)
+    assert odd.id not in {event.run_id for event in dispatcher.announced[announced:]}
+    told = [line["run_id"] for line in lines if line["log_level"] == "error"]
+    assert set(told) == {str(odd.id)}
+    assert len(told) >= 2
