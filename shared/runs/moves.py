@@ -16,7 +16,7 @@ from shared.artifacts import encode_artifact, text_artifact
 from shared.db import after_commit
 from shared.dispatch import shares
 from shared.dispatch.dispatcher import Dispatcher
-from shared.errors import TransitionRefusedError
+from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.events import log
 from shared.events.log import Batch
 from shared.keys.service import delete_run_keys
@@ -359,5 +359,5 @@ def _cancel_called(session: Session, dispatcher: Dispatcher, run: Run) -> None:
     for run_id in session.scalars(called).all():
         try:
             cancel(session, dispatcher, run_id, requested_by=f"its parent run {run.id}")
-        except TransitionRefusedError:  # it has ended meanwhile
+        except (TransitionRefusedError, RunNotFoundError):  # it has ended meanwhile, or was deleted
             continue

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.db import Lock, Sessions, unit_of_work
 from shared.dispatch.dispatcher import Dispatcher
-from shared.errors import TransitionRefusedError
+from shared.errors import RunNotFoundError, TransitionRefusedError
 from shared.keys.principal import Principal
 from shared.lifecycle import ACTIVE, RunKind, RunStatus
 from shared.models import Assistant, Run, Structure
@@ -139,7 +139,7 @@ def cancel_many(
         with unit_of_work(sessions) as session:
             try:
                 moves.cancel(session, dispatcher, run_id, requested_by=principal.name)
-            except TransitionRefusedError:  # it has ended meanwhile
+            except (TransitionRefusedError, RunNotFoundError):  # it has ended meanwhile, or was deleted
                 continue
             cancelled.append(run_id)
     return CancelledRuns(cancelled, max(0, total - len(found)))

@@ -55,6 +55,7 @@ class EventWriter:
         self._buffer: list[NewEvent] = []
         self._buffered_bytes = 0
         self._under_way: Batch | None = None  # taken, and not known to be stored
+        self._is_kept = False  # what is under way: declined, and left for the end of the run
         self._taken_at = float("-inf")  # monotonic seconds
         self._changed = threading.Condition()
         self._is_closed = False
@@ -106,9 +107,8 @@ class EventWriter:
         Returns:
             Whether the run has ended so. If not, what was buffered is stored, or the writer is broken.
         """
+        self._settle()
         with self._changed:
-            self._is_closed = True
-            self._changed.wait_for(lambda: self._under_way is None)
             if self._is_broken:
                 return False
             leading = self._taken() if self._buffer else None
@@ -129,19 +129,21 @@ class EventWriter:
             Whether the receipt is complete. If not, what was buffered is left to `close`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._under_way is None)
+            self._changed.wait_for(lambda: self._under_way is None or self._is_kept)
             self._is_closed = True
         has_stopped = self._batches.stop(Stop(self._held.id, self._held.attempt, how, usage))
         if has_stopped:
             with self._changed:
+                if self._is_kept:
+                    self._under_way, self._is_kept = None, False
                 self._buffer.clear()
                 self._buffered_bytes = 0
         return has_stopped
 
     def close(self) -> None:
         """Store what is buffered; take nothing more."""
+        self._settle()
         with self._changed:
-            self._is_closed = True
             self._schedule()
             self._changed.wait_for(lambda: not self._buffer and self._under_way is None)
 
@@ -167,11 +169,13 @@ class EventWriter:
     def declined(self) -> None:
         """Store alone what was taken; a batch may be of any size, and PostgreSQL may be away.
 
-        A run that is to be cancelled has most probably ended: it buffers again what was taken, for its end.
+        A run that is to be cancelled has most probably ended: it keeps what was taken until then. The batch
+        stays the same, as it may be stored already.
         """
         with self._changed:
             if self._token.reason is StopReason.CANCELLED and not self._is_closed:
-                self._put_back()
+                self._is_kept = True
+                self._changed.notify_all()
                 return
         context = contextvars.Context() if self._context is None else self._context.copy()
         retry = partial(context.run, self._retry)
@@ -203,12 +207,14 @@ class EventWriter:
         self._changed.notify_all()
         return self._under_way
 
-    def _put_back(self) -> None:
-        batch, self._under_way = self._under_way, None
-        if batch is not None:
-            self._buffer[:0] = batch.events
-            self._buffered_bytes += batch.size
-        self._changed.notify_all()
+    def _settle(self) -> None:
+        """Close the writer; wait until what was taken is stored, or the writer is broken."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.wait_for(lambda: self._under_way is None or self._is_kept)
+            is_kept, self._is_kept = self._is_kept, False
+        if is_kept:
+            self._retry()
 
     def _trace(self, batch: Batch | None) -> None:
         """Record that a batch is stored, or given up; a long answer has thousands, of which few tell all."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import tracing
-from shared.db import is_passing, unit_of_work, words_of
+from shared.db import Fault, fault_of, is_passing, unit_of_work, words_of
 from shared.dispatch import shares
 from shared.errors import LeaseLostError, RunNotFoundError, ShareUsedUpError, TransitionRefusedError
 from shared.events.earlier import Earlier, earlier_attempts
@@ -274,7 +274,13 @@ class Attempt:
             )
             return context, earlier_attempts(session, run)
 
-        context, earlier = held.write(load)
+        try:
+            context, earlier = held.write(load)
+        except SQLAlchemyError as error:
+            if fault_of(error) is not Fault.GONE:
+                raise
+            held.token.lose(None)  # somebody deletes the run while its program is given a key
+            raise RunStopped from error
         self._usage.add_given_up(earlier.spent)
         self._repeats = Repeats(earlier.shown)
         self._max_duration = context.max_duration

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import redis
 import structlog
@@ -25,6 +25,7 @@ from shared.celery_app import make_celery
 from shared.db import Sessions, after_commit, is_passing, make_engine, make_sessions, unit_of_work, words_of
 from shared.dispatch import shares
 from shared.dispatch.dispatcher import Dispatcher
+from shared.errors import TransitionRefusedError
 from shared.idempotency.service import forget_expired
 from shared.lifecycle import Reason, RunStatus, StatusDetail, StoppedHow, Trigger, timed_out_message
 from shared.metrics import definitions as metrics
@@ -153,7 +154,8 @@ class Reconciler:
                     reason = Reason.TOO_MANY_ATTEMPTS
                     message += f" It was the last of {limit} attempts."
             detail = StatusDetail(reason, message, worker=worker, losses=losses)
-            move(session, self._dispatcher, run.id, attempt=attempt, detail=detail, losses=losses)
+            if not self._moves(session, move, run, attempt=attempt, detail=detail, losses=losses):
+                continue
             after_commit(session, record_in_trace)
             _count(session, "requeued" if trigger is Trigger.REQUEUE else "broken")
             note.warning("run lost", move=trigger)
@@ -174,7 +176,8 @@ class Reconciler:
         for run in expired:
             limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
             detail = StatusDetail(Reason.EXPIRED, f"No worker took the run within {limit:g} s.")
-            moves.break_(session, self._dispatcher, run.id, attempt=run.attempt + 1, detail=detail)
+            if not self._moves(session, moves.break_, run, attempt=run.attempt + 1, detail=detail):
+                continue
             _count(session, "expired")
             log.warning("run expired", **_about(run), limit_seconds=limit)
         return len(expired)
@@ -189,13 +192,27 @@ class Reconciler:
         for run in overdue:
             limit = run.max_duration or self._settings.max_duration
             detail = StatusDetail(Reason.TIMED_OUT, timed_out_message(limit))
-            after_commit(session, _recording(run, ending="timed_out"))
-            moves.break_(session, self._dispatcher, run.id, attempt=run.attempt, detail=detail)
+            record_in_trace = _recording(run, ending="timed_out")
+            if not self._moves(session, moves.break_, run, attempt=run.attempt, detail=detail):
+                continue
+            after_commit(session, record_in_trace)
             _count(session, "timed_out")
             log.warning("run timed out", **_about(run), worker=run.worker)
             if not run.is_external:
                 self._dispatcher.revoke(session, run.id, attempt=run.attempt)
         return len(overdue)
+
+    def _moves(self, session: Session, move: Callable[..., Run], run: Run, **options: Any) -> bool:
+        """Move a run that this transaction has locked; return whether it has moved.
+
+        What a run has called as a tool is cancelled with it, and may have been found together with it.
+        """
+        try:
+            move(session, self._dispatcher, run.id, **options)
+        except TransitionRefusedError as refusal:
+            log.info("run left: it ended with its caller", **_about(run), reason=str(refusal))
+            return False
+        return True
 
     def _admit(self, session: Session) -> int:
         free = find_free_threads_waited_for(session, limit=BATCH)

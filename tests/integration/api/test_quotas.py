@@ -1,12 +1,15 @@
 """No organization fills queue or tables for all."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
+from shared.db import unit_of_work
 from shared.lifecycle import RunKind, RunStatus
-from shared.models import RUNS
+from shared.models import RUNS, Run
 from shared.organizations import quotas
+from shared.runs import moves
+from tests.support.dispatching import RecordingDispatcher
 from tests.support.listening import listen
 
 LIMITED = pytest.mark.parametrize(
@@ -158,5 +161,24 @@ def test_the_bytes_of_many_runs_are_summed_without_a_look_at_each(committed_engi
             for statement, parameters in tuple(said)
             for line in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
         ]
-    assert len([line for line in plans if line.startswith("Aggregate")]) == 3
+    assert len([line for line in plans if line.strip(" ->").startswith("Aggregate")]) == 3
     assert [line for line in plans if "Seq Scan on runs" in line] == []
+
+
+def test_the_bytes_of_a_run_that_ends_while_they_are_summed_are_counted(
+    committed_engine, committed_sessions, factories
+):
+    run = factories.run(status=RunStatus.RUNNING)
+    with unit_of_work(committed_sessions) as session:
+        session.execute(update(Run).where(Run.id == run.id).values(stored_bytes=100))
+    ending = iter([run.id])
+
+    def end(*_):
+        for run_id in ending:
+            with unit_of_work(committed_sessions) as other:
+                moves.cancel(other, RecordingDispatcher(), run_id, requested_by="ada")
+
+    with committed_sessions() as session:
+        session.connection()
+        listen(committed_engine, "after_cursor_execute", end)
+        assert quotas._bytes_of(session, run.organization_id) == 100

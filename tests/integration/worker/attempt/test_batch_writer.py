@@ -198,12 +198,13 @@ def ticks(monkeypatch):
 def lose_answer(monkeypatch):
     """Lose the answer to the next commit of the batch writer; it takes effect."""
 
-    def lose_answer():
+    def lose_answer(gate=None):
         is_lost = False
 
         @contextmanager
         def losing(sessions):
             nonlocal is_lost
+            assert gate is None or gate.wait(PATIENCE)
             with unit_of_work(sessions) as session:
                 yield session
             if not is_lost:
@@ -531,6 +532,33 @@ def test_what_was_declined_before_a_revoke_is_stored_before_the_end(
         wait_until(lambda: any(tick["stops"] for tick in ticks), timeout=PATIENCE)
     assert one.join() is Ending.CANCELLED
     check_whole(events_of(one.run), [0])
+
+
+def test_what_was_stored_before_a_revoke_without_an_answer_is_stored_once(
+    start, reload, gate, lose_answer, events_of, cancel_all
+):
+    """The commit of its batch loses its answer while the run is told to stop, and nobody has cancelled it."""
+    spoken, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def executor(context, emit):
+        for number in range(3):
+            assert go_on.acquire(timeout=PATIENCE)
+            emit(say(number))
+            spoken.release()
+        context.token.wait(PATIENCE)
+        context.token.raise_if_cancelled()
+
+    one = start(executor)
+    wait_until(lambda: reload(one.run).status is RunStatus.RUNNING, timeout=PATIENCE)
+    lose_answer(gate)
+    gate.clear()
+    for _ in range(3):
+        go_on.release()
+        assert spoken.acquire(timeout=PATIENCE)
+    cancel_all([one], is_by_api=False)
+    gate.set()
+    assert one.join() is Ending.CANCELLED
+    check_whole(events_of(one.run), [0, 1, 2])
 
 
 def deepest():
@@ -980,6 +1008,29 @@ def test_a_writer_that_has_ended_takes_no_event(hold, make_run, events_of):
         writer.emit(say(1))
     writer.close()
     check_whole(events_of(held), [0])
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_a_writer_that_has_kept_a_declined_batch_stores_it_first(
+    hold, make_run, gate, committed_sessions, events_of, is_ended
+):
+    """Its token is fired when its work has ended already, so that it makes its end all the same."""
+    held = hold(make_run(status=RunStatus.RUNNING))
+    writer = EventWriter(held)
+    gate.clear()
+    with unit_of_work(committed_sessions) as session:
+        session.execute(select(Run.id).where(Run.id == held.id).with_for_update())
+        writer.emit(say(0))
+        wait_until(lambda: writer._under_way is not None, timeout=PATIENCE)
+        writer.emit(say(1))
+        held.token.cancel(StopReason.CANCELLED)
+        gate.set()
+        wait_until(lambda: writer._is_kept, timeout=PATIENCE)
+    if is_ended:
+        assert writer.end(Trigger.SUCCEED, detail=DETAIL, output=ANSWER)
+    else:
+        writer.close()
+    assert numbers_of(events_of(held)) == [0, 1]
 
 
 def test_threads_that_emit_while_their_run_ends_lose_nothing_that_was_taken(hold, make_run, events_of):

@@ -8,21 +8,24 @@ import uuid
 from datetime import timedelta
 
 import pytest
+import structlog
 
 from shared.db import unit_of_work
 from shared.errors import ConflictError
 from shared.keys.principal import Principal, RunAttempt
 from shared.keys.service import create_run_key, find_principal
-from shared.lifecycle import RunStatus, Trigger
+from shared.lifecycle import RunKind, RunStatus, Trigger
 from shared.models import ApiKey, Run
 from shared.organizations.admin import remove_member
 from shared.runs import moves, transitions
+from shared.runs.service import delete
 from shared.structures.reports import Report, post_events, post_spans, read_lines
 from shared.structures.sandbox import Choice
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.faults import of_program
 from tests.support.slots import FakeSlot
 from tests.support.waiting import wait_until
+from worker.attempt import context
 from worker.attempt import resources as worker_resources
 from worker.attempt.conclusion import Ending
 from worker.attempt.execution import execute
@@ -110,6 +113,23 @@ def test_exit_code_0_is_a_success_with_its_output_kept(make, attempt, read, line
     after = read(run)
     assert (after.status, after.status_detail["exit_code"]) == (RunStatus.SUCCEEDED, 0)
     assert lines(run) == ["one", "two"]
+
+
+def test_a_run_that_is_deleted_before_its_program_has_a_key_is_let_go(
+    make, attempt, factories, committed_sessions, monkeypatch
+):
+    run = make("print('one')")
+
+    def create_late(session, held):
+        with unit_of_work(committed_sessions) as other:
+            principal = factories.default_principal()
+            delete(other, RecordingDispatcher(), principal, run.id, kind=RunKind.STRUCTURE)
+        return create_run_key(session, held)
+
+    monkeypatch.setattr(context, "create_run_key", create_late)
+    with structlog.testing.capture_logs() as lines:
+        assert attempt(run) is Ending.LOST
+    assert [line for line in lines if line["log_level"] in {"error", "critical"}] == []
 
 
 def test_another_exit_code_is_a_failure(make, attempt, read, lines):
