@@ -1,7 +1,8 @@
 """A client of the HTTP API, for the command line."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from shared.lifecycle import TERMINAL, RunKind, RunStatus, is_last
 HTTP_TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream sends a heartbeat every five
 RECONNECT_INTERVAL: Final = 0.5  # seconds
 RECONNECT_TIMEOUT: Final = 60.0  # seconds without an answer
+STEADY: Final = 10.0  # seconds for which a stream is open before the API counts as back, without an event
 PAGE_SIZE: Final = 100
 
 
@@ -81,11 +83,21 @@ class Reconnection:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.reset()
+        self._away_since: float | None = None
 
     def reset(self) -> None:
         """Start the timeout anew: the API has answered."""
-        self._deadline = time.monotonic() + RECONNECT_TIMEOUT
+        self._away_since = None
+
+    @contextmanager
+    def streaming(self) -> Generator[None]:
+        """Hold a stream open during the block: if that lasts, the API is there, however quiet the run is."""
+        begun_at = time.monotonic()
+        try:
+            yield
+        finally:
+            if time.monotonic() - begun_at >= STEADY:
+                self.reset()
 
     def wait(self, reason: Exception) -> None:
         """Wait for the next attempt after a failed one.
@@ -93,7 +105,10 @@ class Reconnection:
         Raises:
             ApiUnreachableError: the API has been away for `RECONNECT_TIMEOUT`.
         """
-        if time.monotonic() <= self._deadline:
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        if now < self._away_since + RECONNECT_TIMEOUT:
             time.sleep(RECONNECT_INTERVAL)
         elif isinstance(reason, ApiUnreachableError):
             raise reason
@@ -211,7 +226,7 @@ class Client:
         while True:
             reason: Exception = EOFError("the stream ended before the run")
             try:
-                for event in self._stream(run_id, after=seq):
+                for event in self._stream(run_id, reconnection, after=seq):
                     seq = event.seq
                     reconnection.reset()
                     yield event
@@ -249,7 +264,7 @@ class Client:
         kind = RunKind.STRUCTURE if run_id in self._structure_runs else RunKind.ASSISTANT
         return f"/{kind}-runs/{run_id}"
 
-    def _stream(self, run_id: str, *, after: int) -> Iterator[Event]:
+    def _stream(self, run_id: str, reconnection: Reconnection, *, after: int) -> Iterator[Event]:
         headers = {"Last-Event-ID": str(after)} if after >= 0 else {}
         with self._http.stream("GET", f"{self._path(run_id)}/events/stream", headers=headers) as response:
             if response.status_code == HTTPStatus.NO_CONTENT:
@@ -257,10 +272,11 @@ class Client:
             if not response.is_success:
                 response.read()
                 raise _refusal(response)
-            for message in httpx2.EventSource(response, max_event_size=None):
-                event = Event.parse(message)
-                if event.seq > after:
-                    yield event
+            with reconnection.streaming():
+                for message in httpx2.EventSource(response, max_event_size=None):
+                    event = Event.parse(message)
+                    if event.seq > after:
+                        yield event
 
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:

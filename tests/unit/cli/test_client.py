@@ -104,6 +104,55 @@ def test_following_ends_when_the_api_stays_away(monkeypatch):
         follow(stream(httpx2.ReadError("gone")), stream(last(0)))
 
 
+class Clock:
+    """A clock that stands still unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(cli_client, "time", clock)
+    return clock
+
+
+def quiet(clock: Clock, seconds: float, *then: bytes | Exception) -> httpx2.Response:
+    """A stream that is open for some seconds before it goes on, or ends."""
+
+    def body() -> Iterator[bytes]:
+        yield b": heartbeat\n\n"
+        clock.now += seconds
+        yield from stream(*then).iter_raw()
+
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body())
+
+
+def test_a_stream_that_was_quiet_for_long_is_resumed_when_it_is_lost(clock):
+    lost = [quiet(clock, 3600, httpx2.ReadError("gone")), quiet(clock, 3600)]
+    assert follow(stream(frame(0)), *lost, stream(last(1))) == ([0, 1], [None, "0", "0", "0"])
+
+
+def test_an_outage_is_timed_from_its_begin(clock, monkeypatch):
+    monkeypatch.setattr(cli_client, "RECONNECT_INTERVAL", 50)
+    away = [httpx2.Response(503, json={})] * 3
+    with pytest.raises(ApiUnreachableError, match="503"):
+        follow(quiet(clock, 3600), *away, stream(last(0)))
+
+
+def test_streams_that_end_at_once_without_an_event_are_an_outage(clock, monkeypatch):
+    monkeypatch.setattr(cli_client, "RECONNECT_INTERVAL", 50)
+    with pytest.raises(ApiUnreachableError, match="ended before the run"):
+        follow(stream(), stream(), stream(), stream(last(0)))
+
+
 def test_following_an_unknown_run_is_an_error_at_once():
     with pytest.raises(ApiRefusedError, match="404: no such run"):
         follow(httpx2.Response(404, json={"type": "x", "errors": [{"type": "y", "message": "no such run"}]}))
