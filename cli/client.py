@@ -13,7 +13,7 @@ import httpx2
 
 from shared.addresses.web import is_loopback
 from shared.errors import RunyardError
-from shared.lifecycle import TERMINAL, RunKind, RunStatus, is_last
+from shared.lifecycle import ACTIVE, TERMINAL, RunKind, RunStatus, is_last
 
 HTTP_TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream sends a heartbeat every five
 RECONNECT_INTERVAL: Final = 0.5  # seconds
@@ -182,6 +182,16 @@ class Client:
             yield from answer[f"{kind}_run_ids"]
             is_done = not answer["remaining"]
 
+    def active_runs(self, statuses: Sequence[str] | None = None, *, kind: RunKind) -> Iterator[str]:
+        """Yield the ids of the organization's unfinished runs of a kind, newest first.
+
+        Args:
+            statuses: only runs in these.
+        """
+        wanted = sorted(ACTIVE) if statuses is None else statuses
+        for run in self._list(f"{kind}-runs", key=f"{kind}_runs", status=",".join(wanted)):
+            yield str(run[f"{kind}_run_id"])
+
     def assistant_run(self, run_id: str) -> dict[str, Any]:
         """Return an assistant run."""
         return self._call("GET", f"/assistant-runs/{run_id}")
@@ -238,12 +248,19 @@ class Client:
                 reason = error
             reconnection.wait(reason)
 
-    def _list(self, resource: str) -> Iterator[dict[str, Any]]:
-        """Yield all items of a list, by cursor, each once even if others come and go meanwhile."""
+    def _list(self, path: str, *, key: str | None = None, **wanted: str) -> Iterator[dict[str, Any]]:
+        """Yield all items of a list, by cursor, each once even if others come and go meanwhile.
+
+        Args:
+            path: of the list.
+            key: what the answer calls it, if not as its path.
+            wanted: what narrows it.
+        """
         cursor: str | None = ""
         while cursor is not None:
-            answer = self._call("GET", f"/{resource}", params={"cursor": cursor, "page_size": PAGE_SIZE})
-            yield from answer[resource]
+            params = {"cursor": cursor, "page_size": PAGE_SIZE, **wanted}
+            answer = self._call("GET", f"/{path}", params=params)
+            yield from answer[key or path]
             cursor = answer["pagination"].get("next_cursor")
 
     def _call_run(self, method: str, run_id: str, subpath: str = "", **request: Any) -> dict[str, Any]:
