@@ -163,6 +163,19 @@ class Client:
         """Return a run of either kind."""
         return self._call_run("GET", run_id)
 
+    def get_ended_run(self, run_id: str) -> dict[str, Any]:
+        """Return a run whose end was seen, across an API that is away meanwhile.
+
+        Raises:
+            ApiUnreachableError: the API has been away for `RECONNECT_TIMEOUT`.
+        """
+        reconnection = Reconnection(self._url)
+        while True:
+            try:
+                return self.get_run(run_id)
+            except (ApiUnreachableError, ApiUnavailableError) as error:
+                reconnection.wait(error)
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         """Cancel a run of either kind."""
         return self._call_run("POST", run_id, "/cancel", json={})
@@ -309,7 +322,7 @@ class Client:
 def _refusal(response: httpx2.Response) -> ApiRefusedError:
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         return KeyRefusedError(response.status_code)
-    if response.is_server_error:
+    if response.is_server_error or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         return ApiUnavailableError(response.status_code, _message(response))
     return ApiRefusedError(response.status_code, _message(response))
 

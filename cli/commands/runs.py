@@ -213,7 +213,7 @@ def _print_answer(client: Client, run_id: str) -> RunStatus:
                 answer.go_on(token)
 
     # The rest: an output that was not streamed, and the reason of a run that did not succeed.
-    run = client.get_run(run_id)
+    run = client.get_ended_run(run_id)
     whole = str((run.get("output") or {}).get("value", ""))
     if answer.printed:
         output("")

@@ -89,6 +89,33 @@ def test_an_api_that_is_away_for_a_moment_is_asked_again():
     assert follow(httpx2.Response(503, json={}), stream(last(0))) == ([0], [None, None])
 
 
+def test_an_api_that_is_too_busy_with_wrong_keys_is_asked_again():
+    too_many = httpx2.Response(429, headers={"Retry-After": "2"}, json={})
+    assert follow(stream(frame(0)), too_many, stream(last(1))) == ([0, 1], [None, "0", "0"])
+
+
+def test_a_run_whose_end_was_seen_is_read_across_a_restart(clock):
+    del clock
+    away, busy = httpx2.ConnectError("gone"), httpx2.Response(503, json={})
+    answers = [away, busy, httpx2.Response(200, json={"a": 1})]
+
+    def handler(_request):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert client_of(handler).get_ended_run(RUN_ID) == {"a": 1}
+
+
+def test_a_run_whose_end_was_seen_is_not_waited_for_for_ever(clock, monkeypatch):
+    monkeypatch.setattr(cli_client, "RECONNECT_INTERVAL", 50)
+    gone = httpx2.ConnectError("gone")
+    with failing_with(gone) as client, pytest.raises(ApiUnreachableError, match="gone"):
+        client.get_ended_run(RUN_ID)
+    assert clock.now < 1200
+
+
 def test_an_event_that_comes_twice_is_seen_once():
     assert follow(stream(frame(0)), stream(frame(0), last(1))) == ([0, 1], [None, "0"])
 

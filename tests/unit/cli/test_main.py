@@ -197,7 +197,7 @@ def test_a_key_does_not_follow_a_redirect():
         with pytest.raises(ApiRefusedError):
             client.get_run("11111111-1111-4111-8111-111111111111")
         with pytest.raises(ApiRefusedError):
-            list(client._stream("11111111-1111-4111-8111-111111111111", after=-1))
+            list(client.follow("11111111-1111-4111-8111-111111111111"))
     assert {host for host, _ in stranger.heard} == {"127.0.0.1"}
 
 

@@ -51,6 +51,9 @@ class FakeClient:
         assert run_id == RUN_ID
         return self.run
 
+    def get_ended_run(self, run_id):
+        return self.get_run(run_id)
+
     def cancel_run(self, run_id):
         if run_id in self.refused:
             raise ApiRefusedError(self.refused[run_id], "refused")
