@@ -102,7 +102,7 @@ class Server(uvicorn.Server):
             seconds, self._swept_at = min(now - self._swept_at, MAX_SWEEP), now
             for connection in list(self.server_state.connections):
                 if isinstance(connection, GuardedProtocol):
-                    connection.sweep(seconds)
+                    _sweep(connection, seconds)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -110,6 +110,15 @@ class Server(uvicorn.Server):
         resources.hub.close()  # callers of streams and of waits go on elsewhere
         resources.waiter.close()
         await super().shutdown(sockets)
+
+
+def _sweep(connection: GuardedProtocol, seconds: float) -> None:
+    """Check a connection's limits of time; one that cannot be checked is closed, and ends no other."""
+    try:
+        connection.sweep(seconds)
+    except Exception:
+        log.exception("connection closed: its limits could not be checked", client=connection.client)
+        connection.abort()
 
 
 def main() -> None:

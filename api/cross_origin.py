@@ -13,7 +13,10 @@ from shared.settings import Settings, names_of
 
 METHODS: Final = "GET, HEAD, POST, PATCH, DELETE"
 
-SHOWN: Final = "X-Request-ID, X-Run-ID, X-Runyard-Ignored, Retry-After, Location, WWW-Authenticate"
+SHOWN: Final = (
+    "X-Request-ID, X-Run-ID, X-Runyard-Ignored, X-Runyard-Next-Cursor, Preference-Applied, Retry-After,"
+    " Location, Allow, WWW-Authenticate"
+)
 """Headers of answers that pages see, beside those that they always do."""
 
 MAX_AGE: Final = "600"  # seconds for which a browser remembers what it has asked

@@ -29,6 +29,7 @@ STOP_TIMEOUT: Final = 10.0  # seconds for a process to end after SIGTERM; its ow
 CHECK_INTERVAL: Final = 0.2  # seconds between two looks at the processes
 YOUNG: Final = 5.0  # seconds; a process that dies younger has not really started
 RESTART_PAUSE: Final = 1.0  # seconds before the successor of a young process starts
+START_PAUSE: Final = 5.0  # seconds until a process is tried again for which the machine had no room
 MAX_YOUNG_DEATHS: Final = 10
 """Deaths of young processes one after the other, after which the supervisor gives up."""
 
@@ -102,7 +103,7 @@ class Supervisor:
         now = time.monotonic()
         if member.process is None:
             if now >= member.start_at:
-                self._start(member)
+                self._try_to_start(member)
         elif (code := member.process.exitcode) is not None:
             is_young = now - member.started_at < YOUNG
             self._young_deaths = self._young_deaths + 1 if is_young else 0
@@ -114,14 +115,23 @@ class Supervisor:
         else:
             self._kill_if_silent(member)
 
+    def _try_to_start(self, member: _Member) -> None:
+        """Start a process, or put it off: the others go on where there is no room for another."""
+        try:
+            self._start(member)
+        except OSError as error:  # no memory, process number or file
+            member.start_at = time.monotonic() + START_PAUSE
+            log.warning("process not started", number=member.number, error=str(error))
+
     def _start(self, member: _Member) -> None:
         if member.link is not None:
             member.link.close()
         member.link, far_end = socket.socketpair()
         member.link.setblocking(False)
         with far_end:
-            member.process = _FORK.Process(target=self._live, args=(member.number, far_end))
-            member.process.start()
+            process = _FORK.Process(target=self._live, args=(member.number, far_end))
+            process.start()
+        member.process = process
         member.started_at = time.monotonic()
         member.silence = Silence(self._silence_limit)
 

@@ -1,7 +1,8 @@
 """A client of the HTTP API, for the command line."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -12,11 +13,12 @@ import httpx2
 
 from shared.addresses.web import is_loopback
 from shared.errors import RunyardError
-from shared.lifecycle import TERMINAL, RunKind, RunStatus, is_last
+from shared.lifecycle import ACTIVE, TERMINAL, RunKind, RunStatus, is_last
 
 HTTP_TIMEOUT: Final = httpx2.Timeout(10, read=30)  # seconds; an idle stream sends a heartbeat every five
 RECONNECT_INTERVAL: Final = 0.5  # seconds
 RECONNECT_TIMEOUT: Final = 60.0  # seconds without an answer
+STEADY: Final = 10.0  # seconds for which a stream is open before the API counts as back, without an event
 PAGE_SIZE: Final = 100
 
 
@@ -81,11 +83,21 @@ class Reconnection:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.reset()
+        self._away_since: float | None = None
 
     def reset(self) -> None:
         """Start the timeout anew: the API has answered."""
-        self._deadline = time.monotonic() + RECONNECT_TIMEOUT
+        self._away_since = None
+
+    @contextmanager
+    def streaming(self) -> Generator[None]:
+        """Hold a stream open during the block: if that lasts, the API is there, however quiet the run is."""
+        begun_at = time.monotonic()
+        try:
+            yield
+        finally:
+            if time.monotonic() - begun_at >= STEADY:
+                self.reset()
 
     def wait(self, reason: Exception) -> None:
         """Wait for the next attempt after a failed one.
@@ -93,7 +105,10 @@ class Reconnection:
         Raises:
             ApiUnreachableError: the API has been away for `RECONNECT_TIMEOUT`.
         """
-        if time.monotonic() <= self._deadline:
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        if now < self._away_since + RECONNECT_TIMEOUT:
             time.sleep(RECONNECT_INTERVAL)
         elif isinstance(reason, ApiUnreachableError):
             raise reason
@@ -148,6 +163,19 @@ class Client:
         """Return a run of either kind."""
         return self._call_run("GET", run_id)
 
+    def get_ended_run(self, run_id: str) -> dict[str, Any]:
+        """Return a run whose end was seen, across an API that is away meanwhile.
+
+        Raises:
+            ApiUnreachableError: the API has been away for `RECONNECT_TIMEOUT`.
+        """
+        reconnection = Reconnection(self._url)
+        while True:
+            try:
+                return self.get_run(run_id)
+            except (ApiUnreachableError, ApiUnavailableError) as error:
+                reconnection.wait(error)
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         """Cancel a run of either kind."""
         return self._call_run("POST", run_id, "/cancel", json={})
@@ -166,6 +194,16 @@ class Client:
             answer = self._call("POST", f"/{kind}s/{subject_id}/runs/cancel", json=body)
             yield from answer[f"{kind}_run_ids"]
             is_done = not answer["remaining"]
+
+    def active_runs(self, statuses: Sequence[str] | None = None, *, kind: RunKind) -> Iterator[str]:
+        """Yield the ids of the organization's unfinished runs of a kind, newest first.
+
+        Args:
+            statuses: only runs in these.
+        """
+        wanted = sorted(ACTIVE) if statuses is None else statuses
+        for run in self._list(f"{kind}-runs", key=f"{kind}_runs", status=",".join(wanted)):
+            yield str(run[f"{kind}_run_id"])
 
     def assistant_run(self, run_id: str) -> dict[str, Any]:
         """Return an assistant run."""
@@ -211,7 +249,7 @@ class Client:
         while True:
             reason: Exception = EOFError("the stream ended before the run")
             try:
-                for event in self._stream(run_id, after=seq):
+                for event in self._stream(run_id, reconnection, after=seq):
                     seq = event.seq
                     reconnection.reset()
                     yield event
@@ -223,12 +261,19 @@ class Client:
                 reason = error
             reconnection.wait(reason)
 
-    def _list(self, resource: str) -> Iterator[dict[str, Any]]:
-        """Yield all items of a list, by cursor, each once even if others come and go meanwhile."""
+    def _list(self, path: str, *, key: str | None = None, **wanted: str) -> Iterator[dict[str, Any]]:
+        """Yield all items of a list, by cursor, each once even if others come and go meanwhile.
+
+        Args:
+            path: of the list.
+            key: what the answer calls it, if not as its path.
+            wanted: what narrows it.
+        """
         cursor: str | None = ""
         while cursor is not None:
-            answer = self._call("GET", f"/{resource}", params={"cursor": cursor, "page_size": PAGE_SIZE})
-            yield from answer[resource]
+            params = {"cursor": cursor, "page_size": PAGE_SIZE, **wanted}
+            answer = self._call("GET", f"/{path}", params=params)
+            yield from answer[key or path]
             cursor = answer["pagination"].get("next_cursor")
 
     def _call_run(self, method: str, run_id: str, subpath: str = "", **request: Any) -> dict[str, Any]:
@@ -249,7 +294,7 @@ class Client:
         kind = RunKind.STRUCTURE if run_id in self._structure_runs else RunKind.ASSISTANT
         return f"/{kind}-runs/{run_id}"
 
-    def _stream(self, run_id: str, *, after: int) -> Iterator[Event]:
+    def _stream(self, run_id: str, reconnection: Reconnection, *, after: int) -> Iterator[Event]:
         headers = {"Last-Event-ID": str(after)} if after >= 0 else {}
         with self._http.stream("GET", f"{self._path(run_id)}/events/stream", headers=headers) as response:
             if response.status_code == HTTPStatus.NO_CONTENT:
@@ -257,10 +302,11 @@ class Client:
             if not response.is_success:
                 response.read()
                 raise _refusal(response)
-            for message in httpx2.EventSource(response, max_event_size=None):
-                event = Event.parse(message)
-                if event.seq > after:
-                    yield event
+            with reconnection.streaming():
+                for message in httpx2.EventSource(response, max_event_size=None):
+                    event = Event.parse(message)
+                    if event.seq > after:
+                        yield event
 
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:
@@ -276,7 +322,7 @@ class Client:
 def _refusal(response: httpx2.Response) -> ApiRefusedError:
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         return KeyRefusedError(response.status_code)
-    if response.is_server_error:
+    if response.is_server_error or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         return ApiUnavailableError(response.status_code, _message(response))
     return ApiRefusedError(response.status_code, _message(response))
 

@@ -9,7 +9,7 @@ import orjson
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from shared.terminal import visible, visible_json, visible_line
+from shared.terminal import ascii_json, visible, visible_json, visible_line
 
 FILE_WIDTH: Final = 240
 """Columns of tables that go to no terminal."""
@@ -29,8 +29,16 @@ def output_line(text: str) -> None:
 
 
 def output_json(value: Any, **options: Any) -> None:
-    """Print a value as JSON; control characters are escaped, so it reads back unchanged."""
-    _write(visible_json(orjson.dumps(value, **options).decode()) + "\n")
+    """Print a value as JSON; control characters are escaped, so it reads back unchanged.
+
+    So is all that is not ASCII, where the output is not Unicode.
+    """
+    text = visible_json(orjson.dumps(value, **options).decode())
+    try:
+        text.encode(_answers.encoding)
+    except UnicodeEncodeError:
+        text = ascii_json(text)
+    _write(text + "\n")
 
 
 def _write(text: str) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -181,6 +182,8 @@ def main() -> None:
     Its memory is hidden, as that of the servers: the environment may hold keys of the API or of providers.
     """
     hide_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: no character ends a command
     code: object = 0
     try:
         app()

@@ -41,12 +41,17 @@ def encode_artifact(artifact: JsonObject) -> str:
 
 
 def decode_text(message: str) -> str:
-    """The text of a message's side, whether it holds an artifact's JSON or plain text."""
+    """The text of a message's side, whether it holds an artifact's JSON or plain text.
+
+    What is nested so deeply that it could not be written again is plain text, too.
+    """
     try:
         artifact = orjson.loads(message)
-    except orjson.JSONDecodeError:
-        return message
-    if not isinstance(artifact, dict) or "value" not in artifact or "type" not in artifact:
+        if not isinstance(artifact, dict) or "value" not in artifact or "type" not in artifact:
+            return message
+        if not isinstance(artifact["value"], str):
+            orjson.dumps(artifact["value"])
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return message
     return artifact_text(artifact)
 

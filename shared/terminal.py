@@ -15,6 +15,8 @@ _STEERING: Final = re.compile(
 
 _BREAKING: Final = re.compile("[\n\t]")
 
+_BEYOND_ASCII: Final = re.compile("[^\x00-\x7f]")
+
 _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -31,6 +33,11 @@ def visible_line(text: str) -> str:
 def visible_json(text: str) -> str:
     """Escape control characters of a JSON text by JSON's own escapes; its meaning stays."""
     return _STEERING.sub(_escaped_in_json, text)
+
+
+def ascii_json(text: str) -> str:
+    """Escape what is not ASCII in a JSON text by JSON's own escapes; its meaning stays."""
+    return _BEYOND_ASCII.sub(_escaped_in_json, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -106,7 +106,8 @@ class Translator:
                     self._steps.append(step)
                 return [("run.step.delta", {**self._common, "delta": step})]
             case Origin.ASSISTANT, EventType.FINISH:
-                self._output = payload.get("output_task_output") or {}  # the end says when it came
+                output = payload.get("output_task_output") or {}  # the end says when it came
+                self._output = output if isinstance(output, dict) else {"value": output}
             case Origin.SYSTEM, EventType.ASSISTANT_COMPLETED:
                 return self._on_completed(event)
         return []

@@ -57,7 +57,7 @@ def logs(
         for status, lines in client.follow_log(run_id, interval=POLL_INTERVAL):  # noqa: B007  # the last is wanted
             _print(lines)
         if status is not RunStatus.SUCCEEDED:
-            notice(reason_of(client.structure_run(run_id)))
+            notice(reason_of(client.get_ended_run(run_id)))
     raise typer.Exit(EXIT_CODES[status])
 
 

@@ -5,13 +5,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import typer
 
 from cli import connection, timeline
 from cli.choices import choice
-from cli.client import Client, Event
+from cli.client import ApiRefusedError, Client, Event
 from cli.console import notice, output, output_line
 from cli.exit_codes import EXIT_CODES, EXIT_INTERRUPTED
 from cli.ids import RunId, read_id
@@ -142,18 +143,44 @@ def cancel(
 def _cancel_all(client: Client, assistant: str | None, statuses: list[CancellableStatus] | None) -> None:
     """Print the id of each cancelled run, and to standard error their number."""
     count = 0
-    for kind, subject_id in _subjects(client, assistant):
-        for run_id in client.cancel_runs(subject_id, statuses, kind=kind):
-            output(run_id)
-            count += 1
+    for run_id in _cancelled(client, assistant, statuses):
+        output(run_id)
+        count += 1
     notice(f"{counted(count, 'run')} cancelled.")
 
 
-def _subjects(client: Client, assistant: str | None) -> Iterator[tuple[RunKind, str]]:
-    """Yield the assistant, or all assistants and then all structures: assistants may call structures."""
+def _cancelled(
+    client: Client, assistant: str | None, statuses: list[CancellableStatus] | None
+) -> Iterator[str]:
+    """Cancel runs; yield their ids. What somebody deletes meanwhile stops nothing.
+
+    Most runs are cancelled many at a time; then, one by one, those whose assistant or structure is deleted.
+    """
     if assistant is not None:
-        yield RunKind.ASSISTANT, assistant
+        yield from client.cancel_runs(assistant, statuses, kind=RunKind.ASSISTANT)
         return
+    for kind, subject_id in _subjects(client):
+        with _may_be_gone():
+            yield from client.cancel_runs(subject_id, statuses, kind=kind)
+    for kind in RunKind:
+        for run_id in client.active_runs(statuses, kind=kind):
+            with _may_be_gone():
+                if client.cancel_run(run_id)["status"] == RunStatus.CANCELLED:
+                    yield run_id
+
+
+@contextmanager
+def _may_be_gone() -> Generator[None]:
+    """End the block where the API says that there is no such thing, or no longer."""
+    try:
+        yield
+    except ApiRefusedError as refusal:
+        if refusal.status != HTTPStatus.NOT_FOUND:
+            raise
+
+
+def _subjects(client: Client) -> Iterator[tuple[RunKind, str]]:
+    """Yield all assistants and then all structures: assistants may call structures."""
     for one in client.assistants():
         yield RunKind.ASSISTANT, one["assistant_id"]
     for one in client.structures():
@@ -186,7 +213,7 @@ def _print_answer(client: Client, run_id: str) -> RunStatus:
                 answer.go_on(token)
 
     # The rest: an output that was not streamed, and the reason of a run that did not succeed.
-    run = client.get_run(run_id)
+    run = client.get_ended_run(run_id)
     whole = str((run.get("output") or {}).get("value", ""))
     if answer.printed:
         output("")

@@ -42,10 +42,10 @@ class Load:
             RunKind.STRUCTURE: {"name": self._mark, "env_vars": pace},
         }
         for kind, body in bodies.items():
-            answer = await self._caller.call("POST", f"/{kind}s", json=body)
+            answer = await self._caller.create(f"/{kind}s", json=body)
             self._subjects[kind] = f"/{kind}s/{answer[f'{kind}_id']}"
         for number in range(self._plan.threads):
-            thread = await self._caller.call("POST", "/threads", json={"name": f"{self._mark}-{number}"})
+            thread = await self._caller.create("/threads", json={"name": f"{self._mark}-{number}"})
             self._threads.append(thread["thread_id"])
         key = {"Idempotency-Key": uuid.uuid4().hex}
         probe = {"input": f"{self._mark} probe"}
@@ -114,7 +114,7 @@ class Load:
 
     async def _post(self, kind: RunKind, body: dict[str, Any], *, headers: dict[str, str] | None) -> str:
         path = f"{self._subjects[kind]}/runs"
-        answer = await self._caller.call("POST", path, json=body, headers=headers)
+        answer = await self._caller.create(path, json=body, headers=headers)
         return str(answer[f"{kind}_run_id"])
 
     async def _cancel(self, record: RunRecord) -> None:

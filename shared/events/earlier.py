@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Cast, Numeric, cast, func, select
 from sqlalchemy.orm import Session
 
 from shared.events.log import is_of, size_of_event
-from shared.events.usage import Usage
+from shared.events.usage import MOST_TOKENS, Usage
 from shared.lifecycle import REPEATED_TEXT, EventType, RunKind
 from shared.models import Origin, Run, RunEvent
 
@@ -68,7 +68,8 @@ def _spent(session: Session, run: Run) -> tuple[tuple[str, Usage], ...]:
 
     def tokens(name: str) -> Cast[int]:
         count = RunEvent.payload[name]
-        counts = func.sum(cast(count.astext, Numeric)).filter(func.jsonb_typeof(count) == "number")
+        bounded = func.least(func.greatest(cast(count.astext, Numeric), 0), MOST_TOKENS)  # as `tokens_of`
+        counts = func.sum(bounded).filter(func.jsonb_typeof(count) == "number")
         return cast(func.coalesce(counts, 0), BigInteger)
 
     query = (

@@ -1,8 +1,12 @@
 """Token usage: the sum of a run's model calls, by model, from its `FinishPromptEvent`s."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+MOST_TOKENS: Final = 1_000_000_000_000
+"""Tokens of one model call; a larger number is taken for this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,16 @@ class UsageSum:
 
     def count(self, payload: Mapping[str, Any]) -> None:
         """Add the model call that a `FinishPromptEvent` reports."""
-        tokens = (int(payload.get(f"{side}_token_count") or 0) for side in ("input", "output"))
+        tokens = (tokens_of(payload.get(f"{side}_token_count")) for side in ("input", "output"))
         self.add(str(payload.get("model")), Usage(1, *tokens))
 
     def add(self, model: str, usage: Usage) -> None:
         """Add usage of a model."""
         self._by_model[model] = self._by_model.get(model, Usage()) + usage
+
+
+def tokens_of(count: Any) -> int:
+    """Return a number of tokens that somebody reports, within bounds; 0 if it is no number."""
+    if not isinstance(count, int | float) or (isinstance(count, float) and math.isnan(count)):
+        return 0
+    return int(min(max(count, 0), MOST_TOKENS))

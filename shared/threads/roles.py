@@ -32,9 +32,9 @@ _COLUMNS: Final = {Role.USER: "input", Role.ASSISTANT: "output"}
 
 
 def roles_of(message: Message) -> list[Role]:
-    """The roles of a message, the user's first."""
+    """The roles of a message, the user's first; both if its metadata, which is its author's, names none."""
     sole = message.meta.get(SOLE_ROLE)
-    return [role for role in Role if sole is None or role == sole or sole not in set(Role)]
+    return [role for role in Role if role == sole] or list(Role)
 
 
 def text_of(message: Message, role: Role) -> str:

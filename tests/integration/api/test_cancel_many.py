@@ -4,8 +4,11 @@ import uuid
 
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+from cli import main
 from shared.assistants.queries import get_assistant
+from shared.db import unit_of_work
 from shared.keys.principal import Principal
 from shared.lifecycle import ACTIVE, RunKind, RunStatus
 from shared.models import Run
@@ -111,3 +114,16 @@ def test_a_call_is_bounded_and_says_what_remains(sessions, dispatcher, kind, run
     subject_id = run.assistant_id or run.structure_id
     done = service.cancel_many(sessions, dispatcher, caller, subject_id, get_subject=GET[kind], limit=2)
     assert (len(done.run_ids), done.remaining) == (2, 1)
+
+
+def test_the_command_cancels_also_what_outlived_its_assistant_or_its_structure(
+    served, secret, factories, committed_sessions
+):
+    made = factories.run(), factories.structure_run(), factories.run()
+    for path in (f"assistants/{made[0].assistant_id}", f"structures/{made[1].structure_id}"):
+        assert served.client.delete(f"/api/{path}").is_success
+    environment = {"RUNYARD_API_URL": str(served.client.base_url), "RUNYARD_API_KEY": secret}
+    result = CliRunner(env=environment).invoke(main.app, ["cancel", "--all"])
+    assert (result.exit_code, set(result.stdout.split())) == (0, {str(run.id) for run in made})
+    with unit_of_work(committed_sessions) as session:
+        assert set(session.scalars(select(Run.status))) == {RunStatus.CANCELLED}

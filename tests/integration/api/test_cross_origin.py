@@ -108,3 +108,25 @@ def test_what_is_refused_before_the_application_is_told_too(committed_settings):
         assert no_room.startswith(b"HTTP/1.1 503")
     for answer in (too_long, no_room):
         assert b"access-control-allow-origin: " + PAGE.encode() in answer.lower()
+
+
+SEEN_ANYWAY = {"cache-control", "content-language", "content-length", "content-type", "vary"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/threads?limit=1"),
+        ("GET", "/api/users?x=1"),
+        ("PUT", "/api/users"),
+        ("POST", "/v1/threads"),
+    ],
+)
+def test_a_page_sees_every_header_of_an_answer(client, method, path):
+    for _ in range(2):
+        assert client.post("/v1/threads", json={}).status_code == 201
+    prefer = {} if "x=1" in path else {"Prefer": "handling=strict"}
+    answer = client.request(method, path, headers={"Origin": PAGE, **prefer})
+    exposed = set(answer.headers["access-control-expose-headers"].lower().split(", "))
+    told = {name for name in answer.headers if not name.startswith("access-control-")}
+    assert told - SEEN_ANYWAY <= exposed

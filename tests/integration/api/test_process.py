@@ -11,8 +11,9 @@ import threading
 
 import pytest
 
+from api.traffic.http_protocol import GuardedProtocol
 from shared.lifecycle import RunStatus
-from tests.integration.api.serving import Reader, api_process, received
+from tests.integration.api.serving import Reader, api_process, received, serving
 from tests.support.waiting import wait_until
 
 
@@ -131,3 +132,25 @@ def test_bodies_that_do_not_come_hold_up_nobody_elses(committed_settings, secret
         assert process.memory - before < 30_000_000
         for connection in announced:
             assert received(connection).split()[1] in {b"408", b"503"}  # too slow, or too many in the queue
+
+
+def test_a_connection_that_cannot_be_swept_takes_no_other_along(committed_settings, secret, monkeypatch):
+    odd, swept = set(), []
+
+    def sweep(connection, seconds):
+        if connection.client[1] in odd:
+            raise RuntimeError("odd connection")
+        swept.append(connection)
+        plain(connection, seconds)
+
+    plain = GuardedProtocol.sweep
+    monkeypatch.setattr(GuardedProtocol, "sweep", sweep)
+    with serving(committed_settings, secret=secret) as served:
+        address = served.server.servers[0].sockets[0].getsockname()
+        with socket.create_connection(address, timeout=60) as strange:
+            odd.add(strange.getsockname()[1])
+            assert served.client.get("/health/live").status_code == 200
+            assert strange.recv(1) == b""
+        seen = len(swept)
+        wait_until(lambda: len(swept) > seen, what="another round")
+        assert served.client.get("/health/live").status_code == 200

@@ -1,11 +1,13 @@
 """Several processes of the API: they share a port, and a dead one is replaced."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import httpx2
 import psutil
@@ -136,3 +138,34 @@ def test_a_process_whose_loop_no_longer_turns_is_killed_and_replaced(monkeypatch
         watched = Supervisor([[taken]], hang, silence_limit=1, on_death=note_death)
         assert watched.run()
     assert len(deaths) == 2
+
+
+def test_a_process_that_cannot_be_forked_for_a_moment_takes_no_other_along(monkeypatch):
+    monkeypatch.setattr(supervisor, "RESTART_PAUSE", 0.0)
+    monkeypatch.setattr(supervisor, "START_PAUSE", 0.0)
+    monkeypatch.setattr(supervisor, "CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(supervisor, "YOUNG", 0.0)
+    fork, refusals, seen = os.fork, [OSError(errno.EAGAIN, "no room for a process")] * 3, []
+
+    def fork_or_fail():
+        if seen and refusals:
+            raise refusals.pop()
+        return fork()
+
+    def live_or_die(number, _sockets, _show_life):
+        if number == 1:
+            os._exit(3)
+        time.sleep(600)
+
+    def note_death():
+        seen.append({one.pid for one in psutil.Process().children()})
+        if not refusals:
+            watched.stop()
+
+    monkeypatch.setattr(os, "fork", fork_or_fail)
+    with ExitStack() as taken:
+        listeners = [[taken.enter_context(one) for one in listen("127.0.0.1", 0)] for _ in range(2)]
+        watched = Supervisor(listeners, live_or_die, silence_limit=60, on_death=note_death)
+        assert watched.run()
+    assert refusals == []
+    assert seen[0] & seen[-1], "the other process did not live on"

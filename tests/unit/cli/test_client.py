@@ -89,6 +89,33 @@ def test_an_api_that_is_away_for_a_moment_is_asked_again():
     assert follow(httpx2.Response(503, json={}), stream(last(0))) == ([0], [None, None])
 
 
+def test_an_api_that_is_too_busy_with_wrong_keys_is_asked_again():
+    too_many = httpx2.Response(429, headers={"Retry-After": "2"}, json={})
+    assert follow(stream(frame(0)), too_many, stream(last(1))) == ([0, 1], [None, "0", "0"])
+
+
+def test_a_run_whose_end_was_seen_is_read_across_a_restart(clock):
+    del clock
+    away, busy = httpx2.ConnectError("gone"), httpx2.Response(503, json={})
+    answers = [away, busy, httpx2.Response(200, json={"a": 1})]
+
+    def handler(_request):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert client_of(handler).get_ended_run(RUN_ID) == {"a": 1}
+
+
+def test_a_run_whose_end_was_seen_is_not_waited_for_for_ever(clock, monkeypatch):
+    monkeypatch.setattr(cli_client, "RECONNECT_INTERVAL", 50)
+    gone = httpx2.ConnectError("gone")
+    with failing_with(gone) as client, pytest.raises(ApiUnreachableError, match="gone"):
+        client.get_ended_run(RUN_ID)
+    assert clock.now < 1200
+
+
 def test_an_event_that_comes_twice_is_seen_once():
     assert follow(stream(frame(0)), stream(frame(0), last(1))) == ([0, 1], [None, "0"])
 
@@ -102,6 +129,55 @@ def test_following_ends_when_the_api_stays_away(monkeypatch):
     monkeypatch.setattr(cli_client, "RECONNECT_TIMEOUT", 0)
     with pytest.raises(ApiUnreachableError, match="gone"):
         follow(stream(httpx2.ReadError("gone")), stream(last(0)))
+
+
+class Clock:
+    """A clock that stands still unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(cli_client, "time", clock)
+    return clock
+
+
+def quiet(clock: Clock, seconds: float, *then: bytes | Exception) -> httpx2.Response:
+    """A stream that is open for some seconds before it goes on, or ends."""
+
+    def body() -> Iterator[bytes]:
+        yield b": heartbeat\n\n"
+        clock.now += seconds
+        yield from stream(*then).iter_raw()
+
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body())
+
+
+def test_a_stream_that_was_quiet_for_long_is_resumed_when_it_is_lost(clock):
+    lost = [quiet(clock, 3600, httpx2.ReadError("gone")), quiet(clock, 3600)]
+    assert follow(stream(frame(0)), *lost, stream(last(1))) == ([0, 1], [None, "0", "0", "0"])
+
+
+def test_an_outage_is_timed_from_its_begin(clock, monkeypatch):
+    monkeypatch.setattr(cli_client, "RECONNECT_INTERVAL", 50)
+    away = [httpx2.Response(503, json={})] * 3
+    with pytest.raises(ApiUnreachableError, match="503"):
+        follow(quiet(clock, 3600), *away, stream(last(0)))
+
+
+def test_streams_that_end_at_once_without_an_event_are_an_outage(clock, monkeypatch):
+    monkeypatch.setattr(cli_client, "RECONNECT_INTERVAL", 50)
+    with pytest.raises(ApiUnreachableError, match="ended before the run"):
+        follow(stream(), stream(), stream(), stream(last(0)))
 
 
 def test_following_an_unknown_run_is_an_error_at_once():

@@ -76,6 +76,13 @@ def test_of_a_run_that_did_not_succeed_it_is_said_why(invoke, status):
     assert result.stderr == f"{status}: There is no folder 'mine'.\n"
 
 
+def test_an_api_that_restarts_at_the_end_of_a_run_does_not_hide_how_it_ended(invoke):
+    api = Api(("RUNNING", ["one"]), ("FAILED", ["one"]), AWAY, httpx2.Response(503, json={}))
+    api.detail = {"message": "It broke."}
+    result = invoke(api, "-f", RUN_ID)
+    assert (result.exit_code, result.stderr) == (runs.EXIT_CODES["FAILED"], "FAILED: It broke.\n")
+
+
 @pytest.mark.parametrize("away", [AWAY, httpx2.Response(503, json={})])
 def test_an_api_that_restarts_is_waited_for_and_no_line_comes_twice(invoke, away):
     api = Api(("RUNNING", ["one"]), away, away, ("RUNNING", ["one", "two"]), ("SUCCEEDED", ["one", "two"]))

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import stat
+import subprocess
 import sys
 
 import httpx2
@@ -197,7 +198,7 @@ def test_a_key_does_not_follow_a_redirect():
         with pytest.raises(ApiRefusedError):
             client.get_run("11111111-1111-4111-8111-111111111111")
         with pytest.raises(ApiRefusedError):
-            list(client._stream("11111111-1111-4111-8111-111111111111", after=-1))
+            list(client.follow("11111111-1111-4111-8111-111111111111"))
     assert {host for host, _ in stranger.heard} == {"127.0.0.1"}
 
 
@@ -360,3 +361,25 @@ def test_flower_gets_its_path_and_its_state(tmp_path):
 def test_a_path_of_flower_is_checked(prefix):
     with pytest.raises(ValidationError, match="flower_url_prefix"):
         settings(flower_url_prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    ("statement", "printed"),
+    [
+        ("output('h\u00e9 \U0001f600')", b"h\\xe9 \\U0001f600\n"),
+        ("output_json({'h\u00e9': '\U0001f600'})", b'{"h\\u00e9":"\\ud83d\\ude00"}\n'),
+    ],
+)
+def test_a_character_that_the_terminal_does_not_know_ends_no_command(statement, printed):
+    program = (
+        "import cli.main; from cli.console import output, output_json;"
+        f" cli.main.app = lambda: {statement}; cli.main.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")

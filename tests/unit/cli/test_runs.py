@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import timeline
-from cli.client import Event
+from cli.client import ApiRefusedError, Event
 from cli.commands import runs
 from cli.exit_codes import EXIT_CODES
 from shared.lifecycle import TERMINAL, RunStatus
@@ -27,6 +27,8 @@ class FakeClient:
         self.events = events
         self.interrupted = interrupted
         self.run = {"created_at": CREATED.isoformat(), **run}
+        self.has_others = False
+        self.refused = {}
 
     def __enter__(self):
         return self
@@ -49,8 +51,13 @@ class FakeClient:
         assert run_id == RUN_ID
         return self.run
 
-    def cancel_run(self, run_id):
+    def get_ended_run(self, run_id):
         return self.get_run(run_id)
+
+    def cancel_run(self, run_id):
+        if run_id in self.refused:
+            raise ApiRefusedError(self.refused[run_id], "refused")
+        return self.run if self.has_others else self.get_run(run_id)
 
     def assistants(self):
         return iter([{"assistant_id": "a"}, {"assistant_id": "b"}])
@@ -58,7 +65,13 @@ class FakeClient:
     def structures(self):
         return iter([{"structure_id": "s"}])
 
+    def active_runs(self, statuses, *, kind):
+        assert statuses is None
+        return iter([f"other {kind}", "gone"]) if self.has_others else iter([])
+
     def cancel_runs(self, subject_id, statuses, *, kind):
+        if subject_id in self.refused:
+            raise ApiRefusedError(self.refused[subject_id], "refused")
         yield f"{kind} {subject_id}: {','.join(statuses or ['all'])}"
 
     def follow(self, run_id):
@@ -181,6 +194,30 @@ def test_cancel_of_all_prints_the_runs_it_cancelled(invoke):
         "assistant a: all\nassistant b: all\nstructure s: all\n",
         "3 runs cancelled.\n",
     )
+
+
+def test_cancel_of_all_goes_on_where_something_is_deleted_beside_it(invoke):
+    client = FakeClient([], status="CANCELLED")
+    client.refused, client.has_others = {"a": 404, "gone": 404}, True
+    result = invoke(client, runs.cancel_app, "--all")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "assistant b: all\nstructure s: all\nother assistant\nother structure\n",
+    )
+
+
+def test_cancel_of_all_does_not_count_what_has_ended_by_itself(invoke):
+    client = FakeClient([], status="SUCCEEDED")
+    client.has_others = True
+    result = invoke(client, runs.cancel_app, "--all")
+    assert result.stderr == "3 runs cancelled.\n"
+
+
+def test_cancel_of_all_tells_any_other_refusal(invoke):
+    client = FakeClient([])
+    client.refused = {"b": 403}
+    result = invoke(client, runs.cancel_app, "--all")
+    assert isinstance(result.exception, ApiRefusedError)
 
 
 def test_cancel_of_all_can_be_narrowed(invoke):

@@ -153,3 +153,31 @@ def test_a_run_of_another_organization_lends_nothing_to_a_message_that_names_it(
 )
 def test_what_is_no_message_is_a_422(client, thread, body):
     assert client.post(thread, json=body).status_code == 422
+
+
+DEEP = '{"type": "TextArtifact", "value": %s}' % ("[" * 1000 + "]" * 1000)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(
+            {"input": "Listen", "output": "So", "metadata": {"lone": lone}}
+            for lone in ([], {}, ["user"], 1, "x")
+        ),
+        {"input": DEEP, "output": DEEP},
+        {"input": "Listen", "output": "So", "metadata": {"run_id": {"of": []}}},
+    ],
+    ids=["list", "object", "list of a role", "number", "no role", "deep", "run_id"],
+)
+def test_an_odd_message_of_the_other_dialect_hides_no_other(client, thread, say, odd):
+    say("user", "Before")
+    other = thread.replace("/v1/", "/api/")
+    assert client.post(other, json=odd).status_code == 201
+    say("assistant", "After")
+    listed = client.get(thread)
+    assert listed.status_code == 200, listed.text
+    texts = [message["content"][0]["text"] for message in listed.json()]
+    assert texts == ["Before", odd["input"], odd["output"], "After"]
+    for message in listed.json():
+        assert client.get(f"{thread}/{message['id']}").json() == message

@@ -9,6 +9,7 @@ from sqlalchemy import update
 
 from shared.db import unit_of_work
 from shared.events import log
+from shared.events.usage import MOST_TOKENS
 from shared.keys.principal import Principal
 from shared.lifecycle import Reason, RunStatus
 from shared.models import Run
@@ -596,3 +597,14 @@ def test_tokens_of_an_attempt_that_was_given_up_are_told_beside_the_answers(twic
     assert (usage["total_tokens"], usage["model_calls"]) == (11, 1)
     tokens = {"input_tokens": 13, "output_tokens": 5}
     assert usage["given_up"] == {**tokens, "total_tokens": 18, "model_calls": 3, "models": {"m": tokens}}
+
+
+def test_numbers_of_tokens_that_make_no_sense_end_no_run(twice, reload):
+    odd = [used(1e30, -5), used("seven", [7]), used(float("inf"), 2)]
+    usage = reload(twice(odd, [*odd, used(5, 6)])).usage
+    given_up = usage.pop("given_up")
+    assert (usage["model_calls"], given_up["model_calls"]) == (4, 3)
+    assert usage["output_tokens"] == 8
+    assert given_up["output_tokens"] == 2
+    assert usage["input_tokens"] >= MOST_TOKENS
+    assert given_up["input_tokens"] >= MOST_TOKENS

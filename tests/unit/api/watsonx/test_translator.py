@@ -3,6 +3,7 @@
 import uuid
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from api.watsonx.translator import Translator
@@ -211,3 +212,25 @@ def test_what_an_executor_of_somebody_elses_calls_an_action_breaks_nothing(detai
     monkeypatch.setitem(globals(), "ACTIONS", actions)
     assert details("StartActionsSubtaskEvent", None) == [{"type": "tool_calls", "tool_calls": []}]
     assert details("FinishActionsSubtaskEvent", None) == []
+
+
+@pytest.mark.parametrize(
+    "count", [None, "7", "seven", [7], {}, True, -7, 1e30, 10**30, float("inf"), float("nan")]
+)
+def test_what_an_executor_of_somebody_elses_calls_a_number_of_tokens_breaks_nothing(translated, count):
+    odd = (Origin.ASSISTANT, "FinishPromptEvent", {"model": ["x"], "input_token_count": count})
+    said = translated([queued(), RUNNING, odd, COUNTED, *FINISHED], model="openai/words-2")
+    assert said[-1][0] == "done"
+    assert orjson.dumps([data for _, data in said])
+
+
+@pytest.mark.parametrize("output", [[], ["word"], "word", 5, {}, {"value": None}, {"value": {"deep": [1]}}])
+def test_what_an_executor_of_somebody_elses_calls_an_output_breaks_nothing(translated, output):
+    finished = (Origin.ASSISTANT, "FinishStructureRunEvent", {"output_task_output": output})
+    said = translated([queued(), RUNNING, finished, FINISHED[1]])
+    assert [name for name, _ in said][-4:] == [
+        "message.created",
+        "message.completed",
+        "run.completed",
+        "done",
+    ]
