@@ -336,6 +336,19 @@ def run_after_commit(session: Session) -> None:
         callback()
 
 
+@contextmanager
+def savepoint(session: Session) -> Generator[None]:
+    """Undo a block alone if it raises: what it has written, and its `after_commit` callbacks."""
+    callbacks = session.info.setdefault("after_commit", [])
+    before = len(callbacks)
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        del callbacks[before:]
+        raise
+
+
 class Fault(StrEnum):
     """Whose fault an error is, and so what helps."""
 

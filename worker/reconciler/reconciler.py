@@ -17,12 +17,23 @@ from typing import Any, Final
 import redis
 import structlog
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import tracing
 from shared.celery_app import make_celery
-from shared.db import Sessions, after_commit, is_passing, make_engine, make_sessions, unit_of_work, words_of
+from shared.db import (
+    Fault,
+    Sessions,
+    after_commit,
+    fault_of,
+    is_passing,
+    make_engine,
+    make_sessions,
+    savepoint,
+    unit_of_work,
+    words_of,
+)
 from shared.dispatch import shares
 from shared.dispatch.dispatcher import Dispatcher
 from shared.errors import TransitionRefusedError
@@ -54,6 +65,9 @@ BATCH: Final = 200
 
 TURN_LIMIT: Final = 300.0
 """Seconds for one transaction, beside the pause after a round; it may wait for the locks of a migration."""
+
+LOCK_TIMEOUT: Final = "1s"
+"""How long a repair waits for what somebody holds, such as the thread of a run; a later round does it."""
 
 
 class Reconciler:
@@ -138,6 +152,7 @@ class Reconciler:
         if not self._can_judge_leases(session):
             return 0
         lost = queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH)
+        moved = 0
         for run in lost:
             was_running = run.status is RunStatus.RUNNING
             default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
@@ -156,10 +171,11 @@ class Reconciler:
             detail = StatusDetail(reason, message, worker=worker, losses=losses)
             if not self._moves(session, move, run, attempt=attempt, detail=detail, losses=losses):
                 continue
+            moved += 1
             after_commit(session, record_in_trace)
             _count(session, "requeued" if trigger is Trigger.REQUEUE else "broken")
             note.warning("run lost", move=trigger)
-        return len(lost)
+        return len(lost) if moved else 0
 
     def _confirm_stops(self, session: Session) -> int:
         if not self._can_judge_leases(session):
@@ -173,14 +189,16 @@ class Reconciler:
 
     def _expire(self, session: Session) -> int:
         expired = queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH)
+        moved = 0
         for run in expired:
             limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
             detail = StatusDetail(Reason.EXPIRED, f"No worker took the run within {limit:g} s.")
             if not self._moves(session, moves.break_, run, attempt=run.attempt + 1, detail=detail):
                 continue
+            moved += 1
             _count(session, "expired")
             log.warning("run expired", **_about(run), limit_seconds=limit)
-        return len(expired)
+        return len(expired) if moved else 0
 
     def _time_out(self, session: Session) -> int:
         overdue = queries.lock_overdue(
@@ -189,38 +207,53 @@ class Reconciler:
             cancel_grace=self._settings.cancel_grace,
             limit=BATCH,
         )
+        moved = 0
         for run in overdue:
             limit = run.max_duration or self._settings.max_duration
             detail = StatusDetail(Reason.TIMED_OUT, timed_out_message(limit))
             record_in_trace = _recording(run, ending="timed_out")
             if not self._moves(session, moves.break_, run, attempt=run.attempt, detail=detail):
                 continue
+            moved += 1
             after_commit(session, record_in_trace)
             _count(session, "timed_out")
             log.warning("run timed out", **_about(run), worker=run.worker)
             if not run.is_external:
                 self._dispatcher.revoke(session, run.id, attempt=run.attempt)
-        return len(overdue)
+        return len(overdue) if moved else 0
 
     def _moves(self, session: Session, move: Callable[..., Run], run: Run, **options: Any) -> bool:
         """Move a run that this transaction has locked; return whether it has moved.
 
-        What a run has called as a tool is cancelled with it, and may have been found together with it.
+        What a run has called as a tool is cancelled with it, and may have been found together with it. What
+        its move concerns beside it, such as its thread, somebody may hold for long: no other run waits then.
         """
         try:
-            move(session, self._dispatcher, run.id, **options)
+            with _patience(session):
+                move(session, self._dispatcher, run.id, **options)
         except TransitionRefusedError as refusal:
             log.info("run left: it ended with its caller", **_about(run), reason=str(refusal))
+            return False
+        except _HeldError as held:
+            log.warning("run left: somebody holds what its move concerns", **_about(run), reason=str(held))
             return False
         return True
 
     def _admit(self, session: Session) -> int:
         free = find_free_threads_waited_for(session, limit=BATCH)
-        admitted = [admit_next(session, self._dispatcher, thread_id) for thread_id in free]
-        for run_id in filter(None, admitted):
-            _count(session, "admitted")
-            log.warning("run was left waiting for a free thread", run_id=str(run_id))
-        return len(admitted)
+        moved = 0
+        for thread_id in free:
+            try:
+                with _patience(session):
+                    run_id = admit_next(session, self._dispatcher, thread_id)
+            except _HeldError as held:
+                log.warning("thread left: somebody holds it", thread_id=str(thread_id), reason=str(held))
+                continue
+            moved += 1
+            if run_id is not None:
+                _count(session, "admitted")
+                log.warning("run was left waiting for a free thread", run_id=str(run_id))
+        return len(free) if moved else 0
 
     def _fill_shares(self, session: Session) -> int:
         """Send runs that wait for a share with room: the process that was to send them died or lost Redis."""
@@ -260,6 +293,27 @@ class Reconciler:
             _count(session, "sent_again")
             log.info("run sent again", **{**_about(run), "attempt": run.attempt + 1})
         return len(undelivered)
+
+
+class _HeldError(Exception):
+    """Somebody holds what a repair concerns; nothing of it was done."""
+
+
+@contextmanager
+def _patience(session: Session) -> Generator[None]:
+    """Do a repair in a savepoint, and wait for no lock for long.
+
+    Raises:
+        _HeldError: a lock was not to be had.
+    """
+    try:
+        with savepoint(session):
+            session.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
+            yield
+    except OperationalError as error:
+        if fault_of(error) is not Fault.CONTENTION:
+            raise
+        raise _HeldError(words_of(error)) from error
 
 
 def _about(run: Run) -> dict[str, object]:
