@@ -7,9 +7,10 @@ A script of the standard library alone; each program has one:
 
 The shim is the subreaper of the program: a detached process becomes its child. `LINK` is the descriptor of
 its end of a socket pair. A byte from the worker means stop. EOF means that the worker died; the shim then
-also removes the program's directory, `workdir`. When no process of the program is left, the shim sends one
-JSON object: how the program ended. `ORDER` is a descriptor with the options, as JSON. The shim's arguments
-and environment hold nothing of a caller's. The second form kills every process of a user.
+also removes the program's directory, `workdir`, and its control group. When no process of the program is
+left, the shim sends one JSON object: how the program ended. `ORDER` is a descriptor with the options, as
+JSON. The shim's arguments and environment hold nothing of a caller's. The second form kills every process
+of a user.
 """
 
 import ctypes
@@ -395,6 +396,13 @@ def _try(act: Callable[..., object], *args: Any, **options: Any) -> bool:
     return True
 
 
+def remove_group(path: str) -> None:
+    """Remove a control group, once the kernel has let its last process go."""
+    deadline = time.monotonic() + KILL_USER_TIMEOUT
+    while not _try(os.rmdir, path) and os.path.isdir(path) and time.monotonic() < deadline:  # noqa: PTH112
+        time.sleep(0.01)
+
+
 def _unstarted(message: str) -> dict[str, Any]:
     return {"exit_code": 127, "killed": False, "why": "start", "message": message}
 
@@ -527,6 +535,8 @@ def main() -> None:
         os.write(link, report.encode())
     except OSError:  # the worker died: nobody else cleans up
         _try(remove, options["workdir"])
+        if options["group"] is not None:
+            remove_group(options["group"])
 
 
 if __name__ == "__main__":
