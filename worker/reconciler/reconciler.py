@@ -226,7 +226,8 @@ class Reconciler:
         """Move a run that this transaction has locked; return whether it has moved.
 
         What a run has called as a tool is cancelled with it, and may have been found together with it. What
-        its move concerns beside it, such as its thread, somebody may hold for long: no other run waits then.
+        its move concerns beside it, such as its thread, somebody may hold for long: no other run waits then,
+        nor for a run that cannot be repaired, by whatever fault of its rows.
         """
         try:
             with _patience(session):
@@ -236,6 +237,11 @@ class Reconciler:
             return False
         except _HeldError as held:
             log.warning("run left: somebody holds what its move concerns", **_about(run), reason=str(held))
+            return False
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            log.exception("run left: it cannot be repaired", **_about(run))
             return False
         return True
 
@@ -248,6 +254,11 @@ class Reconciler:
                     run_id = admit_next(session, self._dispatcher, thread_id)
             except _HeldError as held:
                 log.warning("thread left: somebody holds it", thread_id=str(thread_id), reason=str(held))
+                continue
+            except Exception as error:
+                if _is_outage(error):
+                    raise
+                log.exception("thread left: it cannot be repaired", thread_id=str(thread_id))
                 continue
             moved += 1
             if run_id is not None:
@@ -314,6 +325,11 @@ def _patience(session: Session) -> Generator[None]:
         if fault_of(error) is not Fault.CONTENTION:
             raise
         raise _HeldError(words_of(error)) from error
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether nothing can be repaired at present, rather than this one thing."""
+    return isinstance(error, SQLAlchemyError) and is_passing(error)
 
 
 def _about(run: Run) -> dict[str, object]:

@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy import update
 
 from shared.db import unit_of_work
+from shared.events import log
+from shared.events.log import NewEvent
 from shared.lifecycle import RunStatus
-from shared.models import Run
+from shared.models import Origin, Run
 from worker.reconciler.reconciler import Reconciler
 
 PAST = timedelta(minutes=5)
@@ -157,3 +159,28 @@ def test_an_external_run_outlives_its_nominal_lease(sessions, reconciler, factor
     assert reconciler.round() == 0
     assert reload(sessions, run).status is RunStatus.RUNNING
     assert dispatcher.enqueued == []
+
+
+@pytest.mark.parametrize(
+    ("status", "columns"),
+    [
+        (RunStatus.RUNNING, {"lease_expires_at": PAST}),
+        (RunStatus.QUEUED, {"created_at": timedelta(days=400)}),
+        (RunStatus.RUNNING, {"started_at": timedelta(days=400)}),
+    ],
+)
+def test_a_run_that_cannot_be_repaired_keeps_no_other(
+    sessions, reconciler, make_run, dispatcher, status, columns
+):
+    """Such as one whose next event is there already, by whatever fault."""
+    odd, other = make_run(status=status), make_run(status=status)
+    back = {name: getattr(Run, name) - by for name, by in columns.items()}
+    with unit_of_work(sessions) as session:
+        session.execute(update(Run).where(Run.id.in_([odd.id, other.id])).values(back))
+        log.insert_at(session, odd.id, [NewEvent(Origin.SYSTEM, "Odd", {})], first_seq=odd.event_count)
+    dispatcher.announced.clear()
+    for _ in range(2):
+        reconciler.round()
+    assert reload(sessions, other).status is RunStatus.ERROR
+    assert reload(sessions, odd).status is status
+    assert odd.id not in {event.run_id for event in dispatcher.announced}
