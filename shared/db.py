@@ -325,6 +325,19 @@ def unit_of_work(sessions: Sessions) -> Generator[Session]:
         run_after_commit(session)
 
 
+@contextmanager
+def part_of(session: Session) -> Generator[None]:
+    """Run a block as a part of a transaction: an error undoes the block with its callbacks, no more."""
+    callbacks = session.info.setdefault("after_commit", [])
+    earlier = len(callbacks)
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        del callbacks[earlier:]
+        raise
+
+
 def after_commit(session: Session, callback: Callable[[], object]) -> None:
     """Call `callback` after the commit; never after a rollback."""
     session.info.setdefault("after_commit", []).append(callback)
@@ -335,19 +348,6 @@ def run_after_commit(session: Session) -> None:
     with ExitStack() as callbacks:
         for callback in reversed(session.info.pop("after_commit", ())):
             callbacks.callback(callback)
-
-
-@contextmanager
-def savepoint(session: Session) -> Generator[None]:
-    """Undo a block alone if it raises: what it has written, and its `after_commit` callbacks."""
-    callbacks = session.info.setdefault("after_commit", [])
-    before = len(callbacks)
-    try:
-        with session.begin_nested():
-            yield
-    except BaseException:
-        del callbacks[before:]
-        raise
 
 
 class Fault(StrEnum):

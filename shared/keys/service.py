@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, or_
 from sqlalchemy.orm import Session
 
 from shared.db import Lock
-from shared.errors import ApiKeyNotFoundError, ForbiddenError, UserNotFoundError
+from shared.errors import ApiKeyNotFoundError, ForbiddenError, LeaseLostError, UserNotFoundError
 from shared.fence import held_by
 from shared.keys.membership import role_of
 from shared.keys.principal import Principal, RunAttempt
@@ -101,8 +101,14 @@ def create_run_key(session: Session, run: Run) -> str:
 
     Raises:
         UserNotFoundError: who created the run no longer belongs to its organization.
+        LeaseLostError: the attempt no longer has the run.
     """
+    organization = select(Organization.id).where(Organization.id == run.organization_id)
+    session.execute(Lock.REFERENCE(organization, Organization))
     _hold_member(session, run.organization_id, run.created_by)
+    held = select(Run.id).where(held_by(run.attempt, run_id=run.id))
+    if session.scalar(Lock.CHANGE(held, Run)) is None:  # else who ends the run deletes the key
+        raise LeaseLostError(status=session.scalar(select(Run.status).where(Run.id == run.id)))
     secret = new_secret()
     session.add(
         ApiKey(

@@ -34,6 +34,10 @@ class Stop:
     usage: JsonObject | None = None
 
 
+TOGETHER_BYTES: Final = 131_072
+"""Bytes that are stored of a run which is cancelled together with others: they are in memory all at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A caller's wish to cancel a run of an organization."""

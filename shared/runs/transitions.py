@@ -36,7 +36,7 @@ from shared.fence import given_attempts, given_runs, held_by
 from shared.lifecycle import ACTIVE, HELD, TRANSITIONS, RunKind, RunStatus, Trigger
 from shared.models import RUNS, JsonObject, Run
 from shared.runs.receipts import cancel_detail
-from shared.runs.together import MOVED_COLUMNS, Move, MovedRun, Wish
+from shared.runs.together import MOVED_COLUMNS, TOGETHER_BYTES, Move, MovedRun, Wish
 from shared.runs.transition_events import EVENTS_OF, events_of
 
 Detail = JsonObject | ColumnElement[Any]
@@ -115,8 +115,8 @@ def cancel_together(session: Session, wishes: Sequence[Wish]) -> list[Cancelled]
     """Cancel several assistant runs in one statement.
 
     Only runs of which a cancel concerns nothing else are cancelled: those without a thread and without
-    structures as tools. A run that is elsewhere, another organization's, or locked by somebody else stays
-    as it is, and is missing in the answer: `apply` says why.
+    structures as tools, and of at most `TOGETHER_BYTES`. A run that is elsewhere, another organization's, or
+    locked by somebody else stays as it is, and is missing in the answer: `apply` says why.
     """
     given = [
         {
@@ -191,6 +191,7 @@ def _cancel_together() -> ReturningUpdate[Run]:
             Run.structure_id.is_(None),
             Run.thread_id.is_(None),
             func.cardinality(Run.structure_ids) == 0,
+            Run.stored_bytes <= TOGETHER_BYTES,
         )
 
     given = given_runs(

@@ -57,6 +57,7 @@ def load_context(
     Raises:
         InvalidConfigurationError: the operator does not allow the model; or the program cannot have a key or
             one of its variables.
+        LeaseLostError: the attempt no longer has the run, which is a structure's.
     """
     name, program = "", None
     if run.structure_id is not None:

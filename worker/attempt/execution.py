@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import tracing
-from shared.db import Fault, fault_of, is_passing, unit_of_work, words_of
+from shared.db import is_passing, unit_of_work, words_of
 from shared.dispatch import shares
 from shared.errors import LeaseLostError, RunNotFoundError, ShareUsedUpError, TransitionRefusedError
 from shared.events.earlier import Earlier, earlier_attempts
@@ -37,7 +37,7 @@ from worker.attempt.resources import Resources
 from worker.attempt.revocation import cancel_revoked
 from worker.attempt.structure_calls import StructureCalls
 from worker.attempt.usage import UsageMeter
-from worker.cancellation import RunStopped, Slot
+from worker.cancellation import RunStopped, Slot, StopReason
 from worker.executors.base import (
     Executor,
     ExecutorEvent,
@@ -217,10 +217,14 @@ class Attempt:
                 with tracing.span("load"):
                     context = self._load()
                     executor = guarded(self._resolve(context, held.resources.settings), context.guardrails)
+                with tracing.span("store start"):
+                    has_started = held.move(Trigger.START)
             except InvalidConfigurationError as error:
                 return self._end(error)
-            with tracing.span("store start"):
-                has_started = held.move(Trigger.START)
+            except RunStopped:
+                if held.token.reason is not StopReason.CANCELLED:
+                    raise
+                has_started = False
             if not has_started:
                 return self._end(None)
         held.resources.leases.set_deadline(held.id, context.max_duration.total_seconds())
@@ -274,13 +278,7 @@ class Attempt:
             )
             return context, earlier_attempts(session, run)
 
-        try:
-            context, earlier = held.write(load)
-        except SQLAlchemyError as error:
-            if fault_of(error) is not Fault.GONE:
-                raise
-            held.token.lose(None)  # somebody deletes the run while its program is given a key
-            raise RunStopped from error
+        context, earlier = held.write(load)
         self._usage.add_given_up(earlier.spent)
         self._repeats = Repeats(earlier.shown)
         self._max_duration = context.max_duration

@@ -22,6 +22,9 @@ MAX_LINE: Final = 500  # characters of a log line of Celery about a command
 MAX_NAME: Final = 255  # characters of an id or a name
 MAX_CLOCK: Final = 2**62  # of a logical clock, which processes pass on
 
+NO_BACKEND: Final = "Failed to mark task %s as revoked in backend"
+"""The beginning of a log line of Celery about a revoke: it misses a result backend."""
+
 MAX_INSTANT: Final = 253_402_300_800  # epoch seconds: the year 10000
 
 JSON: Final = ("application/json", "utf-8")
@@ -184,12 +187,17 @@ def make_tolerant(connection: Any, *, on_answer: Callable[[], object] = lambda: 
 
 
 def shorten_log_lines() -> None:
-    """Cut log lines of Celery about malformed commands to one short line, without a traceback."""
+    """Cut log lines of Celery about malformed commands to one short line, without a traceback.
+
+    For each revoke of a task that is not theirs, all workers would say that we have no result backend.
+    """
     for name in ("kombu.pidbox", "celery.worker.control"):
         logging.getLogger(name).addFilter(_shorten)
 
 
 def _shorten(record: logging.LogRecord) -> bool:
+    if str(record.msg).startswith(NO_BACKEND):
+        return False
     record.msg, record.args, record.exc_info = record.getMessage()[:MAX_LINE], (), None
     return True
 

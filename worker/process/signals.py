@@ -13,14 +13,16 @@ import structlog
 from celery import Task, signals
 from celery.exceptions import WorkerShutdown
 from celery.worker.control import control_command, inspect_command
+from sqlalchemy.exc import SQLAlchemyError
 
-from shared.db import unit_of_work
+from shared.db import is_passing, unit_of_work, words_of
 from shared.dispatch.dispatcher import COMPLAINTS, EXECUTE_RUN, WHO, Outbox, parse_task_id
 from shared.logs import about_run, configure_logging, flush_logs, log_uncaught
 from shared.settings import get_settings
 from shared.structures import sandbox
 from worker import credentials, identity
 from worker.attempt import resources
+from worker.attempt.outage import persistently
 from worker.attempt.revocation import cancel_revoked
 from worker.executors.registry import warm_up
 from worker.process import life, self_check
@@ -177,11 +179,21 @@ def on_task_revoked(sender: Task[Any, Any], request: Any, **_: Any) -> None:
 
 
 def _cancel(run_id: uuid.UUID, attempt: int) -> None:
+    """Cancel the run of a revoked task, through an outage of PostgreSQL: nobody else knows of the wish."""
     own = resources.get()
-    with (
-        about_run(run_id, attempt),
-        unit_of_work(own.sessions) as session,
-    ):
-        cancel_revoked(session, own.dispatcher, run_id, attempt=attempt)
-    if _forking.is_set():
-        own.engine.dispose()  # children would inherit open connections
+
+    def cancel() -> None:
+        try:
+            with unit_of_work(own.sessions) as session:
+                cancel_revoked(session, own.dispatcher, run_id, attempt=attempt)
+        finally:
+            if _forking.is_set():
+                own.engine.dispose()  # children would inherit open connections
+
+    with about_run(run_id, attempt):
+        try:
+            persistently(cancel, grace=own.settings.database_outage_grace)
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
+            log.warning("revoked task cancels nothing: the database stayed away", error=words_of(error))

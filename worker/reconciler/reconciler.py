@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +31,7 @@ from shared.db import (
     is_passing,
     make_engine,
     make_sessions,
-    savepoint,
+    part_of,
     unit_of_work,
     words_of,
 )
@@ -136,14 +137,15 @@ class Reconciler:
             log.warning("database away", error=words_of(error))
 
     def _repeat(self, step: Callable[[Session], int]) -> int:
+        """Do a step until it finds nothing more that it can do; what it cannot do is found again."""
         total = 0
         while True:
             self._pulse.beat(Fact.TURN)
             with unit_of_work(self._sessions) as session:
                 done = step(session)
-            total += done
-            if done < BATCH:
+            if not done:
                 return total
+            total += done
 
     def _can_judge_leases(self, session: Session) -> bool:
         return self._lease_trust.can_judge(session.scalars(select(func.now())).one())
@@ -151,9 +153,8 @@ class Reconciler:
     def _take_over(self, session: Session) -> int:
         if not self._can_judge_leases(session):
             return 0
-        lost = queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH)
         moved = 0
-        for run in lost:
+        for run in queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH):
             was_running = run.status is RunStatus.RUNNING
             default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
             limit = run.max_attempts or default
@@ -171,34 +172,36 @@ class Reconciler:
             detail = StatusDetail(reason, message, worker=worker, losses=losses)
             if not self._moves(session, move, run, attempt=attempt, detail=detail, losses=losses):
                 continue
-            moved += 1
             after_commit(session, record_in_trace)
             _count(session, "requeued" if trigger is Trigger.REQUEUE else "broken")
             note.warning("run lost", move=trigger)
-        return len(lost) if moved else 0
+            moved += 1
+        return moved
 
     def _confirm_stops(self, session: Session) -> int:
         if not self._can_judge_leases(session):
             return 0
-        unconfirmed = queries.lock_unconfirmed_stops(session, limit=BATCH)
-        for run in unconfirmed:
-            receipts.record_stop(session, run.id, StoppedHow.WORKER_LOST, attempt=run.attempt)
+        confirmed = 0
+        for run in queries.lock_unconfirmed_stops(session, limit=BATCH):
+            record = partial(receipts.record_stop, session, run.id, StoppedHow.WORKER_LOST)
+            if not self._done(session, run, partial(record, attempt=run.attempt)):
+                continue
             _count(session, "stop_confirmed")
             log.info("stop never confirmed", **_about(run), worker=run.worker)
-        return len(unconfirmed)
+            confirmed += 1
+        return confirmed
 
     def _expire(self, session: Session) -> int:
-        expired = queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH)
         moved = 0
-        for run in expired:
+        for run in queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH):
             limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
             detail = StatusDetail(Reason.EXPIRED, f"No worker took the run within {limit:g} s.")
             if not self._moves(session, moves.break_, run, attempt=run.attempt + 1, detail=detail):
                 continue
-            moved += 1
             _count(session, "expired")
             log.warning("run expired", **_about(run), limit_seconds=limit)
-        return len(expired) if moved else 0
+            moved += 1
+        return moved
 
     def _time_out(self, session: Session) -> int:
         overdue = queries.lock_overdue(
@@ -214,57 +217,70 @@ class Reconciler:
             record_in_trace = _recording(run, ending="timed_out")
             if not self._moves(session, moves.break_, run, attempt=run.attempt, detail=detail):
                 continue
-            moved += 1
             after_commit(session, record_in_trace)
             _count(session, "timed_out")
             log.warning("run timed out", **_about(run), worker=run.worker)
             if not run.is_external:
                 self._dispatcher.revoke(session, run.id, attempt=run.attempt)
-        return len(overdue) if moved else 0
+            moved += 1
+        return moved
 
     def _moves(self, session: Session, move: Callable[..., Run], run: Run, **options: Any) -> bool:
         """Move a run that this transaction has locked; return whether it has moved.
 
-        What a run has called as a tool is cancelled with it, and may have been found together with it. What
-        its move concerns beside it, such as its thread, somebody may hold for long: no other run waits then,
-        nor for a run that cannot be repaired, by whatever fault of its rows.
+        What a run has called as a tool is cancelled with it, and may have been found together with it.
         """
         try:
-            with _patience(session):
-                move(session, self._dispatcher, run.id, **options)
+            return self._done(session, run, partial(move, session, self._dispatcher, run.id, **options))
         except TransitionRefusedError as refusal:
             log.info("run left: it ended with its caller", **_about(run), reason=str(refusal))
             return False
-        except _HeldError as held:
-            log.warning("run left: somebody holds what its move concerns", **_about(run), reason=str(held))
-            return False
+
+    def _done(self, session: Session, run: Run, work: Callable[[], object]) -> bool:
+        """Do something with a run that this transaction has locked; return whether it is done.
+
+        What cannot be done stays undone and is logged: it holds up no other run, now or after a restart. It
+        is found again in each round, so that it counts among the stuck runs. The same goes for what concerns
+        rows that somebody holds for long.
+
+        Raises:
+            TransitionRefusedError: `work` has raised it.
+            sqlalchemy.exc.SQLAlchemyError: PostgreSQL is away.
+        """
+        about = _about(run)
+        try:
+            with _patient_part_of(session):
+                return bool(work())
+        except TransitionRefusedError:
+            raise
         except Exception as error:
-            if _is_outage(error):
+            if fault_of(error) is Fault.CONTENTION:
+                reason = words_of(error)
+                log.warning("run left: somebody holds what its repair concerns", **about, reason=reason)
+                return False
+            if is_passing(error):
                 raise
-            log.exception("run left: it cannot be repaired", **_about(run))
+            log.exception("run left as it is: it cannot be repaired", **about)
             return False
-        return True
 
     def _admit(self, session: Session) -> int:
         free = find_free_threads_waited_for(session, limit=BATCH)
-        moved = 0
-        for thread_id in free:
-            try:
-                with _patience(session):
-                    run_id = admit_next(session, self._dispatcher, thread_id)
-            except _HeldError as held:
-                log.warning("thread left: somebody holds it", thread_id=str(thread_id), reason=str(held))
-                continue
-            except Exception as error:
-                if _is_outage(error):
-                    raise
-                log.exception("thread left: it cannot be repaired", thread_id=str(thread_id))
-                continue
-            moved += 1
-            if run_id is not None:
-                _count(session, "admitted")
-                log.warning("run was left waiting for a free thread", run_id=str(run_id))
-        return len(free) if moved else 0
+        admitted = list(filter(None, (self._admitted(session, thread_id) for thread_id in free)))
+        for run_id in admitted:
+            _count(session, "admitted")
+            log.warning("run was left waiting for a free thread", run_id=str(run_id))
+        return len(admitted)
+
+    def _admitted(self, session: Session, thread_id: uuid.UUID) -> uuid.UUID | None:
+        """Admit a run to a free thread; None if there is none any more, or somebody holds the thread."""
+        try:
+            with _patient_part_of(session):
+                return admit_next(session, self._dispatcher, thread_id)
+        except OperationalError as error:
+            if fault_of(error) is not Fault.CONTENTION:
+                raise
+            log.warning("thread left: somebody holds it", thread_id=str(thread_id), reason=words_of(error))
+            return None
 
     def _fill_shares(self, session: Session) -> int:
         """Send runs that wait for a share with room: the process that was to send them died or lost Redis."""
@@ -306,30 +322,12 @@ class Reconciler:
         return len(undelivered)
 
 
-class _HeldError(Exception):
-    """Somebody holds what a repair concerns; nothing of it was done."""
-
-
 @contextmanager
-def _patience(session: Session) -> Generator[None]:
-    """Do a repair in a savepoint, and wait for no lock for long.
-
-    Raises:
-        _HeldError: a lock was not to be had.
-    """
-    try:
-        with savepoint(session):
-            session.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
-            yield
-    except OperationalError as error:
-        if fault_of(error) is not Fault.CONTENTION:
-            raise
-        raise _HeldError(words_of(error)) from error
-
-
-def _is_outage(error: Exception) -> bool:
-    """Whether nothing can be repaired at present, rather than this one thing."""
-    return isinstance(error, SQLAlchemyError) and is_passing(error)
+def _patient_part_of(session: Session) -> Generator[None]:
+    """Run a block as a part of a transaction that waits for no lock longer than `LOCK_TIMEOUT`."""
+    with part_of(session):
+        session.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
+        yield
 
 
 def _about(run: Run) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select
 
-from shared.db import after_commit, savepoint, unit_of_work
+from shared.db import after_commit, part_of, unit_of_work
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def test_what_fails_keeps_nothing_back(sessions, done):
     assert done == [1, 2, 3]
 
 
-def test_what_a_savepoint_undoes_is_not_done(sessions, done):
+def test_what_a_part_that_failed_wanted_is_not_done(sessions, done):
     with unit_of_work(sessions) as session:
         after_commit(session, lambda: done.append("before"))
-        with pytest.raises(ZeroDivisionError), savepoint(session):
+        with pytest.raises(ZeroDivisionError), part_of(session):
             after_commit(session, lambda: done.append("undone"))
             fail()
-        with savepoint(session):
+        with part_of(session):
             after_commit(session, lambda: done.append("after"))
     assert done == ["before", "after"]
 

@@ -9,7 +9,7 @@ from shared.db import unit_of_work
 from shared.lifecycle import RunStatus
 from shared.models import RUNS, Run, RunEvent
 from shared.runs import moves, service
-from shared.runs.together import Wish
+from shared.runs.together import TOGETHER_BYTES, Wish
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.listening import listen
 
@@ -116,7 +116,7 @@ def test_nobody_cancels_or_sees_anothers_run(cancelled, committed_sessions, fact
     assert status_of(committed_sessions, left.id) is RunStatus.QUEUED
 
 
-def test_a_run_of_which_a_cancel_concerns_more_is_left_to_the_cancel_of_one(
+def test_a_run_that_is_large_or_of_which_a_cancel_concerns_more_is_left_to_the_cancel_of_one(
     cancelled, committed_sessions, factories, make_run, make_assistant
 ):
     with_tools = make_run(assistant=make_assistant(structure_ids=[factories.structure().id]))
@@ -124,6 +124,7 @@ def test_a_run_of_which_a_cancel_concerns_more_is_left_to_the_cancel_of_one(
         with_tools,
         factories.structure_run(),
         make_run(new_thread=True),
+        make_run(args=["ab"] * (TOGETHER_BYTES // 4)),
         make_run(status=RunStatus.SUCCEEDED),
     ]
     before = [status_of(committed_sessions, run.id) for run in others]

@@ -17,6 +17,7 @@ from shared.events.log import NewEvent
 from shared.lifecycle import HELD, TERMINAL, TRANSITIONS, Reason, RunStatus, StatusDetail, StoppedHow, Trigger
 from shared.models import Origin, Run, RunEvent
 from shared.runs import leases, moves, receipts, transitions
+from shared.runs.queries import lease_lapsed
 from tests.support.dispatching import RecordingDispatcher
 
 LEASE = timedelta(seconds=20)
@@ -251,6 +252,27 @@ def test_a_lease_that_lapsed_is_renewed_while_nobody_took_the_run(sessions, make
         assert leases.renew(session, {run.id: 1}, lease_ttl=LEASE).kept == {run.id}
     with sessions() as session:
         assert session.scalar(select(Run.lease_expires_at > func.now()).where(Run.id == run.id))
+
+
+def test_the_lease_of_a_cancelled_run_is_renewed_until_its_work_has_stopped(sessions, make_run):
+    """Its worker may take longer over that than a lease."""
+    run = make_run(status=RunStatus.RUNNING)
+    with unit_of_work(sessions) as session:
+        moves.cancel(session, RecordingDispatcher(), run.id, requested_by="ada")
+        session.execute(
+            update(Run).where(Run.id == run.id).values(lease_expires_at=func.now() - timedelta(minutes=1))
+        )
+    lost = leases.Renewal(frozenset(), {run.id: RunStatus.CANCELLED})
+    for attempt, is_renewed in ((2, False), (1, True)):
+        with unit_of_work(sessions) as session:
+            assert leases.renew(session, {run.id: attempt}, lease_ttl=LEASE) == lost
+        with sessions() as session:
+            assert session.get_one(Run, run.id).is_stopping
+            assert session.scalar(select(lease_lapsed()).where(Run.id == run.id)) is not is_renewed
+    with unit_of_work(sessions) as session:
+        receipts.record_stop(session, run.id, StoppedHow.COOPERATIVE, attempt=1)
+        assert leases.renew(session, {run.id: 1}, lease_ttl=LEASE) == lost
+        assert session.get_one(Run, run.id, populate_existing=True).lease_expires_at is None
 
 
 def test_a_locked_run_neither_loses_its_lease_nor_holds_up_the_others(committed_sessions, make_run):

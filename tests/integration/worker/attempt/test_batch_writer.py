@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -1031,6 +1032,46 @@ def test_a_writer_that_has_kept_a_declined_batch_stores_it_first(
     else:
         writer.close()
     assert numbers_of(events_of(held)) == [0, 1]
+
+
+def test_an_end_waits_for_what_a_tick_takes_at_that_moment(
+    hold, make_run, gate, monkeypatch, committed_sessions, events_of
+):
+    """The tick declines it, as somebody has locked the run, and it is stored alone."""
+    held = hold(make_run(status=RunStatus.RUNNING))
+    writer = EventWriter(held)
+    writer.emit(say(0))
+    wait_until(lambda: numbers_of(events_of(held)) == [0], timeout=PATIENCE)
+    settle, take, asks = writer._settle, writer.take, held.resources.batches.end
+    settled, asked = threading.Event(), threading.Event()
+
+    def settle_before_a_tick():
+        settle()
+        settled.set()
+        wait_until(lambda: writer._under_way is not None, timeout=PATIENCE)
+
+    def take_late():
+        assert settled.wait(PATIENCE)
+        return take()
+
+    def ask(*given):
+        asked.set()
+        return asks(*given)
+
+    monkeypatch.setattr(writer, "_settle", settle_before_a_tick)
+    monkeypatch.setattr(writer, "take", take_late)
+    monkeypatch.setattr(held.resources.batches, "end", ask)
+    gate.clear()
+    with ThreadPoolExecutor(1) as threads:
+        with unit_of_work(committed_sessions) as session:
+            session.execute(select(Run.id).where(Run.id == held.id).with_for_update())
+            writer.emit(say(1))
+            ending = threads.submit(writer.end, Trigger.SUCCEED, detail=DETAIL, output=ANSWER)
+            wait_until(lambda: writer._under_way is not None, timeout=PATIENCE)
+            gate.set()
+            assert not asked.wait(0.5)
+        assert ending.result(PATIENCE)
+    check_whole(events_of(held), [0, 1])
 
 
 def test_threads_that_emit_while_their_run_ends_lose_nothing_that_was_taken(hold, make_run, events_of):

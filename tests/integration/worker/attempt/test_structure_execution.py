@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 import structlog
+from sqlalchemy import select
 
 from shared.db import unit_of_work
 from shared.errors import ConflictError
@@ -17,8 +18,7 @@ from shared.keys.service import create_run_key, find_principal
 from shared.lifecycle import RunKind, RunStatus, Trigger
 from shared.models import ApiKey, Run
 from shared.organizations.admin import remove_member
-from shared.runs import moves, transitions
-from shared.runs.service import delete
+from shared.runs import moves, service, transitions
 from shared.structures.reports import Report, post_events, post_spans, read_lines
 from shared.structures.sandbox import Choice
 from tests.support.dispatching import RecordingDispatcher
@@ -115,21 +115,30 @@ def test_exit_code_0_is_a_success_with_its_output_kept(make, attempt, read, line
     assert lines(run) == ["one", "two"]
 
 
-def test_a_run_that_is_deleted_before_its_program_has_a_key_is_let_go(
-    make, attempt, factories, committed_sessions, monkeypatch
+@pytest.mark.parametrize(
+    ("end", "ending"),
+    [(service.delete, Ending.LOST), (service.cancel, Ending.CANCELLED)],
+    ids=["delete", "cancel"],
+)
+def test_a_run_that_ends_before_its_program_has_a_key_leaves_none(
+    make, attempt, factories, committed_sessions, monkeypatch, end, ending
 ):
     run = make("print('one')")
 
     def create_late(session, held):
         with unit_of_work(committed_sessions) as other:
             principal = factories.default_principal()
-            delete(other, RecordingDispatcher(), principal, run.id, kind=RunKind.STRUCTURE)
+            end(other, RecordingDispatcher(), principal, run.id, kind=RunKind.STRUCTURE)
         return create_run_key(session, held)
 
     monkeypatch.setattr(context, "create_run_key", create_late)
     with structlog.testing.capture_logs() as lines:
-        assert attempt(run) is Ending.LOST
+        assert attempt(run) is ending
     assert [line for line in lines if line["log_level"] in {"error", "critical"}] == []
+    with unit_of_work(committed_sessions) as session:
+        assert session.scalars(select(ApiKey).where(ApiKey.run_id == run.id)).all() == []
+        left = session.get(Run, run.id)
+        assert left is None or left.status_detail["stopped_how"] == "cooperative"
 
 
 def test_another_exit_code_is_a_failure(make, attempt, read, lines):

@@ -2,11 +2,14 @@
 
 import uuid
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from shared.db import Sessions, unit_of_work
 from shared.dispatch.dispatcher import EXECUTE_RUN, task_id_of
@@ -16,7 +19,9 @@ from shared.runs import moves, transitions
 from shared.settings import Settings
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.pool_bench import PoolBench, eventually
+from worker.attempt import resources as worker_resources
 from worker.attempt.revocation import REQUESTED_BY, cancel_revoked
+from worker.process import signals
 
 WORDS = "word " * 600
 
@@ -108,6 +113,39 @@ def test_ended_run_stays_as_it_is(
 
 def test_unknown_run_is_nothing_to_cancel(revoke: Callable[..., bool]) -> None:
     assert not revoke(Run(id=uuid.uuid4()), attempt=1)
+
+
+@pytest.mark.parametrize("grace", [60.0, 0.0])
+def test_an_outage_delays_a_cancel_and_leaves_no_connection_to_children(
+    committed_settings: Settings,
+    committed_sessions: Sessions,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    grace: float,
+) -> None:
+    run = make_run()
+    changed = {"database_outage_grace": timedelta(seconds=grace)}
+    own = worker_resources.make(committed_settings.model_copy(update=changed))
+    errors = [OperationalError("COMMIT", {}, ConnectionError("away")) for _ in range(2)]
+
+    @contextmanager
+    def failing(of_worker: Sessions) -> Generator[Session]:
+        with unit_of_work(of_worker) as session:
+            yield session
+            if errors:
+                raise errors.pop()
+
+    monkeypatch.setattr(signals, "unit_of_work", failing)
+    monkeypatch.setattr(worker_resources, "get", lambda: own)
+    signals._forking.set()
+    try:
+        signals._cancel(run.id, 1)
+        assert own.engine.pool.checkedin() == 0  # type: ignore[attr-defined]  # of a pool with a queue
+    finally:
+        signals._forking.clear()
+        own.close()
+    expected = RunStatus.CANCELLED if grace else RunStatus.QUEUED
+    assert found(committed_sessions, run).status is expected
 
 
 def send(bench: PoolBench, run: Run) -> str:

@@ -3,13 +3,12 @@
 from datetime import timedelta
 
 import pytest
+import structlog
 from sqlalchemy import update
 
 from shared.db import unit_of_work
-from shared.events import log
-from shared.events.log import NewEvent
 from shared.lifecycle import RunStatus
-from shared.models import Origin, Run
+from shared.models import Run
 from worker.reconciler.reconciler import Reconciler
 
 PAST = timedelta(minutes=5)
@@ -161,26 +160,48 @@ def test_an_external_run_outlives_its_nominal_lease(sessions, reconciler, factor
     assert dispatcher.enqueued == []
 
 
+REFUSE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'refused'; END $$;
+    CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW
+    WHEN (NEW.id = '{}') EXECUTE FUNCTION refuse();
+"""
+
+BRIEF = {
+    "lease_ttl": timedelta(milliseconds=1),
+    "queue_ttl": timedelta(minutes=1),
+    "max_duration": timedelta(minutes=1),
+}
+
+
 @pytest.mark.parametrize(
-    ("status", "columns"),
+    ("status", "column"),
     [
-        (RunStatus.RUNNING, {"lease_expires_at": PAST}),
-        (RunStatus.QUEUED, {"created_at": timedelta(days=400)}),
-        (RunStatus.RUNNING, {"started_at": timedelta(days=400)}),
+        (RunStatus.STARTING, "lease_expires_at"),
+        (RunStatus.RUNNING, "lease_expires_at"),
+        (RunStatus.RUNNING, "started_at"),
+        (RunStatus.QUEUED, "created_at"),
     ],
 )
-def test_a_run_that_cannot_be_repaired_keeps_no_other(
-    sessions, reconciler, make_run, dispatcher, status, columns
+def test_a_run_that_cannot_be_repaired_holds_up_no_other(
+    committed_settings, committed_sessions, superuser_engine, dispatcher, factories, status, column
 ):
-    """Such as one whose next event is there already, by whatever fault."""
-    odd, other = make_run(status=status), make_run(status=status)
-    back = {name: getattr(Run, name) - by for name, by in columns.items()}
-    with unit_of_work(sessions) as session:
-        session.execute(update(Run).where(Run.id.in_([odd.id, other.id])).values(back))
-        log.insert_at(session, odd.id, [NewEvent(Origin.SYSTEM, "Odd", {})], first_seq=odd.event_count)
-    dispatcher.announced.clear()
-    for _ in range(2):
-        reconciler.round()
-    assert reload(sessions, other).status is RunStatus.ERROR
-    assert reload(sessions, odd).status is status
-    assert odd.id not in {event.run_id for event in dispatcher.announced}
+    """Nor does it end the process, which would find it again."""
+    odd, *others = runs = [factories.run(status=status) for _ in range(3)]
+    for run in runs:
+        age(committed_sessions, run, **{column: PAST, "queued_at": PAST})
+    with superuser_engine.begin() as connection:
+        connection.exec_driver_sql(REFUSE.format(odd.id))
+    before = reload(committed_sessions, odd)
+    announced = len(dispatcher.announced)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            settings = committed_settings.model_copy(update=BRIEF)
+            Reconciler(settings, committed_sessions, dispatcher).round()
+    assert all(reload(committed_sessions, run).status is not status for run in others)
+    after = reload(committed_sessions, odd)
+    assert (after.status, after.event_count) == (status, before.event_count)
+    assert odd.id not in {event.run_id for event in dispatcher.announced[announced:]}
+    told = [line["run_id"] for line in lines if line["log_level"] == "error"]
+    assert set(told) == {str(odd.id)}
+    assert len(told) >= 2
