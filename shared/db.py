@@ -3,7 +3,7 @@
 import select
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Any, Final, TypeVar
@@ -344,9 +344,10 @@ def after_commit(session: Session, callback: Callable[[], object]) -> None:
 
 
 def run_after_commit(session: Session) -> None:
-    """Call the `after_commit` callbacks in order."""
-    for callback in session.info.pop("after_commit", ()):
-        callback()
+    """Call the `after_commit` callbacks in order. One that fails keeps none back; its error comes last."""
+    with ExitStack() as callbacks:
+        for callback in reversed(session.info.pop("after_commit", ())):
+            callbacks.callback(callback)
 
 
 class Fault(StrEnum):

@@ -47,4 +47,5 @@ def _task_id(message: bytes | str) -> str | None:
         return None
     headers = envelope.get("headers") if isinstance(envelope, dict) else None
     identifier = headers.get("id") if isinstance(headers, dict) else None
-    return identifier if isinstance(identifier, str) else None
+    is_possible = isinstance(identifier, str) and identifier.isascii() and identifier.isprintable()
+    return identifier if is_possible else None  # PostgreSQL takes no NUL, and compares the ids

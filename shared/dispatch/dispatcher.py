@@ -16,7 +16,7 @@ from celery import Celery
 from kombu import Connection, Producer
 from kombu.exceptions import KombuError, OperationalError
 from sqlalchemy import Connection as DatabaseConnection
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -56,6 +56,9 @@ MAX_JOINED: Final = 100
 
 MAX_JOINED_BYTES: Final = 1_048_576
 """Bytes of the items that are sent at once, unless one alone is larger."""
+
+TURN_TIMEOUT: Final = "1s"
+"""How long the tasks of all tenants wait until one tenant's waiting runs can be chosen."""
 
 DROP_LOG_INTERVAL: Final = 1.0  # seconds between two log lines about dropped sends
 
@@ -476,6 +479,7 @@ class Dispatcher:
     ) -> None:
         try:
             with Session(database) as session, session.begin():
+                session.execute(select(func.set_config("lock_timeout", TURN_TIMEOUT, True)))
                 waiting = shares.take_next(session, organization_id, share=share)
         except SQLAlchemyError as error:  # the reconciler sends them
             if not is_passing(error):

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Select, false, func, select
 from sqlalchemy.orm import Session
 
+from shared.errors import OrganizationNotFoundError
 from shared.models import Organization, Run, Thread
 from shared.retention.policy import KEEP, Policy
 from shared.retention.purge import SUBJECTS, idle_since, is_due
@@ -65,12 +66,17 @@ def outlook(session: Session, policy: Policy, organization_id: uuid.UUID) -> Out
 
     Args:
         policy: of the settings; the organization's own retention replaces it.
+
+    Raises:
+        OrganizationNotFoundError: it was deleted; its keys may be remembered for a while.
     """
     own = session.execute(
         select(Organization.retention_runs, Organization.retention_threads).where(
             Organization.id == organization_id
         )
-    ).one()
+    ).one_or_none()
+    if own is None:
+        raise OrganizationNotFoundError(organization_id)
     kept_runs, kept_threads = Kept(policy.runs, own[0]), Kept(policy.threads, own[1])
     runs = [0, 0, 0, 0, 0]
     if kept_runs.effective is not None:

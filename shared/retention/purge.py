@@ -327,21 +327,25 @@ AFTER_RUNS: Final[Mapping[str, Step]] = {
 def purge(sessions: Sessions, policy: Policy) -> Generator[tuple[str, Purged]]:
     """Delete what a policy no longer keeps, batch after batch, until nothing is left.
 
-    The caller may pause between two batches, or stop.
+    The caller may pause between two batches, or stop. What somebody holds keeps no other kind of things.
 
     Yields:
         After each batch: what it was of, and what was deleted.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: PostgreSQL is away, or a lock was not to be had in time.
+        sqlalchemy.exc.SQLAlchemyError: PostgreSQL is away; or, once the rest is done, a lock was not to be
+            had in time.
     """
+    refusals: list[OperationalError] = []
     with _batch(sessions) as session:
         days = whole_days(session, policy)
-    yield from _batches(sessions, OF_RUNS, policy, days)
+    yield from _batches(sessions, OF_RUNS, policy, refusals, days)
     for day in days:
         if _drop(sessions, day):
             yield "days", Purged(days=1)
-    yield from _batches(sessions, AFTER_RUNS, policy)
+    yield from _batches(sessions, AFTER_RUNS, policy, refusals)
+    if refusals:
+        raise refusals[0]
 
 
 def _drop(sessions: Sessions, day: date) -> bool:
@@ -357,18 +361,35 @@ def _drop(sessions: Sessions, day: date) -> bool:
 
 
 def _batches(
-    sessions: Sessions, steps: Mapping[str, Step], policy: Policy, days: Sequence[date] = ()
+    sessions: Sessions,
+    steps: Mapping[str, Step],
+    policy: Policy,
+    refusals: list[OperationalError],
+    days: Sequence[date] = (),
+) -> Generator[tuple[str, Purged]]:
+    """Do the batches of each step; a step in which a lock is not to be had ends, and tells `refusals`."""
+    for name, step in steps.items():
+        try:
+            yield from _batches_of(sessions, name, step, policy, days)
+        except OperationalError as error:
+            if fault_of(error) is not Fault.CONTENTION:
+                raise
+            log.info("not all purged yet", what=name, error=words_of(error))
+            refusals.append(error)
+
+
+def _batches_of(
+    sessions: Sessions, name: str, step: Step, policy: Policy, days: Sequence[date]
 ) -> Generator[tuple[str, Purged]]:
     whole = ",".join(map(str, days))
-    for name, step in steps.items():
-        while True:
-            with _batch(sessions) as session:
-                if whole:  # a trigger reads it
-                    session.execute(select(func.set_config("runyard.whole_days", whole, True)))
-                done = step(session, policy)
-            if not done.things:
-                break
-            yield name, done
+    while True:
+        with _batch(sessions) as session:
+            if whole:  # a trigger reads it
+                session.execute(select(func.set_config("runyard.whole_days", whole, True)))
+            done = step(session, policy)
+        if not done.things:
+            return
+        yield name, done
 
 
 @contextmanager
@@ -382,11 +403,19 @@ def _batch(sessions: Sessions) -> Generator[Session]:
 def make_days(sessions: Sessions) -> int:
     """Make the partitions of the events of the next `DAYS_AHEAD` days; return how many were missing.
 
+    While somebody uses what is to be divided, they are left to the next pass.
+
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: as `purge`.
+        sqlalchemy.exc.SQLAlchemyError: PostgreSQL is away.
     """
-    with _batch(sessions) as session:
-        return int(session.scalar(select(func.make_days_of_run_events(DAYS_AHEAD))) or 0)
+    try:
+        with _batch(sessions) as session:
+            return int(session.scalar(select(func.make_days_of_run_events(DAYS_AHEAD))) or 0)
+    except OperationalError as error:
+        if fault_of(error) is not Fault.CONTENTION:
+            raise
+        log.warning("days not made yet", error=words_of(error))
+        return 0
 
 
 def whole_days(session: Session, policy: Policy) -> Sequence[date]:

@@ -160,10 +160,10 @@ def is_lost(*, lease_ttl: timedelta, since: timedelta = NO_DELAY) -> ColumnEleme
     """Whether a run is held, and has been without a lease for `since` at least.
 
     A PostgreSQL that has just started kept every worker from renewing: none is lost until each has
-    had the time of a lease.
+    had the time of a lease. An external run has no worker to lose.
     """
     database_was_up = func.pg_postmaster_start_time() < func.now() - lease_ttl - since
-    return and_(Run.status.in_(HELD), lease_lapsed(since=since), database_was_up)
+    return and_(Run.status.in_(HELD), ~Run.is_external, lease_lapsed(since=since), database_was_up)
 
 
 def stops_unconfirmed(*, since: timedelta = NO_DELAY) -> ColumnElement[bool]:

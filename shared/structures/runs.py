@@ -27,7 +27,7 @@ EXTERNAL_WORKER: Final = "external"
 """The worker name of a run that its caller executes."""
 
 EXTERNAL_LEASE: Final = timedelta(days=31)
-"""Longer than any limit of a run: an external run ends by its limits, never by its lease."""
+"""Held runs have a lease, and nobody goes by this one: an external run ends by its limits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -17,14 +18,16 @@ from typing import Any, Final
 import redis
 import structlog
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import tracing
 from shared.celery_app import make_celery
 from shared.db import (
+    Fault,
     Sessions,
     after_commit,
+    fault_of,
     is_passing,
     make_engine,
     make_sessions,
@@ -63,6 +66,9 @@ BATCH: Final = 200
 
 TURN_LIMIT: Final = 300.0
 """Seconds for one transaction, beside the pause after a round; it may wait for the locks of a migration."""
+
+LOCK_TIMEOUT: Final = "1s"
+"""How long a repair waits for what somebody holds, such as the thread of a run; a later round does it."""
 
 
 class Reconciler:
@@ -234,7 +240,8 @@ class Reconciler:
         """Do something with a run that this transaction has locked; return whether it is done.
 
         What cannot be done stays undone and is logged: it holds up no other run, now or after a restart. It
-        is found again in each round, so that it counts among the stuck runs.
+        is found again in each round, so that it counts among the stuck runs. The same goes for what concerns
+        rows that somebody holds for long.
 
         Raises:
             TransitionRefusedError: `work` has raised it.
@@ -242,11 +249,15 @@ class Reconciler:
         """
         about = _about(run)
         try:
-            with part_of(session):
+            with _patient_part_of(session):
                 return bool(work())
         except TransitionRefusedError:
             raise
         except Exception as error:
+            if fault_of(error) is Fault.CONTENTION:
+                reason = words_of(error)
+                log.warning("run left: somebody holds what its repair concerns", **about, reason=reason)
+                return False
             if is_passing(error):
                 raise
             log.exception("run left as it is: it cannot be repaired", **about)
@@ -254,11 +265,22 @@ class Reconciler:
 
     def _admit(self, session: Session) -> int:
         free = find_free_threads_waited_for(session, limit=BATCH)
-        admitted = list(filter(None, (admit_next(session, self._dispatcher, one) for one in free)))
+        admitted = list(filter(None, (self._admitted(session, thread_id) for thread_id in free)))
         for run_id in admitted:
             _count(session, "admitted")
             log.warning("run was left waiting for a free thread", run_id=str(run_id))
         return len(admitted)
+
+    def _admitted(self, session: Session, thread_id: uuid.UUID) -> uuid.UUID | None:
+        """Admit a run to a free thread; None if there is none any more, or somebody holds the thread."""
+        try:
+            with _patient_part_of(session):
+                return admit_next(session, self._dispatcher, thread_id)
+        except OperationalError as error:
+            if fault_of(error) is not Fault.CONTENTION:
+                raise
+            log.warning("thread left: somebody holds it", thread_id=str(thread_id), reason=words_of(error))
+            return None
 
     def _fill_shares(self, session: Session) -> int:
         """Send runs that wait for a share with room: the process that was to send them died or lost Redis."""
@@ -298,6 +320,14 @@ class Reconciler:
             _count(session, "sent_again")
             log.info("run sent again", **{**_about(run), "attempt": run.attempt + 1})
         return len(undelivered)
+
+
+@contextmanager
+def _patient_part_of(session: Session) -> Generator[None]:
+    """Run a block as a part of a transaction that waits for no lock longer than `LOCK_TIMEOUT`."""
+    with part_of(session):
+        session.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
+        yield
 
 
 def _about(run: Run) -> dict[str, object]:

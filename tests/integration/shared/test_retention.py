@@ -1,6 +1,7 @@
 """What the purge deletes, and what it leaves alone."""
 
 import threading
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import func, select, update
 
 from shared.assistants import service as assistants
 from shared.db import unit_of_work
+from shared.errors import OrganizationNotFoundError
 from shared.lifecycle import TERMINAL, RunStatus
 from shared.models import (
     Assistant,
@@ -373,3 +375,9 @@ def test_the_outlook_looks_at_the_oldest_only(factories, age, look, monkeypatch)
         age(factories.run(status=RunStatus.SUCCEEDED))
     seen = look()
     assert (seen.due_runs, seen.has_more_runs) == (2, True)
+
+
+def test_the_outlook_of_an_organization_that_was_deleted_meanwhile_is_refused(sessions):
+    """Its keys may be remembered for a while."""
+    with unit_of_work(sessions) as session, pytest.raises(OrganizationNotFoundError):
+        outlook.outlook(session, MONTH, uuid.uuid4())

@@ -22,7 +22,15 @@ def test_the_tasks_of_all_queues_are_named(fake_redis):
 
 
 def test_what_is_no_message_is_no_task(fake_redis):
-    for garbage in (b"{bad", b"42", b"[]", b"\xff", b'{"headers": {"id": 7}}', b'{"headers": []}'):
+    for garbage in (
+        b"{bad",
+        b"42",
+        b"[]",
+        b"\xff",
+        b'{"headers": {"id": 7}}',
+        b'{"headers": []}',
+        b'{"headers": {"id": "\\u0000"}}',
+    ):
         fake_redis.lpush(QUEUE, garbage)
     assert backlog.task_ids(fake_redis, [QUEUE]) == frozenset()
 

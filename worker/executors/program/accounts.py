@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.executors.base import PlatformError
-from worker.executors.program.shim import KILL_USER_TIMEOUT
+from worker.executors.program.shim import DIRECTORY, KILL_USER_TIMEOUT
 from worker.executors.program.shim import __file__ as shim_file
 
 LOCKS: Final = "runyard-users"
@@ -67,13 +67,47 @@ def _own_directory() -> Path:
     raise PlatformError("There is no directory for the locks of the user ids of programs.")
 
 
-def give(account: Account, workdir: Path) -> None:
-    """Make the account the owner of a directory and its content."""
-    for directory, _, files in os.walk(workdir):
-        for path in (directory, *(os.path.join(directory, name) for name in files)):  # noqa: PTH118  # many
-            os.chown(path, account.uid, account.uid, follow_symlinks=False)
-        for name in os.listdir(directory):  # noqa: PTH208  # includes links to directories, which a walk leaves out
-            os.chown(os.path.join(directory, name), account.uid, account.uid, follow_symlinks=False)  # noqa: PTH118
+def give(account: Account, directory: Path) -> None:
+    """Make the account the owner of a directory and its content, however deep; links are not followed.
+
+    One directory is open at a time: a program may have nested more than files may be open.
+
+    Raises:
+        OSError: not all of it could be given.
+    """
+    here = os.open(directory, DIRECTORY)
+    try:
+        path = [_Level(os.fstat(here), _give_content(account, here))]
+        while path[-1].unseen or len(path) > 1:
+            name = path[-1].unseen.pop() if path[-1].unseen else None
+            outer, here = here, os.open(name or os.pardir, DIRECTORY, dir_fd=here)
+            os.close(outer)
+            if name is not None:
+                path.append(_Level(os.fstat(here), _give_content(account, here)))
+                continue
+            path.pop()
+            if not os.path.samestat(os.fstat(here), path[-1].state):
+                raise PermissionError(f"A directory in {directory} was moved while it was given.")
+    finally:
+        os.close(here)
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A directory that is being given, above the one that is open."""
+
+    state: os.stat_result
+    unseen: list[str]  # directories in it
+
+
+def _give_content(account: Account, directory: int) -> list[str]:
+    """Give an open directory and what is in it; return the names of the directories in it."""
+    os.fchown(directory, account.uid, account.uid)
+    with os.scandir(directory) as entries:
+        kinds = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    for name in kinds:
+        os.chown(name, account.uid, account.uid, dir_fd=directory, follow_symlinks=False)
+    return [name for name, is_directory in kinds.items() if is_directory]
 
 
 def end_user(uid: int) -> None:

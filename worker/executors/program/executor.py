@@ -1,10 +1,13 @@
 """The executor of structure runs: a program is a process within limits, in a sandbox."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Final
+
+import structlog
 
 from shared.settings import Settings, names_of
 from shared.structures.allowed import Allowed, AllowListError
@@ -25,6 +28,7 @@ from worker.executors.program.finish import LIMIT, NOT_POSTED
 from worker.executors.program.holding import Holder
 from worker.executors.program.homes import Home
 from worker.executors.program.runner import Job, Limits, run_program
+from worker.executors.program.shim import remove
 from worker.executors.program.sources import Sources, Start, prepare
 from worker.redaction import secrets_among
 
@@ -48,6 +52,8 @@ POLICY: Final = Policy(blame=Blame.PLATFORM, cooperative_share=1.0, stop_margin=
 """A program has the whole grace before it is killed; the margin is for the kill. Its own errors are its
 exit code: an exception beside it is the platform's."""
 
+log = structlog.get_logger(__name__)
+
 
 def make_executor(settings: Settings) -> Executor:
     """Make the executor of structure runs, within the operator's limits."""
@@ -69,8 +75,7 @@ def make_executor(settings: Settings) -> Executor:
         if program.has_earlier_lines:
             text = f"[Begun again, as attempt {context.attempt}: the lines above do not count.]"
             program.write_log([LogLine(LogStream.STDERR, text)])
-        with TemporaryDirectory(prefix="runyard-", ignore_cleanup_errors=True) as directory:
-            workdir = Path(directory)
+        with _workdir() as workdir:
             home = workdir / "home"
             home.mkdir()
             start = prepare(
@@ -96,6 +101,19 @@ def make_executor(settings: Settings) -> Executor:
             return program.judge_exit(ended)
 
     return with_policy(execute, POLICY)
+
+
+@contextmanager
+def _workdir() -> Generator[Path]:
+    """Make the directory of a run, and remove it with all that the program has left there."""
+    workdir = Path(mkdtemp(prefix="runyard-"))
+    try:
+        yield workdir
+    finally:
+        try:
+            remove(workdir)
+        except OSError as error:
+            log.warning("directory of a run not removed", directory=str(workdir), error=str(error))
 
 
 def _sources(settings: Settings) -> Sources:

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from worker.executors.base import InvalidConfigurationError
-from worker.executors.program.accounts import Account
+from worker.executors.program.accounts import Account, give
 
 LOCKS: Final = ".locks"
 
@@ -68,11 +68,7 @@ class Home:
             yield None
             return
         try:
-            # The content, too: by descriptors, so no link leads elsewhere.
-            for _, directories, files, folder in os.fwalk(path, follow_symlinks=False):
-                for name in (*directories, *files):
-                    os.chown(name, uid, uid, dir_fd=folder, follow_symlinks=False)
-            os.chown(path, uid, uid, follow_symlinks=False)
+            give(account, path)
             yield LentHome(path, descriptor)
         finally:
             os.chown(path, 0, 0, follow_symlinks=False)

@@ -7,9 +7,10 @@ A script of the standard library alone; each program has one:
 
 The shim is the subreaper of the program: a detached process becomes its child. `LINK` is the descriptor of
 its end of a socket pair. A byte from the worker means stop. EOF means that the worker died; the shim then
-also removes the program's directory, `workdir`. When no process of the program is left, the shim sends one
-JSON object: how the program ended. `ORDER` is a descriptor with the options, as JSON. The shim's arguments
-and environment hold nothing of a caller's. The second form kills every process of a user.
+also removes the program's directory, `workdir`, and its control group. When no process of the program is
+left, the shim sends one JSON object: how the program ended. `ORDER` is a descriptor with the options, as
+JSON. The shim's arguments and environment hold nothing of a caller's. The second form kills every process
+of a user.
 """
 
 import ctypes
@@ -18,9 +19,10 @@ import os
 import resource
 import select
 import signal
+import stat
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 CHECK_INTERVAL = 0.05  # seconds between two checks of the limits
@@ -41,6 +43,7 @@ OOM_SCORE_FIRST = "1000"  # the kernel kills this process before any other
 KILL_TIMEOUT = 60.0  # seconds; for a process that the kernel does not let go
 PAGE = resource.getpagesize()
 SHARED_DIRECTORIES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # every user can write there
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 KILL_USER_TIMEOUT = 10.0  # seconds until a user has no process left
 
 
@@ -332,11 +335,72 @@ def _write(path: str, text: str) -> None:
         return  # not on this system
 
 
-def _remove(workdir: str) -> None:
-    """Remove a directory and its content; links in it are removed, not followed."""
-    import shutil  # noqa: PLC0415  # dear, and seldom needed
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove a directory and its content, of which no process is left; links in it are removed, not followed.
 
-    shutil.rmtree(workdir, ignore_errors=True)
+    What lies deeper is moved up before it is removed: a program may have nested its directories deeper than
+    a path is long, a stack, or the number of files that may be open.
+
+    Raises:
+        OSError: not all of it could be removed.
+    """
+    os.chmod(path, stat.S_IRWXU)  # noqa: PTH101  # a program may have closed it
+    top = os.open(path, DIRECTORY)
+    try:
+        mark, number = os.urandom(16).hex(), 0  # no name in there begins so
+        unseen = _without_files(top)
+        while unseen:
+            name = unseen.pop()
+            try:
+                os.chmod(name, stat.S_IRWXU, dir_fd=top)
+                inner = os.open(name, DIRECTORY, dir_fd=top)
+            except OSError:
+                continue  # the removal of `path` tells
+            try:
+                for below in _without_files(inner):
+                    number += 1
+                    moved = f"{mark}{number}"
+                    if _move_up(below, inner, moved, top):
+                        unseen.append(moved)
+            finally:
+                os.close(inner)
+            _try(os.rmdir, name, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(path)  # noqa: PTH106
+
+
+def _without_files(directory: int) -> list[str]:
+    """Remove what is no directory in an open directory; return the names of the directories."""
+    with os.scandir(directory) as entries:
+        kinds = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in kinds:
+        if not is_directory:
+            _try(os.unlink, name, dir_fd=directory)
+    return [name for name, is_directory in kinds if is_directory]
+
+
+def _move_up(name: str, directory: int, moved: str, top: int) -> bool:
+    """Move a directory to the top under another name, once it lets itself be moved."""
+    return _try(os.chmod, name, stat.S_IRWXU, dir_fd=directory) and _try(
+        os.rename, name, moved, src_dir_fd=directory, dst_dir_fd=top
+    )
+
+
+def _try(act: Callable[..., object], *args: Any, **options: Any) -> bool:
+    """Do something with a file; return whether the kernel let it be done."""
+    try:
+        act(*args, **options)
+    except OSError:
+        return False
+    return True
+
+
+def remove_group(path: str) -> None:
+    """Remove a control group, once the kernel has let its last process go."""
+    deadline = time.monotonic() + KILL_USER_TIMEOUT
+    while not _try(os.rmdir, path) and os.path.isdir(path) and time.monotonic() < deadline:  # noqa: PTH112
+        time.sleep(0.01)
 
 
 def _unstarted(message: str) -> dict[str, Any]:
@@ -433,14 +497,20 @@ def sweep(uid: int) -> None:
     for directory in SHARED_DIRECTORIES:
         try:
             with os.scandir(directory) as entries:
-                own = [entry.path for entry in entries if entry.stat(follow_symlinks=False).st_uid == uid]
+                own = [entry.path for entry in entries if _is_of(entry, uid)]
         except OSError:
-            continue
+            continue  # not on this system
         for path in own:
-            if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
-                _remove(path)
-            else:
-                os.unlink(path)  # noqa: PTH108
+            is_directory = os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
+            _try(remove if is_directory else os.unlink, path)
+
+
+def _is_of(entry: os.DirEntry[str], uid: int) -> bool:
+    """Whether a file is a user's; one that has gone meanwhile is nobody's."""
+    try:
+        return entry.stat(follow_symlinks=False).st_uid == uid
+    except OSError:
+        return False
 
 
 def main() -> None:
@@ -464,7 +534,9 @@ def main() -> None:
     try:
         os.write(link, report.encode())
     except OSError:  # the worker died: nobody else cleans up
-        _remove(options["workdir"])
+        _try(remove, options["workdir"])
+        if options["group"] is not None:
+            remove_group(options["group"])
 
 
 if __name__ == "__main__":

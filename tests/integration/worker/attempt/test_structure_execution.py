@@ -454,3 +454,20 @@ def test_the_home_that_stays_is_that_of_the_organization(make, attempt, lines, f
     run = make("import os; print(os.environ['HOME'])")
     assert attempt(run) is Ending.SUCCEEDED
     assert lines(run) == [str(folders / "homes" / str(run.organization_id))]
+
+
+NEST = """
+import os, tempfile
+os.chdir(tempfile.gettempdir())
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+"""
+
+
+def test_however_deep_its_files_are_nothing_of_a_run_is_left(make, attempt, read, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    run = make(NEST)
+    assert attempt(run) is Ending.SUCCEEDED
+    assert (read(run).status, read(run).status_detail["reason"]) == (RunStatus.SUCCEEDED, "Completed")
+    assert list(tmp_path.glob("runyard-*")) == []

@@ -9,8 +9,9 @@ from sqlalchemy.exc import OperationalError
 
 from shared.db import is_passing, unit_of_work
 from shared.lifecycle import RunStatus
-from shared.models import Run, RunEvent
+from shared.models import Run, RunEvent, Thread
 from shared.retention.policy import Policy
+from shared.threads import service as threads
 from tests.support.waiting import wait_until
 from worker.reconciler import reconciler
 from worker.reconciler.purger import Purger
@@ -56,6 +57,27 @@ def test_it_waits_for_no_lock_for_long(old_runs, committed_sessions):
         with pytest.raises(OperationalError) as refused:
             purger.purge(threading.Event())
         assert is_passing(refused.value)
+        assert _count(committed_sessions) == 3
+    assert purger.purge(threading.Event()).runs == 3
+
+
+def test_what_somebody_holds_keeps_nothing_of_another_kind(old_runs, factories, committed_sessions):
+    """It may be held for as long as a transaction is open, and so in pass after pass."""
+    principal = factories.principal()
+    with unit_of_work(committed_sessions) as session:
+        thread = threads.create(session, principal, {"name": "old"})
+    past = timedelta(days=40)
+    with unit_of_work(committed_sessions) as session:
+        changed = {"created_at": Thread.created_at - past, "updated_at": Thread.updated_at - past}
+        session.execute(update(Thread).where(Thread.id == thread.id).values(changed))
+    purger = Purger(Policy(timedelta(days=30), timedelta(days=30)), committed_sessions)
+    with unit_of_work(committed_sessions) as holder:
+        holder.execute(select(RunEvent).with_for_update())
+        with pytest.raises(OperationalError) as refused:
+            purger.purge(threading.Event())
+        assert is_passing(refused.value)
+        with unit_of_work(committed_sessions) as session:
+            assert session.get(Thread, thread.id) is None
         assert _count(committed_sessions) == 3
     assert purger.purge(threading.Event()).runs == 3
 

@@ -146,6 +146,20 @@ def test_behind_a_backlog_messages_are_sent_again_ever_more_rarely(
     assert bool(dispatcher.enqueued) == is_sent
 
 
+def test_an_external_run_outlives_its_nominal_lease(sessions, reconciler, factories, dispatcher):
+    """No worker is to renew it, or to have the run instead: it ends by its limits."""
+    limits = {"max_duration": timedelta(days=60), "max_attempts": 3}
+    run = factories.structure_run(is_external=True, limits=limits)
+    with unit_of_work(sessions) as session:
+        month = 40 * timedelta(days=1)
+        changed = {"started_at": Run.started_at - month, "lease_expires_at": Run.lease_expires_at - month}
+        session.execute(update(Run).where(Run.id == run.id).values(**changed))
+    dispatcher.enqueued.clear()
+    assert reconciler.round() == 0
+    assert reload(sessions, run).status is RunStatus.RUNNING
+    assert dispatcher.enqueued == []
+
+
 REFUSE = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'refused'; END $$;

@@ -100,6 +100,8 @@ def test_what_is_no_message_keeps_no_run_waiting(reconciler, make_waiting, redis
         b"[" * 100_000,
         b'{"headers": {"id": 7}}',
         b'{"headers": []}',
+        b'{"headers": {"id": "\\u0000"}}',
+        b'{"headers": {"id": "\\uD83D\\uDE00 of another program"}}',
     ):
         redis.lpush(QUEUE, garbage)
     assert reconciler.round() == 1

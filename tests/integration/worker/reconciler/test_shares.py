@@ -288,3 +288,20 @@ def test_without_a_setting_nobody_waits(committed_settings, committed_sessions, 
     with unit_of_work(committed_sessions) as session:
         shares.require_room(session, runs[0], share=None)
         assert session.scalar(select(func.count()).where(shares.is_held_back(None))) == 0
+
+
+def test_a_tenant_whose_turn_somebody_has_for_long_holds_up_no_other(
+    resources, committed_settings, committed_sessions, make_run, make_principal, sent
+):
+    """As does a process that was stopped while it chose: all tasks of a process leave by one thread."""
+    run, neighbours = make_run(), make_run(make_principal())
+    with unit_of_work(committed_sessions) as session:
+        session.execute(update(Run).values(dispatched_at=None))
+    with unit_of_work(committed_sessions) as holder:
+        assert shares.take_next(holder, run.organization_id, share=0) == []
+        with unit_of_work(committed_sessions) as session:
+            for each in (run, neighbours):
+                resources.dispatcher.enqueue_next(session, each.organization_id)
+        wait_until(lambda: sent == [neighbours.id], timeout=30, what="the neighbours' run to be sent")
+    Reconciler(committed_settings, committed_sessions, resources.dispatcher).round()
+    wait_until(lambda: sent == [neighbours.id, run.id], timeout=30, what="the run to be sent")

@@ -13,8 +13,10 @@ import pytest
 from tests.support.sandboxes import claim_uids, holder, own_uids
 from worker.cancellation import CancelToken
 from worker.executors.base import InvalidConfigurationError
+from worker.executors.program.accounts import Account
 from worker.executors.program.homes import Home
 from worker.executors.program.runner import Job, Limits, run_program
+from worker.executors.program.shim import remove
 
 LIMITS = Limits(
     memory=300_000_000,
@@ -165,3 +167,25 @@ def test_a_directory_of_homes_that_others_can_write_to_is_refused(run, homes):
     homes.chmod(0o777)
     with pytest.raises(InvalidConfigurationError, match="RUNYARD_STRUCTURE_HOME"):
         run("pass")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_home_is_given_whole_however_deep_it_is(homes):
+    """A program that nests its directories spoils its home for no later one."""
+    home, uid = Home(homes, BEES), own_uids()
+    (homes / str(BEES) / "beside").mkdir(parents=True)
+    (homes / str(BEES) / "link").symlink_to("/")
+    here = os.open(homes / str(BEES), os.O_RDONLY)
+    for _ in range(3_000):
+        os.mkdir("d", dir_fd=here)
+        outer, here = here, os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(outer)
+    try:
+        with home.lent(Account(uid, here)) as lent:
+            assert os.fstat(here).st_uid == uid
+            owners = {(lent.path / name).lstat().st_uid for name in ("beside", "link", ".")}
+            assert owners == {uid}
+        assert lent.path.stat().st_uid == 0
+    finally:
+        os.close(here)
+    remove(homes)
