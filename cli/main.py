@@ -15,6 +15,7 @@ from cli.asking import are_asking
 from cli.console import failure, output
 from shared.errors import RunyardError
 from shared.processes.failures import EXIT_CODE, EXPECTED, sentence_of
+from shared.processes.garbage import search_less
 from shared.processes.hidden import hide_memory
 
 PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
@@ -181,6 +182,7 @@ def main() -> None:
     Its memory is hidden, as that of the servers: the environment may hold keys of the API or of providers.
     """
     hide_memory()
+    search_less()
     code: object = 0
     try:
         app()

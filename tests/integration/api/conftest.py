@@ -55,7 +55,7 @@ class Exclusive(Session):
 
 @lru_cache(maxsize=4)
 def application(settings: Settings) -> FastAPI:
-    """The application of some settings. FastAPI analyses a route when it is first asked, in each application."""
+    """The application of some settings. Each FastAPI application analyses a route when it is first asked."""
     return create_app(settings)
 
 

@@ -1,7 +1,6 @@
 """Flower's buttons reach the run."""
 
 import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from shared.processes.hidden import hidden_module
 from shared.processes.ports import free_port
 from shared.settings import Settings
 from tests.support.pool_bench import PoolBench, eventually, kill_tree
@@ -27,7 +27,7 @@ def flower(bench: PoolBench, tmp_path: Path) -> Generator[httpx2.Client]:
     options = [f"--port={port}", "--address=127.0.0.1", "--basic-auth=operator:secret"]
     with (tmp_path / "flower.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker.app", "flower", *options],
+            [*hidden_module("celery"), "-A", "worker.app", "flower", *options],
             env=bench.env,
             cwd=tmp_path,
             stdout=log,
@@ -125,7 +125,7 @@ def test_no_variable_opens_the_api_and_the_metrics_without_credentials(
     port = free_port()
     with (tmp_path / "open.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker.app", "flower", f"--port={port}"],
+            [*hidden_module("celery"), "-A", "worker.app", "flower", f"--port={port}"],
             env={**bench.env, "FLOWER_UNAUTHENTICATED_API": "true", "FLOWER_ADDRESS": "127.0.0.1"},
             cwd=tmp_path,
             stdout=log,
