@@ -59,6 +59,12 @@ def application(settings: Settings) -> FastAPI:
     return create_app(settings)
 
 
+@pytest.fixture
+def new_application() -> None:
+    """Have an application made for the test, of which nothing has been asked before."""
+    application.cache_clear()
+
+
 @contextmanager
 def lent_application(settings: Settings) -> Generator[FastAPI]:
     """Lend the application of some settings; all that is set of its state in the block goes with it."""
