@@ -190,6 +190,7 @@ def supervise(
         finally:
             flush_logs()
 
+    settle_garbage()  # before the fork
     limits = Limits(turn=probe_limit(settings))
     pulse = begin_pulse(Kind.API, beats.this_process(), limits, part=Part.SUPERVISOR)
     on_death = metrics.tidy if metrics else lambda: None

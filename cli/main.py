@@ -16,6 +16,7 @@ from cli.asking import are_asking
 from cli.console import failure, output
 from shared.errors import RunyardError
 from shared.processes.failures import EXIT_CODE, EXPECTED, sentence_of
+from shared.processes.garbage import load_unsearched, settle_garbage
 from shared.processes.hidden import hide_memory
 
 PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
@@ -115,8 +116,12 @@ class Subcommands(TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Import a subcommand, after which `main` has the heap settled."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, None if name is None else imported(name), rest
+        command = None if name is None else imported(name)
+        if ctx.obj is not None:
+            ctx.obj()
+        return name, command, rest
 
 
 def imported(name: str) -> Any:
@@ -184,9 +189,10 @@ def main() -> None:
     hide_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: no character ends a command
+    load_unsearched()
     code: object = 0
     try:
-        app()
+        app(obj=settle_garbage)
     except EXPECTED as error:
         failure(sentence_of(error))
         code = EXIT_CODE

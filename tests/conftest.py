@@ -134,9 +134,19 @@ def setting_overrides() -> dict[str, Any]:
     return {}
 
 
+@pytest.fixture(scope="session")
+def plain_settings(services: TestServices, database_url: str) -> Settings:
+    """Settings for the shared database, made once: it takes as long as some requests."""
+    return services.settings(database_url=database_url)
+
+
 @pytest.fixture
-def settings(services: TestServices, database_url: str, setting_overrides: dict[str, Any]) -> Settings:
+def settings(
+    services: TestServices, database_url: str, plain_settings: Settings, setting_overrides: dict[str, Any]
+) -> Settings:
     """Settings for the shared database."""
+    if not setting_overrides:
+        return plain_settings
     return services.settings(database_url=database_url, **setting_overrides)
 
 

@@ -4,6 +4,7 @@ import sys
 
 from shared.processes.exporter import Exporter, listen, token_of
 from shared.processes.failures import plain_failures
+from shared.processes.garbage import settle_garbage
 from shared.processes.hidden import hide_memory
 from shared.processes.metrics import SharedMetrics
 from shared.processes.starting import begin, demand_schema
@@ -21,6 +22,7 @@ def main() -> int:
         listener = listen(settings)
         demand_schema(settings)
         metrics = None if listener is None else SharedMetrics.make()
+    settle_garbage()
     if listener is None or metrics is None:
         return Supervisor(options, settings).run()
     Exporter(listener, metrics, token=token_of(settings)).start()

@@ -12,7 +12,7 @@ import runpy
 import sys
 from typing import Final
 
-from shared.processes.garbage import search_less
+from shared.processes.garbage import load_unsearched
 
 PR_GET_DUMPABLE: Final = 3
 PR_SET_DUMPABLE: Final = 4
@@ -42,7 +42,7 @@ def hidden_module(module: str) -> list[str]:
 
 def main() -> None:
     hide_memory()
-    search_less()
+    load_unsearched()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -72,18 +72,25 @@ def installation(make_installation):
 
 
 @pytest.fixture(scope="module")
-def running(installation):
-    """All its processes, healthy; the worker for programs has the command of its pod."""
+def start(installation):
+    """Start a process of it; the worker for programs has the command of its pod."""
     commands = {"structures": kubernetes_command("structures")}
     with ExitStack() as exits:
-        started = {
-            name: exits.enter_context(installation.started(name, command=commands.get(name)))
-            for name in SERVERS
-        }
-        for name, process in started.items():
-            installation.wait_healthy(name, process)
-        yield started
-        assert {name: process.stop() for name, process in started.items()} == dict.fromkeys(SERVERS, 0)
+
+        def start(name):
+            return exits.enter_context(installation.started(name, command=commands.get(name)))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def running(installation, start):
+    """All its processes, healthy."""
+    started = {name: start(name) for name in SERVERS}
+    for name, process in started.items():
+        installation.wait_healthy(name, process)
+    yield started
+    assert {name: process.stop() for name, process in started.items()} == dict.fromkeys(SERVERS, 0)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +150,29 @@ def test_its_processes_execute_runs_of_both_kinds(installation, running, client,
         assert "runyard_build_info" in answer.text
     doctor = installation.run("runyard", "doctor")
     assert doctor.returncode == 0, doctor.stdout
+
+
+def test_a_structure_run_is_executed_by_the_worker_that_listens_to_its_queue_and_by_no_other(
+    installation, running, start, client, assistant
+):
+    def runs_of_assistants_go_on():
+        run = ended(client, f"/api/assistant-runs/{create_run(client, assistant)}")
+        return run["status"] == "SUCCEEDED"
+
+    assert running["structures"].stop() == 0
+    structure = client.post("/api/structures", json={"name": "sample"}).raise_for_status().json()
+    created = client.post(f"/api/structures/{structure['structure_id']}/runs", json={"args": ["Hello"]})
+    run_id = created.raise_for_status().json()["structure_run_id"]
+    path = f"/api/structure-runs/{run_id}"
+    assert runs_of_assistants_go_on()
+    assert client.get(path).raise_for_status().json()["status"] == "QUEUED"
+    running["structures"] = start("structures")
+    run = ended(client, path)
+    assert (run["status"], run["output"]["value"]) == ("SUCCEEDED", "Hello")
+    assert runs_of_assistants_go_on()
+    assert run_id in running["structures"].log
+    assert run_id not in running["worker"].log
+    installation.wait_healthy("structures", running["structures"])
 
 
 def test_a_worker_in_another_network_takes_runs_given_only_the_two_urls(

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,13 +15,13 @@ import psutil
 import redis
 
 from shared.celery_app import make_celery
+from shared.processes.hidden import hidden_module
 from shared.settings import Settings
 from tests.support.guarding import started
 from tests.support.waiting import wait_until
 
-SUPPORT: Final = Path(__file__).parent
-WORKER: Final = SUPPORT / "pool_worker.py"
-SUPERVISOR: Final = SUPPORT / "pool_supervisor.py"
+WORKER: Final = "tests.support.pool_worker"
+SUPERVISOR: Final = "tests.support.pool_supervisor"
 PATIENCE: Final = 60.0  # seconds; two cores shared with others
 
 
@@ -102,16 +101,16 @@ class PoolBench:
             yield process
 
     @contextmanager
-    def supervisor(self, program: Path = WORKER, *options: str) -> Generator[subprocess.Popen[bytes]]:
-        """A supervisor of worker processes."""
+    def supervisor(self, program: str | Path = WORKER, *options: str) -> Generator[subprocess.Popen[bytes]]:
+        """A supervisor of worker processes, which execute a module, or a file."""
         with self._process(SUPERVISOR, str(program), "--name=s@test", *options) as process:
             yield process
 
     @contextmanager
-    def _process(self, *command: object) -> Generator[subprocess.Popen[bytes]]:
+    def _process(self, module: str, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
         with self._log.open("ab") as log:
             process = started(
-                [sys.executable, "-P", *map(str, command)],
+                [*hidden_module(module), *arguments],
                 env=self.env,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -11,7 +11,6 @@ APART: Final[Sequence[str]] = (
     "tests/chaos/test_drill.py",
     "tests/e2e/test_metrics.py",
     "tests/e2e/test_connections.py",
-    "tests/e2e/test_structure_queue.py",
 )
 """Modules of which each test starts a system of its own, and takes up to minutes: any process may execute
 any of them."""

@@ -1,8 +1,7 @@
-"""Workers beside a stack: `python -m worker` with options and an environment of their own."""
+"""Workers beside a stack: as `runyard worker` starts them, with options and an environment of their own."""
 
 import re
 import subprocess
-import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 
 import psutil
 
+from shared.processes.hidden import hidden_module
 from tests.support.faults import family, kill
 from tests.support.guarding import started
 from tests.support.stack import Stack
@@ -56,7 +56,7 @@ def running_worker(
     Args:
         env: its whole environment, but for where the servers are.
     """
-    command = [sys.executable, "-P", "-m", "worker", f"--processes={processes}", *options]
+    command = [*hidden_module("worker"), f"--processes={processes}", *options]
     names = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "api_url": "STRUCTURE_API_URL"}
     urls = {f"RUNYARD_{variable}": stack.file[name] for name, variable in names.items()}
     with log_path.open("wb") as log:

@@ -24,6 +24,7 @@ from shared.dispatch.dispatcher import parse_task_id
 from shared.dispatch.task_events import NO_WORKER, TaskEvent
 from shared.logs import configure_logging, log_uncaught
 from shared.processes import beats
+from shared.processes.garbage import settle_garbage
 from shared.processes.pulse import Fact, Kind, Limits
 from shared.processes.starting import begin_pulse
 from shared.runs.queries import count_waiting
@@ -91,6 +92,7 @@ class View(Flower):  # type: ignore[misc]  # likewise
     def start(self) -> None:
         self._tick.start()
         self._catch_up.start()
+        settle_garbage()
         super().start()
 
     def stop(self) -> None:

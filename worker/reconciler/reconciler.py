@@ -46,6 +46,7 @@ from shared.processes import beats
 from shared.processes.ending import end_process
 from shared.processes.exporter import Exporter, listen, token_of
 from shared.processes.failures import plain_failures
+from shared.processes.garbage import settle_garbage
 from shared.processes.hidden import hide_memory
 from shared.processes.metrics import OwnMetrics
 from shared.processes.pulse import Fact, Kind, Limits, Pulse
@@ -409,6 +410,7 @@ def main() -> None:
         observer = Observer.make(settings, dispatcher, name=reconciler.name)
         Exporter(metrics_listener, OwnMetrics(observer), token=token_of(settings)).start()
         observer.start(stop)
+    settle_garbage()
     log.info("reconciler started")
     with purging(Purger(Policy.of(settings), sessions), stop):
         reconciler.run(stop)

@@ -5,11 +5,13 @@ import logging
 import threading
 from collections.abc import Callable, Generator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import httpx2
 import pytest
 import structlog
+from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -51,6 +53,30 @@ class Exclusive(Session):
             self.turn.release()
 
 
+@lru_cache(maxsize=4)
+def application(settings: Settings) -> FastAPI:
+    """The application of some settings. Each FastAPI application analyses a route when it is first asked."""
+    return create_app(settings)
+
+
+@pytest.fixture
+def new_application() -> None:
+    """Have an application made for the test, of which nothing has been asked before."""
+    application.cache_clear()
+
+
+@contextmanager
+def lent_application(settings: Settings) -> Generator[FastAPI]:
+    """Lend the application of some settings; all that is set of its state in the block goes with it."""
+    app = application(settings)
+    fresh = dict(app.state._state)
+    try:
+        yield app
+    finally:
+        app.state._state.clear()
+        app.state._state.update(fresh)
+
+
 @pytest.fixture
 def exclusive_sessions(sessions: Sessions) -> Sessions:
     """The test's sessions, one at a time: for an application, whose threads read streams beside requests."""
@@ -70,8 +96,7 @@ def anonymous(
     settings: Settings, exclusive_sessions: Sessions, dispatcher: RecordingDispatcher
 ) -> Generator[TestClient]:
     """A client without a key; what its requests commit, the test rolls back."""
-    app = create_app(settings)
-    with TestClient(app) as client:
+    with lent_application(settings) as app, TestClient(app) as client:
         made: Resources = app.state.resources
         readers, keys, budget = made.lanes.streams, made.key_watch, made.budget
         sessions = exclusive_sessions

@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
@@ -22,6 +21,7 @@ from api.app import create_app
 from api.dialect import Dialects
 from api.dialects import DIALECTS
 from api.resources import Resources
+from shared.processes.hidden import hidden_module
 from shared.settings import Settings
 from tests.support.waiting import wait_until
 
@@ -169,7 +169,7 @@ def environment_of(settings: Settings, **env: str) -> dict[str, str]:
 
 @contextmanager
 def api_process(settings: Settings, *, secret: str, patience: float = 90, **env: str) -> Generator[Process]:
-    """Run `python -m api` until the block ends; the client has the key `secret`.
+    """Run the API as `runyard api` does until the block ends; the client has the key `secret`.
 
     Args:
         settings: which database and which Redis.
@@ -182,7 +182,7 @@ def api_process(settings: Settings, *, secret: str, patience: float = 90, **env:
     headers = {"Authorization": f"Bearer {secret}"}
     with (
         tempfile.NamedTemporaryFile(prefix="runyard-api-", suffix=".log") as log,
-        subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=log) as popen,
+        subprocess.Popen(hidden_module("api"), env=environment, stderr=log) as popen,
         httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client,
     ):
         try:

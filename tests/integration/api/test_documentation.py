@@ -87,6 +87,7 @@ def test_the_codes_of_success(operations):
     assert codes == expected
 
 
+@pytest.mark.usefixtures("new_application")
 @pytest.mark.parametrize("mount", ["", "/api/v1", "/v1"])
 def test_a_document_is_made_once_and_never_by_the_event_loop(anonymous, monkeypatch, mount):
     """It takes most of a second, and needs no key."""

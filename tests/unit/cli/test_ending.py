@@ -10,7 +10,7 @@ LEAVING = """
     import sys, threading
     from cli import asking, main
 
-    def command():
+    def command(**_):
         print("said")
         assert not asking.answers_within(0.1, threading.Event().wait)
         import atexit

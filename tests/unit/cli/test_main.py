@@ -89,9 +89,23 @@ def test_the_version_is_told():
 
 def run_main(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["runyard", *arguments])
+    for name in ("load_unsearched", "settle_garbage"):  # the process of the tests has a heap of its own
+        monkeypatch.setattr(main, name, lambda: None)
     with pytest.raises(SystemExit) as ending:
         main.main()
     return ending.value.code
+
+
+def test_garbage_is_searched_for_once_the_command_is_imported(monkeypatch):
+    done = []
+    monkeypatch.setattr(sys, "argv", ["runyard", "config", "--help"])
+    monkeypatch.setattr(main, "load_unsearched", lambda: done.append("load"))
+    monkeypatch.setattr(main, "settle_garbage", lambda: done.append("settle"))
+    imported = main.imported
+    monkeypatch.setattr(main, "imported", lambda name: (done.append(name), imported(name))[1])
+    with pytest.raises(SystemExit):
+        main.main()
+    assert done == ["load", "config", "settle"]
 
 
 @pytest.mark.parametrize(

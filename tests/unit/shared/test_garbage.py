@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from shared.processes.garbage import THRESHOLDS, settle_garbage
+from shared.processes.garbage import LOADING, THRESHOLDS, load_unsearched, settle_garbage
 from shared.processes.hidden import hidden_module
 
 
@@ -30,7 +30,20 @@ def test_what_is_loaded_is_set_aside_and_new_garbage_is_found():
     assert gc.collect() >= 1
 
 
-def test_a_process_searches_less_before_it_loads_its_code(tmp_path):
+@pytest.mark.usefixtures("_restored")
+def test_nothing_is_searched_while_a_process_loads_its_code():
+    load_unsearched()
+    searches = []
+    gc.callbacks.append(lambda phase, _: searches.append(phase))
+    try:
+        loaded = [{} for _ in range(LOADING[0] // 2)]
+    finally:
+        gc.callbacks.pop()
+    assert loaded
+    assert searches == []
+
+
+def test_a_process_begins_to_search_when_its_code_is_loaded(tmp_path):
     (tmp_path / "loading.py").write_text("import gc; print(gc.get_threshold())")
     answer = subprocess.run(
         hidden_module("loading"),
@@ -39,4 +52,4 @@ def test_a_process_searches_less_before_it_loads_its_code(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert answer.stdout == f"{THRESHOLDS}\n"
+    assert answer.stdout == f"{LOADING}\n"

@@ -1,7 +1,6 @@
 """Flower's buttons reach the run."""
 
 import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -9,25 +8,32 @@ from typing import Any
 import httpx2
 import pytest
 
+from shared.processes.hidden import hidden_module
 from shared.processes.ports import free_port
-from shared.settings import Settings
 from tests.support.pool_bench import PoolBench, eventually, kill_tree
+from tests.support.services import TestServices
 
 
-@pytest.fixture
-def bench(committed_settings: Settings, tmp_path: Path) -> Generator[PoolBench]:
-    bench = PoolBench(committed_settings, tmp_path)
-    yield bench
-    bench.close()
+@pytest.fixture(scope="module")
+def bench(
+    services: TestServices, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[PoolBench]:
+    """What Flower watches, for all tests of the module."""
+    with services.cloned_database(template_database) as url:
+        settings = services.settings(database_url=url, redis_url=services.empty_redis())
+        bench = PoolBench(settings, tmp_path_factory.mktemp("bench"))
+        yield bench
+        bench.close()
 
 
-@pytest.fixture
-def flower(bench: PoolBench, tmp_path: Path) -> Generator[httpx2.Client]:
-    port = free_port()
+@pytest.fixture(scope="module")
+def flower(bench: PoolBench, tmp_path_factory: pytest.TempPathFactory) -> Generator[httpx2.Client]:
+    """A Flower for all tests of the module: none of them changes it."""
+    port, tmp_path = free_port(), tmp_path_factory.mktemp("flower")
     options = [f"--port={port}", "--address=127.0.0.1", "--basic-auth=operator:secret"]
     with (tmp_path / "flower.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker.app", "flower", *options],
+            [*hidden_module("celery"), "-A", "worker.app", "flower", *options],
             env=bench.env,
             cwd=tmp_path,
             stdout=log,
@@ -73,15 +79,15 @@ def test_terminate_button_stops_the_run_and_the_task_stays_revoked(
 
 
 def test_pool_and_shutdown_buttons(bench: PoolBench, flower: httpx2.Client) -> None:
-    with bench.worker(concurrency=1) as process:
+    with bench.worker(concurrency=1, name="grown") as process:
         eventually(
-            lambda: "w@test" in flower.get("/api/workers", params={"refresh": "1"}).json(),
+            lambda: "grown@test" in flower.get("/api/workers", params={"refresh": "1"}).json(),
             "Flower to know of the worker",
         )
-        assert press(flower, "pool/grow/w@test?n=1")
+        assert press(flower, "pool/grow/grown@test?n=1")
         tasks = [bench.start_task("wait", 60) for _ in range(2)]
-        assert press(flower, "pool/shrink/w@test?n=1")
-        assert press(flower, "shutdown/w@test")
+        assert press(flower, "pool/shrink/grown@test?n=1")
+        assert press(flower, "shutdown/grown@test")
         assert {bench.heard("stopped").id for _ in tasks} == {task.id for task in tasks}
         assert process.wait(60) == 0
 
@@ -125,7 +131,7 @@ def test_no_variable_opens_the_api_and_the_metrics_without_credentials(
     port = free_port()
     with (tmp_path / "open.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker.app", "flower", f"--port={port}"],
+            [*hidden_module("celery"), "-A", "worker.app", "flower", f"--port={port}"],
             env={**bench.env, "FLOWER_UNAUTHENTICATED_API": "true", "FLOWER_ADDRESS": "127.0.0.1"},
             cwd=tmp_path,
             stdout=log,

@@ -14,12 +14,12 @@ from cli.local.embedded.redis import EmbeddedRedis
 from shared.settings import Settings
 from tests.support.checkout import ROOT
 from tests.support.faults import frozen, go_on_for, kill
-from tests.support.pool_bench import SUPPORT, WORKER, PoolBench, eventually
+from tests.support.pool_bench import WORKER, PoolBench, eventually
 from tests.support.services import TestServices
 from tests.support.stack import RUNYARD
 
 LEASE = 5  # seconds: no silence is shorter
-WEDGED = SUPPORT / "wedged_worker.py"
+WEDGED = "tests.support.wedged_worker"
 
 
 @pytest.fixture
