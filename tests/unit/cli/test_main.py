@@ -387,7 +387,7 @@ def test_a_path_of_flower_is_checked(prefix):
 def test_a_character_that_the_terminal_does_not_know_ends_no_command(statement, printed):
     program = (
         "import cli.main; from cli.console import output, output_json;"
-        f" cli.main.app = lambda: {statement}; cli.main.main()"
+        f" cli.main.app = lambda **_: {statement}; cli.main.main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

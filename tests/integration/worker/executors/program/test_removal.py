@@ -38,11 +38,11 @@ def test_what_is_closed_is_removed_and_what_links_point_to_stays(left, tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "file").touch()
-    for place in (left, closed := left / "closed", inner := closed / "inner"):
-        place.mkdir(exist_ok=True)
-        (place / "file").touch()
-        (place / "link").symlink_to(elsewhere)
-        os.mkfifo(place / "pipe")
+    for folder in (left, closed := left / "closed", inner := closed / "inner"):
+        folder.mkdir(exist_ok=True)
+        (folder / "file").touch()
+        (folder / "link").symlink_to(elsewhere)
+        os.mkfifo(folder / "pipe")
     for directory in (inner, closed, left):
         directory.chmod(0)
     shim.remove(left)
