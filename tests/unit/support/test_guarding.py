@@ -15,7 +15,7 @@ import signal, sys, time
 from tests.support.faults import lives
 from tests.support.guarding import started
 slept = ["sleep", "300"]
-print(started(slept).pid, started(slept, at_loss=signal.SIGINT).pid, started(["true"]).wait(), flush=True)
+print(started(slept).pid, started(slept, at_loss=signal.SIGTERM).pid, started(["true"]).wait(), flush=True)
 time.sleep(300)
 """
 
