@@ -99,7 +99,7 @@ class CrossOrigin:
                 message["headers"] = [*message["headers"], *encoded(told)]
             await send(message)
 
-        await app(scope, receive, tell)
+        await app(scope, receive, tell if told else send)
 
 
 def encoded(headers: MutableMapping[str, str] | dict[str, str]) -> list[tuple[bytes, bytes]]:
