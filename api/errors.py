@@ -125,6 +125,11 @@ def internal_error() -> Problem:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on our side; it was logged.")
 
 
+def stopping() -> Problem:
+    """What a caller learns whose request is not done when the server may wait no longer for it."""
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The server stops, and has not finished the request.")
+
+
 def too_large(limit: int) -> Problem:
     return problem(TOO_LARGE, f"The body is larger than {limit} bytes.")
 

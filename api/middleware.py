@@ -1,5 +1,6 @@
 """Middleware of every request: path, body size, request id and access log."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -13,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import TOO_LARGE, Problem, internal_error, too_large
+from api.errors import TOO_LARGE, Problem, internal_error, stopping, too_large
 from api.requests.known_keys import Ignored
 from shared import tracing
 from shared.keys.principal import Principal
@@ -141,7 +142,7 @@ class BodyLimit:
 
 @dataclass(frozen=True, slots=True)
 class RequestLog:
-    """Logs the end of every request, and turns what nobody caught into a plain 500.
+    """Logs the end of every request; turns what nobody caught into a 500, and what had no time into a 503.
 
     Lines of a request have its id, its trace if it has one, and once its caller is known, the organization.
     """
@@ -163,6 +164,10 @@ class RequestLog:
         with structlog.contextvars.bound_contextvars(**about), noting() as noted:
             try:
                 await self.app(scope, receive, answer)
+            except asyncio.CancelledError:  # by the server, when its time to stop is over
+                if answer.status is not None:
+                    raise
+                await self.render(stopping())(scope, receive, answer)
             except Exception:
                 log.exception("request failed", method=scope["method"], path=scope["path"][:LOGGED_PATH])
                 if answer.status is None:

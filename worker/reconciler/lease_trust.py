@@ -21,14 +21,22 @@ class LeaseTrust:
         self._max_gap = max(2 * settings.reconcile_interval, slack / 2)
         self._lease_ttl = settings.lease_ttl
         self._outage_grace = settings.database_outage_grace
+        self._is_beginning = False
         self._seen_at: datetime | None = None
         self._first_outage_at: datetime | None = None
         self._trusted_from: datetime | None = None
 
+    def begin(self) -> None:
+        """Take the time before the next call for an outage: nobody has watched PostgreSQL."""
+        self._is_beginning = True
+
     def can_judge(self, now: datetime) -> bool:
         """Record that PostgreSQL answered at `now`, its own time. Return whether lapsed leases count."""
-        if self._seen_at is not None and abs(now - self._seen_at) > self._max_gap:
+        is_outage = self._seen_at is not None and abs(now - self._seen_at) > self._max_gap
+        if is_outage and self._seen_at is not None:
             log.warning("database was out of reach", seconds=(now - self._seen_at).total_seconds())
+        if is_outage or self._is_beginning:
+            self._is_beginning = False
             if self._first_outage_at is None or now < self._first_outage_at:
                 self._first_outage_at = now
             self._trusted_from = min(now, self._first_outage_at + self._outage_grace) + self._lease_ttl

@@ -114,6 +114,7 @@ class Reconciler:
     def run(self, stop: threading.Event) -> None:
         """Do rounds until `stop` is set."""
         interval = self._settings.reconcile_interval.total_seconds()
+        self._lease_trust.begin()
         while not stop.is_set():
             begun_at = time.monotonic()
             self._pulse.beat(Fact.TURN)

@@ -1,5 +1,7 @@
 """What the reconciler finds, and what it leaves alone."""
 
+import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -9,6 +11,7 @@ from sqlalchemy import update
 from shared.db import unit_of_work
 from shared.lifecycle import RunStatus
 from shared.models import Run
+from tests.support.waiting import wait_until
 from worker.reconciler.reconciler import Reconciler
 
 PAST = timedelta(minutes=5)
@@ -158,6 +161,26 @@ def test_an_external_run_outlives_its_nominal_lease(sessions, reconciler, factor
     assert reconciler.round() == 0
     assert reload(sessions, run).status is RunStatus.RUNNING
     assert dispatcher.enqueued == []
+
+
+def test_a_reconciler_that_begins_lets_the_workers_renew_their_leases_first(
+    committed_settings, committed_sessions, dispatcher, factories
+):
+    """It may begin in the moment in which PostgreSQL is back: none of its runs has a lease then."""
+    run = factories.run(status=RunStatus.RUNNING)
+    age(committed_sessions, run, lease_expires_at=PAST)
+    brief = {"lease_ttl": timedelta(seconds=1), "reconcile_interval": timedelta(milliseconds=50)}
+    reconciler = Reconciler(committed_settings.model_copy(update=brief), committed_sessions, dispatcher)
+    stop = threading.Event()
+    thread = threading.Thread(target=reconciler.run, args=[stop])
+    begun_at = time.monotonic()
+    thread.start()
+    try:
+        wait_until(lambda: reload(committed_sessions, run).status is RunStatus.ERROR, what="it to be lost")
+    finally:
+        stop.set()
+        thread.join(60)
+    assert time.monotonic() - begun_at >= 1
 
 
 REFUSE = """

@@ -39,3 +39,14 @@ def test_gaps_without_end_do_not_keep_runs_lost_for_ever(trust):
     judged = look(trust, *range(0, 1000, 15))
     longest = max(len(run) for run in "".join("x" if ok else "." for ok in judged).split("x"))
     assert 15 * longest < GRACE + LEASE + 15
+
+
+def test_a_process_that_begins_gives_the_workers_the_time_of_a_lease(trust):
+    """PostgreSQL may have been out of reach until just now."""
+    trust.begin()
+    assert look(trust, 0, 5, 10, 15, 19, LEASE, LEASE + 5) == [*[False] * 5, True, True]
+
+
+def test_a_gap_after_the_beginning_prolongs_it(trust):
+    trust.begin()
+    assert look(trust, 0, 15, 20, 25, 30, 34, 35) == [*[False] * 6, True]
