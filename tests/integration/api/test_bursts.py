@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
-from sqlalchemy import text
 
 from shared.lifecycle import RunStatus
 from tests.integration.api.crowd import Crowd
 from tests.integration.api.serving import api_process
+from tests.support.locks import waiting_for_locks
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("committed_sessions")]
@@ -87,7 +87,7 @@ async def test_sixty_writers_to_one_run_hold_up_nobody_but_themselves(
         "POST", f"/api/structure-runs/{held_run.id}/events", b'{"type": "x", "timestamp": 1, "payload": {}}'
     )
     writers = asyncio.create_task(crowd.send([report] * 60, callers=60))
-    await asyncio.to_thread(wait_until, lambda: waiting_for_locks(factories) > 1)
+    await asyncio.to_thread(wait_until, lambda: waiting_for_locks(factories._sessions) > 1)
     queued = make_run(status=RunStatus.QUEUED)
     other = Crowd(process.port, factories.principal_and_secret()[1])
     begun = time.monotonic()
@@ -101,10 +101,3 @@ async def test_sixty_writers_to_one_run_hold_up_nobody_but_themselves(
     assert not writers.done()
     writers.cancel()
     await asyncio.wait({writers})
-
-
-def waiting_for_locks(factories):
-    """How many connections to the test's database wait for a row."""
-    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
-    with factories._sessions() as session:
-        return session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"))

@@ -13,6 +13,7 @@ from shared.lifecycle import Reason, RunStatus, StatusDetail
 from shared.models import Run
 from shared.runs import moves, service
 from tests.support.dispatching import RecordingDispatcher
+from tests.support.locks import waiting_for_locks
 from tests.support.waiting import wait_until
 
 CANCEL = {"griptape": "/api/assistant-runs/{}/cancel", "watsonx": "/api/v1/orchestrate/runs/cancel/{}"}
@@ -118,17 +119,11 @@ def test_a_cancel_at_the_moment_of_the_end_tells_the_end(served, make_run, commi
         with unit_of_work(committed_sessions) as session:
             moves.succeed(session, RecordingDispatcher(), run.id, attempt=1, detail=detail, output="Hi")
             asked = callers.submit(served.client.post, CANCEL["griptape"].format(run.id))
-            wait_until(lambda: waits_for_lock(committed_sessions), what="the cancel to wait for the end")
+            wait_until(lambda: waiting_for_locks(committed_sessions), what="the cancel to wait for the end")
         answer = asked.result()
     assert answer.status_code == 200, answer.text
     assert answer.json()["status"] == "SUCCEEDED"
     assert answer.json()["status_detail"]["reason"] == "Completed"
-
-
-def waits_for_lock(sessions):
-    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
-    with sessions() as session:
-        return session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"))
 
 
 def test_the_log_line_of_a_cancel_names_the_run(served, together, make_run, request_lines):

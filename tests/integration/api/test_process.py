@@ -11,13 +11,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from api.traffic.http_protocol import GuardedProtocol
 from shared.db import unit_of_work
 from shared.lifecycle import RunStatus
 from shared.models import Run
 from tests.integration.api.serving import Reader, api_process, received, serving
+from tests.support.locks import waiting_for_locks
 from tests.support.waiting import wait_until
 
 
@@ -70,19 +71,13 @@ def test_a_request_that_is_not_done_when_the_process_ends_is_told_so(
         with unit_of_work(committed_sessions) as session:
             session.execute(select(Run.id).where(Run.id == run.id).with_for_update())
             asked = callers.submit(process.client.post, path.format(run.id), timeout=60)
-            wait_until(lambda: waits_for_lock(committed_sessions), what="the request to wait")
+            wait_until(lambda: waiting_for_locks(committed_sessions), what="the request to wait")
             process.popen.send_signal(signal.SIGTERM)
             answer = asked.result(60)
         assert process.popen.wait(60) == 0
         assert "Traceback" not in process.log
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     assert "has not finished" in str(answer.json()[shape])
-
-
-def waits_for_lock(sessions):
-    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
-    with sessions() as session:
-        return session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"))
 
 
 def test_a_key_in_the_address_of_a_webhook_is_in_no_line_of_the_log(process):

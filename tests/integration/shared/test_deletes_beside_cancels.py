@@ -3,18 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text
 
 from shared.assistants.queries import get_assistant
 from shared.db import unit_of_work
 from shared.lifecycle import Reason, RunStatus, StatusDetail
 from shared.models import Run
 from shared.runs import moves, service
+from tests.support.locks import waiting_for_locks
 from tests.support.waiting import wait_until
-
-WAITING = """
-    SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
-"""
 
 DONE = StatusDetail(Reason.COMPLETED, "It is done.")
 ANSWER = {"type": "TextArtifact", "value": "Hello"}
@@ -31,15 +27,10 @@ def beside_delete(committed_sessions, dispatcher, factories):
                 service.delete(session, dispatcher, principal, run.id, kind=run.kind)
                 session.flush()
                 doing = workers.submit(work)
-                wait_until(lambda: is_anybody_waiting(committed_sessions), what="the work to come to the run")
+                wait_until(lambda: waiting_for_locks(committed_sessions), what="the work to come to the run")
             return doing.result()
 
     return beside_delete
-
-
-def is_anybody_waiting(sessions):
-    with sessions() as session:
-        return session.scalar(text(WAITING))
 
 
 def test_a_caller_ends_as_a_whole_while_its_call_is_deleted(

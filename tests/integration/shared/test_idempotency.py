@@ -5,16 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from shared.errors import ConflictError
 from shared.idempotency.service import KEY_TTL, claim, forget_expired, remember
 from shared.models import IdempotencyKey
+from tests.support.locks import waiting_for_locks
 from tests.support.waiting import wait_until
 
-WAITING = text(
-    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-)
 OURS, OTHER = b"ours", b"another request"
 
 
@@ -49,16 +47,12 @@ def expired(committed_sessions, claim_and_make):
 def while_claimed(committed_sessions, organization_id, claim_and_make):
     """Hold the key in one transaction until another request waits for it; then end the first."""
 
-    def waiting():
-        with committed_sessions() as watcher:  # a transaction goes on seeing what it first saw of others
-            return watcher.scalar(WAITING)
-
     def while_claimed(*, commits, first_id, second_id, fingerprint=OURS):
         with ThreadPoolExecutor(1) as thread, committed_sessions() as session:
             assert claim(session, organization_id, "one", OURS) is None
             remember(session, organization_id, "one", first_id)
             second = thread.submit(claim_and_make, second_id, fingerprint)
-            wait_until(lambda: waiting() == 1, what="the second to wait")
+            wait_until(lambda: waiting_for_locks(committed_sessions) == 1, what="the second to wait")
             (session.commit if commits else session.rollback)()
             return second.result(timeout=60)
 
