@@ -148,8 +148,9 @@ def test_partitions_are_made_ahead_and_take_over_what_the_net_has_caught(
     committed_sessions, factories, dispatcher
 ):
     run = factories.run(status=RunStatus.SUCCEEDED)
+    purge.make_days(committed_sessions)  # the database may be of the day before
     with unit_of_work(committed_sessions) as session:
-        day = session.scalar(select(func.now())).astimezone(UTC).date()
+        day = run.created_at.astimezone(UTC).date()
         session.execute(update(RunEvent).values(run_day=RunEvent.run_day + 30))
     with committed_sessions() as session:
         assert session.scalars(TABLE_OF, {"id": run.id}).all() == ["run_events_other"]
@@ -289,18 +290,21 @@ def test_an_event_is_looked_for_on_the_days_around_its_id(make_run, put_back, se
         (stored,) = log.append(session, run.id, texts("a"), attempt=1)
     of_days = days() - {"run_events_earlier"}
     created = run.created_at.astimezone(UTC).date()
-    around = {name_of(created + number * ONE_DAY) for number in (-1, 0, 1)} | {"run_events_other"}
-    assert looks_for(stored.event_id, run.organization_id) == ([around & of_days], True)
+    around = {name_of(created + number * ONE_DAY) for number in (-1, 0, 1)}
+    if not around <= of_days:  # the database is of today
+        around = around & of_days | {"run_events_other"}
+    assert looks_for(stored.event_id, run.organization_id) == ([around], True)
     put_back(run, 40)
-    assert looks_for(stored.event_id, run.organization_id) == ([around & of_days, of_days], True)
+    assert looks_for(stored.event_id, run.organization_id) == ([around, of_days], True)
     for unknown in (uuid.uuid4(), uuid.UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")):
         assert looks_for(unknown, run.organization_id) == ([of_days], False)
-    assert looks_for(new_event_id(), run.organization_id) == ([around & of_days, of_days], False)
+    assert looks_for(new_event_id(), run.organization_id) == ([around, of_days], False)
 
 
 def test_two_reconcilers_make_days_at_once(committed_sessions, factories, superuser_engine):
     """Whoever comes second finds it done."""
     day = factories.run(status=RunStatus.SUCCEEDED).created_at.astimezone(UTC).date()
+    purge.make_days(committed_sessions)  # the database may be of the day before
     with superuser_engine.begin() as connection:
         for number in range(1, purge.DAYS_AHEAD + 1):
             connection.execute(text(f"DROP TABLE {name_of(day + number * ONE_DAY)}"))
