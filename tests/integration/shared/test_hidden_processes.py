@@ -36,7 +36,7 @@ SPY = (
 )
 OPEN = "import sys; print('ready', flush=True); sys.stdin.read()"
 COMMAND_LINE = (
-    "import sys; from cli import main; main.app = lambda: sys.stdin.read(); main.main()"  # it waits
+    "import sys; from cli import main; main.app = lambda **_: sys.stdin.read(); main.main()"  # it waits
 )
 WORKER = ["--processes=1", "--concurrency=2"]
 
@@ -118,6 +118,7 @@ def test_no_process_of_ours_is_read(env, command, count):
     with running(command, env) as process:
 
         def are_up_and_hidden() -> bool:
+            assert process.poll() is None, "It has ended."
             members = family(process.pid)
             return len(members) >= count and all(map(_is_hidden, members))
 
