@@ -169,7 +169,12 @@ def test_a_reconciler_that_begins_lets_the_workers_renew_their_leases_first(
     """It may begin in the moment in which PostgreSQL is back: none of its runs has a lease then."""
     run = factories.run(status=RunStatus.RUNNING)
     age(committed_sessions, run, lease_expires_at=PAST)
-    brief = {"lease_ttl": timedelta(seconds=1), "reconcile_interval": timedelta(milliseconds=50)}
+    brief = {
+        "lease_ttl": timedelta(seconds=1),
+        "heartbeat": timedelta(milliseconds=100),
+        "reconcile_interval": timedelta(milliseconds=50),
+        "database_outage_grace": timedelta(seconds=5),  # if rounds take long, each seems to follow an outage
+    }
     reconciler = Reconciler(committed_settings.model_copy(update=brief), committed_sessions, dispatcher)
     stop = threading.Event()
     thread = threading.Thread(target=reconciler.run, args=[stop])
