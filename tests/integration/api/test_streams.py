@@ -339,12 +339,13 @@ def test_a_dropped_subscription_is_renewed_and_nothing_is_missed(
 
 
 @pytest.fixture
-def impatience(monkeypatch):
-    """Let a connection be asked soon whether it is still there."""
-    monkeypatch.setattr(subscriber, "PING_INTERVAL", 0.05)
+def patience(request, monkeypatch):
+    """How soon a connection is asked whether it is still there, and has to answer, in seconds."""
+    monkeypatch.setattr(subscriber, "PING_INTERVAL", request.param)
 
 
-def test_a_redis_that_falls_silent_is_noticed_and_found_again(impatience, served, redis_client):
+@pytest.mark.parametrize("patience", [0.05], indirect=True)
+def test_a_redis_that_falls_silent_is_noticed_and_found_again(patience, served, redis_client):
     listener = served.resources.subscriber
     wait_until(lambda: listener.is_connected)
     redis_client.client_pause(1000)
@@ -352,7 +353,8 @@ def test_a_redis_that_falls_silent_is_noticed_and_found_again(impatience, served
     wait_until(lambda: listener.is_connected, what="a new connection")
 
 
-def test_a_quiet_connection_is_kept(impatience, served, redis_client):
+@pytest.mark.parametrize("patience", [0.5], indirect=True)
+def test_a_quiet_connection_is_kept(patience, served, redis_client):
     listener = served.resources.subscriber
     wait_until(lambda: listener.is_connected)
     connection = listener._commands
@@ -361,7 +363,7 @@ def test_a_quiet_connection_is_kept(impatience, served, redis_client):
         return redis_client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
 
     before = pings()
-    wait_until(lambda: pings() > before + 4, what="some pings")
+    wait_until(lambda: pings() > before + 2, what="some pings")
     assert listener._commands is connection
 
 
