@@ -160,34 +160,3 @@ def test_a_broken_build_is_found(tmp_path, build, faults, found):
     code, report, said = hold(tmp_path, *options, env=env)
     assert code == BROKEN, said
     assert found in broken_checks(report), said
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--url", "http://127.0.0.1:9", "--key", "k"], "--yes-inject-faults"),
-        (["--url", "http://127.0.0.1:9"], "--key"),
-        (
-            ["--url", "http://127.0.0.1:9", "--key", "k", "--yes-inject-faults", "--faults", "api-kill"],
-            "out of reach",
-        ),
-        (
-            ["--url", "http://127.0.0.1:9", "--key", "k", "--yes-inject-faults", "--faults", "fire"],
-            "--list-faults",
-        ),
-    ],
-    ids=["no-permission", "no-key", "out-of-reach", "unknown"],
-)
-def test_a_running_system_is_harmed_only_on_demand(tmp_path, options, message):
-    done = subprocess.run(
-        [str(RUNYARD), "drill", *options],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment_of_a_drill(),
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr

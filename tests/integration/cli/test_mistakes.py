@@ -2,14 +2,12 @@
 
 import os
 import socket
-import subprocess
 from dataclasses import dataclass, field
 
 import pytest
 
 from cli.local.dev_file import DevFile
 from cli.local.processes.lock import DirectoryLock
-from tests.support.stack import RUNYARD
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -104,22 +102,21 @@ MISTAKES = [
     Mistake("run --modle x Hello", "No such option: --modle", code=2, is_usage=True),
     Mistake("watch nonsense", "'nonsense' is no id", code=2, is_usage=True),
     Mistake("cancel", "Give the id of a run, or --all.", code=2, is_usage=True),
+    Mistake("drill --url http://127.0.0.1:9 --key k", "--yes-inject-faults"),
+    Mistake("drill --url http://127.0.0.1:9", "--key"),
+    *(
+        Mistake(f"drill --url http://127.0.0.1:9 --key k --yes-inject-faults --faults {faults}", said)
+        for faults, said in (("api-kill", "out of reach"), ("fire", "--list-faults"))
+    ),
     Mistake("worker --pool fibers", "'fibers' is not", code=2, is_usage=True),
 ]
 
 
-def runyard(words, env, directory):
+@pytest.fixture
+def runyard(commands):
+    """Execute a command line with an environment in a directory."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RUNYARD_")}
-    return subprocess.run(
-        [str(RUNYARD), *words.split()],
-        env={**clean, "COLUMNS": "200", **env},
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return lambda words, env, directory: commands.run(words.split(), {**clean, **env}, directory)
 
 
 def assert_one_sentence(done, said, *, code=1):
@@ -133,7 +130,7 @@ def assert_one_sentence(done, said, *, code=1):
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
-def test_a_mistake_is_told_in_one_sentence(mistake, tmp_path):
+def test_a_mistake_is_told_in_one_sentence(mistake, runyard, tmp_path):
     env = dict(mistake.env)
     if env.pop("with", None):
         (tmp_path / ".runyard").mkdir(mode=0o700)
@@ -160,12 +157,12 @@ def taken_port():
     ("command", "setting", "who"),
     [("api", "RUNYARD_API_PORT", "The API"), ("flower", "RUNYARD_FLOWER_PORT", "Flower")],
 )
-def test_a_port_that_is_taken_ends_a_server_at_once(command, setting, who, taken_port, tmp_path):
+def test_a_port_that_is_taken_ends_a_server_at_once(command, setting, who, taken_port, runyard, tmp_path):
     done = runyard(command, {**NO_SERVERS, setting: taken_port}, tmp_path)
     assert_one_sentence(done, f"{who} cannot listen on 127.0.0.1, port {taken_port}: Address already in use.")
 
 
-def test_a_second_dev_on_the_same_folder_says_who_has_it(tmp_path):
+def test_a_second_dev_on_the_same_folder_says_who_has_it(runyard, tmp_path):
     lock = DirectoryLock(tmp_path, "dev.lock")
     lock.acquire()
     try:
@@ -176,7 +173,7 @@ def test_a_second_dev_on_the_same_folder_says_who_has_it(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "reconciler"])
-def test_no_server_begins_on_a_database_that_was_not_migrated(command, services, tmp_path):
+def test_no_server_begins_on_a_database_that_was_not_migrated(command, runyard, services, tmp_path):
     with services.cloned_database("template1") as url:
         env = {"RUNYARD_DATABASE_URL": url, "RUNYARD_REDIS_URL": services.redis.url, "RUNYARD_API_PORT": "0"}
         done = runyard(command, env, tmp_path)
@@ -184,7 +181,7 @@ def test_no_server_begins_on_a_database_that_was_not_migrated(command, services,
     assert "migrate` first." in done.stderr
 
 
-def test_a_command_says_what_a_database_lacks(services, tmp_path):
+def test_a_command_says_what_a_database_lacks(runyard, services, tmp_path):
     with services.cloned_database("template1") as url:
         done = runyard("keys list --org Bees", {"RUNYARD_DATABASE_URL": url}, tmp_path)
     assert_one_sentence(done, "The database lacks tables of this release: run `")
