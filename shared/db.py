@@ -147,6 +147,7 @@ def make_engine(
         hide_parameters=True,  # texts of users must not be logged
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
+        use_native_hstore=False,  # or each process asks at its start whether there is that type
         connect_args=arguments,
         **pooled,
     )
