@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from shared.assistants import runs
@@ -13,7 +14,17 @@ from shared.db import Sessions, unit_of_work
 from shared.keys import service as keys
 from shared.keys.principal import Principal
 from shared.lifecycle import RunStatus, Trigger
-from shared.models import Assistant, Run, Structure
+from shared.models import (
+    ApiKey,
+    Assistant,
+    KeyScope,
+    Membership,
+    Organization,
+    Role,
+    Run,
+    Structure,
+    User,
+)
 from shared.organizations import admin
 from shared.runs import moves, receipts, transitions
 from shared.structures import runs as structure_runs
@@ -53,8 +64,10 @@ class Factories:
     ) -> tuple[Principal, str]:
         """As `principal`, with the secret of the key: what a caller sends."""
         unique = uuid.uuid4().hex[:12]
-        email = email or f"user-{unique}@example.com"
         with unit_of_work(self._sessions) as session:
+            if organization is None and email is None:
+                return _new_principal(session, f"organization {unique}", f"user-{unique}@example.com")
+            email = email or f"user-{unique}@example.com"
             owner = admin.ensure_organization(session, organization or f"organization {unique}")
             user = admin.ensure_member(session, owner.id, email)
             key, secret = keys.create_key(session, organization_id=owner.id, user_id=user.id, name="test")
@@ -124,6 +137,31 @@ class Factories:
         if principal.organization_id not in self._assistants:
             self._assistants[principal.organization_id] = self.assistant(principal)
         return self._assistants[principal.organization_id]
+
+
+def _new_principal(session: Session, organization: str, email: str) -> tuple[Principal, str]:
+    """Insert what nobody has a part of yet: most tests begin with it, so nothing is looked up for it."""
+    principal = Principal(uuid.uuid4(), uuid.uuid4(), uuid.uuid4(), email)
+    secret = keys.new_secret()
+    of_both = {"organization_id": principal.organization_id, "user_id": principal.user_id}
+    for table, values in (
+        (Organization, {"id": principal.organization_id, "name": organization, "is_operators": True}),
+        (User, {"id": principal.user_id, "email": email, "name": email.partition("@")[0]}),
+        (Membership, {**of_both, "role": Role.OWNER}),
+        (
+            ApiKey,
+            {
+                **of_both,
+                "id": principal.key_id,
+                "name": "test",
+                "secret_sha256": keys.hash_secret(secret),
+                "has_checksum": True,
+                "scope": KeyScope.ADMIN,
+            },
+        ),
+    ):
+        session.execute(insert(table).values(values))
+    return principal, secret
 
 
 def _step(session: Session, run: Run, trigger: Trigger) -> Run:

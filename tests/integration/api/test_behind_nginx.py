@@ -19,7 +19,7 @@ from shared.keys.service import new_secret
 from shared.lifecycle import RunStatus
 from shared.runs import moves
 from shared.settings import Settings
-from tests.integration.api.serving import Reader
+from tests.integration.api.serving import NO_TLS, Reader
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.nginx import READ_TIMEOUT, running_nginx
 from tests.support.waiting import wait_until
@@ -39,20 +39,26 @@ def setting_overrides(request):
 
 
 @pytest.fixture
-def proxied(served, secret, tmp_path):
-    """Callers of the API by way of an nginx; each has the key."""
+def exits():
+    """What ends with the test."""
     with ExitStack() as exits:
+        yield exits
 
-        def proxied(**how):
-            port = served.client.base_url.port
-            directory = tmp_path / f"nginx-{len(list(tmp_path.iterdir()))}"
-            directory.mkdir()
-            address = exits.enter_context(running_nginx(directory, port, **how))
-            headers = {"Authorization": f"Bearer {secret}"}
-            client = httpx2.Client(base_url=address, headers=headers, timeout=20, trust_env=False)
-            return exits.enter_context(client)
 
-        yield proxied
+@pytest.fixture
+def proxied(served, secret, tmp_path, exits):
+    """Callers of the API by way of an nginx; each has the key."""
+
+    def proxied(**how):
+        port = served.client.base_url.port
+        directory = tmp_path / f"nginx-{len(list(tmp_path.iterdir()))}"
+        directory.mkdir()
+        address = exits.enter_context(running_nginx(directory, port, **how))
+        headers = {"Authorization": f"Bearer {secret}"}
+        client = httpx2.Client(base_url=address, headers=headers, timeout=20, trust_env=False, verify=NO_TLS)
+        return exits.enter_context(client)
+
+    return proxied
 
 
 @pytest.fixture
@@ -193,26 +199,33 @@ def test_everything_is_found_below_a_path_taken_off_or_not(proxied, make_run, ta
     [({"key_refusals": 1, "trusted_proxies": "127.0.0.1"}, 200), ({"key_refusals": 1}, 429)],
     indirect=["setting_overrides"],
 )
-def test_who_guesses_keys_slows_nobody_else_behind_a_trusted_proxy(proxied, status):
+def test_who_guesses_keys_slows_nobody_else_behind_a_trusted_proxy(proxied, exits, status):
     """What a caller says of its address stands before what the proxy says of it, and is not believed."""
     client = proxied()
 
-    def ask(source, secret, forwarded):
-        """Ask from an address of loopback."""
-        headers = {"Authorization": f"Bearer {secret}", "X-Forwarded-For": forwarded}
-        with httpx2.Client(transport=httpx2.HTTPTransport(local_address=source)) as caller:
-            return caller.get(client.base_url.join("api/users"), headers=headers).status_code
+    def caller(source):
+        """Asks from an address of loopback."""
+        transport = httpx2.HTTPTransport(local_address=source, verify=NO_TLS)
+        calling = exits.enter_context(httpx2.Client(transport=transport))
+
+        def ask(secret, forwarded):
+            headers = {"Authorization": f"Bearer {secret}", "X-Forwarded-For": forwarded}
+            return calling.get(client.base_url.join("api/users"), headers=headers).status_code
+
+        return ask
+
+    guess, ask = caller("127.0.0.2"), caller("127.0.0.3")
 
     good, numbers, guesses = client.headers["Authorization"].removeprefix("Bearer "), count(), []
 
     def is_slowed():
         """Guess until one has guessed too much: the rest of the pace is back within a second."""
-        guesses.append(ask("127.0.0.2", new_secret(), f"198.51.100.{next(numbers) % 250}"))
+        guesses.append(guess(new_secret(), f"198.51.100.{next(numbers) % 250}"))
         return guesses[-1] == 429
 
     def is_answered_alike():
         wait_until(is_slowed, what="the guesses to be slowed")
-        return ask("127.0.0.3", good, "127.0.0.2") == status
+        return ask(good, "127.0.0.2") == status
 
     if status == 200:
         assert is_answered_alike()
