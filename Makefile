@@ -34,7 +34,7 @@ test: clients ## Run the tests (TESTS=tests/unit chooses, WORKERS=2 sets how man
 bench: install ## Measure speed and memory (BENCH=peers, runs_list, operation, cancels, readers, metrics: more)
 	$(BIN)/python -m bench$(if $(BENCH),.$(BENCH)) $(ARGS)
 
-chaos: clients ## Run the tests that take minutes: drills, rolling deploys, the hostile hour
+chaos: clients ## Run the tests that take long, or a system of their own: drills, deploys, the hostile hour
 	$(BIN)/pytest -n 3 -m full_length $(TESTS)
 
 drill: install ## A thousand runs under all faults, and every promise checked (SEED=1 repeats a plan)

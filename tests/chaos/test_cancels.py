@@ -32,7 +32,11 @@ def threads(make_worker: Callable[..., Worker]) -> Generator[Worker]:
 
 @pytest.mark.parametrize(
     ("way", "how", "is_recycled"),
-    [("busy", "interrupted", False), ("sleep", "abandoned", True), ("swallow", "abandoned", True)],
+    [
+        ("busy", "interrupted", False),
+        pytest.param("sleep", "abandoned", True, marks=pytest.mark.full_length),
+        ("swallow", "abandoned", True),
+    ],
 )
 def test_work_that_does_not_stop_is_stopped_or_left_behind(
     broken_stack: Stack, threads: Worker, database_url: str, *, way: str, how: str, is_recycled: bool
@@ -133,6 +137,7 @@ def test_what_waits_behind_full_slots_never_starts(broken_stack: Stack, database
     check_runs(database_url, [*waiting, *holding])
 
 
+@pytest.mark.full_length
 def test_runs_that_are_cancelled_while_a_worker_starts_never_run(
     broken_stack: Stack, new_worker: Callable[..., Worker], threads: Worker, database_url: str
 ) -> None:
@@ -158,6 +163,7 @@ def test_runs_that_are_cancelled_while_a_worker_starts_never_run(
     check_runs(database_url, run_ids)
 
 
+@pytest.mark.full_length
 def test_a_cancel_during_a_drain_ends_run_and_worker(
     broken_stack: Stack,
     new_worker: Callable[..., Worker],

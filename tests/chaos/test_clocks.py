@@ -20,7 +20,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 WRONG_CLOCK = Path(__file__).parents[1] / "support" / "wrong_clock"
 LEASE = 3.0  # seconds, as the stack has it

@@ -10,7 +10,7 @@ from tests.support.faults import family, frozen, kill
 from tests.support.invariants import await_database
 from tests.support.stack import Stack
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 WORDS_FOR_PROGRAMMERS = ("Traceback", "psycopg", "sqlalchemy", "Error:")
 

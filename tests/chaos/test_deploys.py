@@ -18,12 +18,13 @@ from tests.support.stack import RUNYARD, Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 PAUSE: Final = 0.15  # seconds between two runs of the load
 LONG_EVERY: Final = 7  # every so many runs, one that goes on beyond the grace; odd, as two workers take turns
 LONG: Final = "openai/words-60-100"
 GRACE: Final = "1"  # seconds
+ROUNDS: Final = 2
 EXIT_PATIENCE: Final = 30.0  # seconds: two graces, and what an exit takes on a busy machine
 
 Starter = Callable[..., Worker]
@@ -106,29 +107,22 @@ def check_unharmed(stack: Stack, database_url: str, run_ids: list[str]) -> int:
     return sum(row["attempt"] > 1 for row in rows)
 
 
-@pytest.mark.parametrize(
-    ("stop", "rounds"),
-    [
-        (terminate, 1),
-        pytest.param(terminate, 2, marks=pytest.mark.full_length),
-        pytest.param(drain, 2, marks=pytest.mark.full_length),
-    ],
-)
+@pytest.mark.parametrize("stop", [terminate, drain])
 def test_a_rolling_deploy_under_load_fails_no_run_and_charges_no_attempt(
-    broken_stack: Stack, new_worker: Starter, database_url: str, stop: Stopper, rounds: int
+    broken_stack: Stack, new_worker: Starter, database_url: str, stop: Stopper
 ) -> None:
     """Promise 6: A deploy neither fails a run nor burns an attempt. A round replaces every worker."""
     stack = broken_stack
     workers = [new_worker("--concurrency=20", RUNYARD_DRAIN_GRACE=GRACE) for _ in range(2)]
     load = Load(stack)
     with load.going():
-        for place in [0, 1] * rounds:
+        for place in [0, 1] * ROUNDS:
             await_busy(database_url, workers[place], load)
             stop(stack, workers[place])
             check_exit(workers[place])
             workers[place] = new_worker("--concurrency=20", RUNYARD_DRAIN_GRACE=GRACE)
     given_back = check_unharmed(stack, database_url, load.run_ids)
-    assert len(load.run_ids) > 25 * rounds
+    assert len(load.run_ids) > 25 * ROUNDS
     assert given_back > 0
 
 
@@ -143,7 +137,7 @@ def await_busy(database_url: str, worker: Worker, load: Load) -> None:
     wait_until(is_busy, timeout=60, pause=0.05, what="a long run on it")
 
 
-@pytest.mark.parametrize("stop", [terminate, pytest.param(drain, marks=pytest.mark.full_length)])
+@pytest.mark.parametrize("stop", [terminate, drain])
 def test_a_run_beyond_the_grace_runs_again_elsewhere_uncharged(
     broken_stack: Stack, new_worker: Starter, database_url: str, stop: Stopper
 ) -> None:
@@ -164,7 +158,7 @@ def test_a_run_beyond_the_grace_runs_again_elsewhere_uncharged(
     assert "".join(words).split() == [f"word{n}" for n in range(100)]
 
 
-@pytest.mark.parametrize("stop", [terminate, pytest.param(drain, marks=pytest.mark.full_length)])
+@pytest.mark.parametrize("stop", [terminate, drain])
 def test_a_cancel_during_a_drain_is_final_and_holds_up_no_exit(
     broken_stack: Stack, new_worker: Starter, database_url: str, stop: Stopper
 ) -> None:

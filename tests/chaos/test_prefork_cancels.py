@@ -28,7 +28,12 @@ def prefork(make_worker: Callable[..., Worker]) -> Generator[Worker]:
 @pytest.mark.usefixtures("prefork")
 @pytest.mark.parametrize(
     ("way", "how"),
-    [("busy", "interrupted"), ("sleep", "killed"), ("swallow", "killed"), ("deaf", "killed")],
+    [
+        pytest.param("busy", "interrupted", marks=pytest.mark.full_length),
+        pytest.param("sleep", "killed", marks=pytest.mark.full_length),
+        pytest.param("swallow", "killed", marks=pytest.mark.full_length),
+        ("deaf", "killed"),
+    ],
 )
 def test_work_that_does_not_stop_is_stopped_or_killed(
     broken_stack: Stack, database_url: str, way: str, how: str

@@ -119,6 +119,7 @@ def test_a_tool_call_its_response_and_the_answer_are_told_apart(stack, evaluate)
     }
 
 
+@pytest.mark.full_length
 def test_a_recording_takes_up_what_has_been_said_since_it_began(evaluate, unique, tmp_path):
     """The client lists the newest runs, parses their instants, and asks their threads who said what."""
     newest = evaluate(
@@ -178,6 +179,7 @@ def answer(session, run):
     transitions.apply(session, run.id, Trigger.SUCCEED, attempt=claimed.attempt, values=values)
 
 
+@pytest.mark.full_length
 def test_an_answer_arrives_after_a_silence_that_a_proxy_does_not_bear(
     proxied, committed_sessions, factories, unique, tmp_path
 ):

@@ -11,7 +11,7 @@ from tests.support.pgbouncer import running_pgbouncer
 from tests.support.stack import RUNYARD, environment, running_stack
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 RUNS = 60
 POOLED_CONNECTIONS = 8

@@ -123,6 +123,7 @@ def test_a_run_is_cancelled_and_run_again(browser, stack):
     stack.cancel(browser.path.rpartition("/")[2])
 
 
+@pytest.mark.full_length
 def test_three_hundred_runs_are_cancelled_at_once(browser, stack):
     """With a count before, and progress that goes on by itself."""
     assistant = stack.create_assistant(model="openai/words-5000-100")
@@ -154,6 +155,7 @@ def test_an_assistant_answers_in_a_chat_and_remembers(browser, stack):
     assert len(messages) == 2
 
 
+@pytest.mark.full_length
 def test_a_key_is_made_and_its_session_ends_with_it(browser, stack):
     name = f"key {uuid.uuid4().hex[:8]}"
     browser.open("/keys")
@@ -198,6 +200,7 @@ def test_it_works_without_a_mouse(browser, stack):
     assert "AssistantRunQueued" in browser.text("h1")
 
 
+@pytest.mark.full_length
 def test_a_list_pauses_while_somebody_chooses(browser, stack):
     assistant = stack.create_assistant()
     first = stack.create_run(assistant)
@@ -215,6 +218,7 @@ def test_a_list_pauses_while_somebody_chooses(browser, stack):
     assert browser.text("#waits") == ""
 
 
+@pytest.mark.full_length
 def test_one_box_chooses_all_runs_of_the_page(browser, stack):
     """By keyboard; and the list waits meanwhile, as for a single one."""
     assistant = stack.create_assistant()
@@ -245,6 +249,7 @@ def test_one_box_chooses_all_runs_of_the_page(browser, stack):
     browser.find(f"input[value='{newest}']")
 
 
+@pytest.mark.full_length
 def test_the_focus_survives_the_refresh_of_a_list(browser, stack):
     assistant = stack.create_assistant()
     first = stack.create_run(assistant)
@@ -259,6 +264,7 @@ def test_the_focus_survives_the_refresh_of_a_list(browser, stack):
     browser.wait(lambda: browser.path == f"/runs/{first}", "the page of the run")
 
 
+@pytest.mark.full_length
 def test_a_list_waits_while_the_focus_is_in_a_row_that_would_go(browser, stack):
     assistant = stack.create_assistant(model="openai/words-5000-100")
     run_id = stack.create_run(assistant, args=["Hi"])
@@ -303,6 +309,7 @@ def long_run(stack):
     assert stack.client.delete(f"/api/assistant-runs/{run_id}", timeout=60).status_code == 204
 
 
+@pytest.mark.full_length
 @pytest.mark.quiet
 def test_fifty_thousand_hostile_events_keep_the_page_responsive(browser, stack, long_run):
     browser.open(f"/runs/{long_run}")
@@ -319,6 +326,7 @@ def test_fifty_thousand_hostile_events_keep_the_page_responsive(browser, stack, 
     browser.wait(lambda: browser.run("return window.longest") >= 250, "the long task to be seen")
 
 
+@pytest.mark.full_length
 def test_an_outage_leaves_the_last_state_and_says_so(browser, stack):
     browser.open("/runs")
     before = browser.text("#live table")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.stack import RUNYARD, environment
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 
 def test_a_running_development_is_found_and_well(stack):

@@ -17,7 +17,7 @@ from tests.support.stack import environment, running_stack
 from tests.support.waiting import wait_until
 from tests.support.workers import running_worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 SLOTS = 2
 

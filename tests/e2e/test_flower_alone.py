@@ -11,7 +11,7 @@ from shared.processes.ports import free_port
 from tests.support.stack import RUNYARD, environment
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(240)]
 
 PATH = "/ops/flower"
 AUTH = ("operator", "secret")

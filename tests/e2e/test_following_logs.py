@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 REFUSED = "run not claimed"  # a run that waits for long is sent again, and the second message comes too late
 

@@ -18,7 +18,7 @@ from tests.support.releases import unpack_previous
 from tests.support.stack import TERMINAL
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 SERVERS = ("api", "worker", "structures", "reconciler", "flower")
 PATIENCE = 60.0  # seconds
@@ -219,7 +219,6 @@ def programs(tmp_path):
     return Programs(None, purpose=tmp_path)
 
 
-@pytest.mark.full_length
 def test_a_backup_is_restored_and_its_runs_go_on(make_installation, services, programs, tmp_path):
     """As docs/operating/backup.md has it: roles, pg_restore, migrate, start; doctor finds no problem."""
     original = make_installation("original")
@@ -260,7 +259,6 @@ def test_a_backup_is_restored_and_its_runs_go_on(make_installation, services, pr
         check_runs(restored.database_url, [done, held, waiting])
 
 
-@pytest.mark.full_length
 @pytest.mark.timeout(600)
 def test_two_releases_meet_in_an_upgrade(make_installation, tmp_path):
     """As docs/operating/upgrade.md has it: migrate under load, then replace one process after the other.

@@ -21,7 +21,7 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}", re.IGNORECASE)
 TOKEN = "scrapers-have-this-token"
 PATIENCE = 60  # seconds for what takes a second or two on an idle machine
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ def test_a_killed_process_is_replaced_and_no_request_is_refused_meanwhile(proces
     assert process.log.count('"process died"') == 1
 
 
+@pytest.mark.full_length
 def test_a_stopped_process_is_killed_and_replaced(process):
     before = members(process)
     psutil.Process(min(before)).suspend()
@@ -85,6 +86,7 @@ def test_no_process_outlives_its_supervisor(process):
     assert alive == []
 
 
+@pytest.mark.full_length
 def test_another_installation_does_not_get_the_port(process, committed_settings):
     env = environment_of(committed_settings, API_PORT=str(process.port), API_PROCESSES="2")
     second = subprocess.run(

@@ -79,6 +79,7 @@ def test_a_process_that_is_named_is_followed_by_its_worker(bench: PoolBench, dra
         check_ended(supervisor, born, bench)
 
 
+@pytest.mark.full_length
 def test_a_sibling_that_drains_is_not_hurried(bench: PoolBench, drain: Runyard) -> None:
     bench.env["RUNYARD_DRAIN_GRACE"] = "60"
     with bench.supervisor(WORKER, "--processes=2", "--concurrency=1") as supervisor:
@@ -92,6 +93,7 @@ def test_a_sibling_that_drains_is_not_hurried(bench: PoolBench, drain: Runyard) 
         check_ended(supervisor, born, bench)
 
 
+@pytest.mark.full_length
 def test_another_worker_is_left_alone(bench: PoolBench, drain: Runyard) -> None:
     with bench.worker(name="a") as one, bench.worker(name="b") as other:
         assert drain("a@test", "--wait", "15").exit_code == 0
@@ -126,6 +128,7 @@ def test_a_name_that_two_answer_to_drains_neither(bench: PoolBench, drain: Runya
         assert "drain begun" not in bench.log
 
 
+@pytest.mark.full_length
 def test_a_wait_is_for_the_process_and_not_for_its_name(bench: PoolBench, drain: Runyard) -> None:
     workers = Workers(bench.app)
     with bench.worker(name="a") as first:
@@ -182,6 +185,7 @@ def test_without_an_address_it_asks_for_one(tmp_path: Path) -> None:
     assert isinstance(result.exception, NoRedisKnownError)
 
 
+@pytest.mark.full_length
 def test_a_signal_after_a_drain_hurries_nobody(bench: PoolBench, drain: Runyard) -> None:
     """As when Kubernetes stops a container whose worker is told to drain beforehand."""
     bench.env["RUNYARD_DRAIN_GRACE"] = "600"

@@ -150,6 +150,7 @@ def test_a_killed_redis_starts_again_on_its_data(tmp_path):
             assert client.get("word") == b"kept"
 
 
+@pytest.mark.full_length
 @pytest.mark.parametrize("pid", [1, os.getpid(), 2**22 - 1], ids=["init's", "a recycled one", "a dead one"])
 def test_a_stale_pid_file_does_not_keep_postgres_from_starting(tmp_path, pid):
     with EmbeddedPostgres(tmp_path) as first:
@@ -225,6 +226,7 @@ def test_a_directory_in_use_is_refused(postgres, directory):
         connection.execute("SELECT 1")
 
 
+@pytest.mark.full_length
 def test_two_pairs_side_by_side_do_not_meet(tmp_path):
     with (
         embedded_services(tmp_path / "one", durable=False) as one,

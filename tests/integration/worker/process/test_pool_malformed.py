@@ -152,6 +152,7 @@ def test_what_a_task_need_not_have_is_left_unread(bench: PoolBench) -> None:
         assert DROPPED not in bench.log
 
 
+@pytest.mark.full_length
 def test_a_flood_of_garbage_costs_little_and_passes(bench: PoolBench) -> None:
     with bench.worker(concurrency=2) as process:
         running = bench.start_task("wait", 120)

@@ -24,6 +24,7 @@ from worker.attempt.revocation import REQUESTED_BY, cancel_revoked
 from worker.process import signals
 
 WORDS = "word " * 600
+POOLS = ["threads", pytest.param("prefork", marks=pytest.mark.full_length)]
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def status_is(sessions: Sessions, run: Run, status: RunStatus) -> None:
     eventually(lambda: found(sessions, run).status is status, f"the run to be {status}")
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_revoked_message_is_discarded_and_its_run_cancelled(
     bench: PoolBench, committed_sessions: Sessions, make_run: Callable[..., Run], pool: str
 ) -> None:
@@ -175,7 +176,7 @@ def test_revoked_message_is_discarded_and_its_run_cancelled(
     assert detail["stopped_how"] == "never_started"
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_terminated_task_ends_its_run(
     bench: PoolBench, committed_sessions: Sessions, make_run: Callable[..., Run], pool: str
 ) -> None:
@@ -191,7 +192,7 @@ def test_terminated_task_ends_its_run(
     assert detail["stopped_how"] in {"cooperative", "interrupted"}
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_drained_run_is_given_back_for_another_attempt(
     bench: PoolBench, committed_sessions: Sessions, make_run: Callable[..., Run], pool: str
 ) -> None:
@@ -206,7 +207,7 @@ def test_drained_run_is_given_back_for_another_attempt(
     assert (row.attempt, row.losses) == (1, 0)
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_one_command_ends_what_runs_and_what_waits(
     bench: PoolBench, committed_sessions: Sessions, make_run: Callable[..., Run], pool: str
 ) -> None:

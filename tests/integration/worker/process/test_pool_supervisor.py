@@ -54,6 +54,7 @@ def test_killed_process_is_replaced(bench: PoolBench) -> None:
         assert supervisor.wait(60) == 0
 
 
+@pytest.mark.full_length
 def test_abandoned_run_has_its_process_replaced_while_neighbours_finish(bench: PoolBench) -> None:
     with bench.supervisor() as supervisor:
         neighbour = bench.start_task("wait", 60)
@@ -82,6 +83,7 @@ def test_stop_drains_every_process(bench: PoolBench) -> None:
         assert supervisor.wait(60) == 0
 
 
+@pytest.mark.full_length
 def test_second_signal_is_passed_on(bench: PoolBench) -> None:
     bench.env["RUNYARD_DRAIN_GRACE"] = "600"
     with bench.supervisor() as supervisor:
@@ -161,6 +163,7 @@ run_program(
 """
 
 
+@pytest.mark.full_length
 def test_an_unheld_program_that_kills_shim_and_worker_leaves_nothing(
     bench: PoolBench, tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def await_fault(bench: PoolBench, words: str) -> None:
     eventually(said_so, f"the probe to say: {words}")
 
 
-@pytest.mark.parametrize("way", ["SIGSTOP", "interpreter lock"])
+@pytest.mark.parametrize("way", ["SIGSTOP", pytest.param("interpreter lock", marks=pytest.mark.full_length)])
 def test_a_silent_process_is_killed_and_replaced(bench: PoolBench, way: str) -> None:
     with bench.supervisor() as supervisor:
         if way == "SIGSTOP":
@@ -70,6 +70,7 @@ def test_a_silent_process_is_killed_and_replaced(bench: PoolBench, way: str) -> 
         assert supervisor.wait(60) == 0
 
 
+@pytest.mark.full_length
 def test_a_silent_child_of_prefork_is_killed_and_its_sibling_lives(bench: PoolBench) -> None:
     with bench.supervisor(WORKER, "--pool=prefork", "--concurrency=2"):
         sibling = bench.start_task("wait", 60)
@@ -94,6 +95,7 @@ def test_a_busy_process_is_neither_killed_nor_unhealthy(bench: PoolBench) -> Non
         assert "killed" not in bench.log
 
 
+@pytest.mark.full_length
 def test_a_worker_that_sleeps_with_its_supervisor_goes_on_when_both_wake(bench: PoolBench) -> None:
     with bench.supervisor() as supervisor:
         task = bench.start_task("wait", 60)
@@ -104,6 +106,7 @@ def test_a_worker_that_sleeps_with_its_supervisor_goes_on_when_both_wake(bench: 
         assert "killed" not in bench.log
 
 
+@pytest.mark.full_length
 @pytest.mark.parametrize("how", ["loop", "deaf"])
 def test_a_wedged_consumer_is_a_fault_once_runs_wait(bench: PoolBench, how: str) -> None:
     with bench.supervisor(WEDGED):
@@ -117,6 +120,7 @@ def test_a_wedged_consumer_is_a_fault_once_runs_wait(bench: PoolBench, how: str)
         await_fault(bench, "has not turned" if how == "loop" else "has taken nothing")
 
 
+@pytest.mark.full_length
 def test_a_broker_that_hangs_or_is_away_is_no_fault_of_the_worker(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path / "redis", durable=False) as server:
         urls = {"database_url": "postgresql://nowhere/none", "redis_url": server.url}
