@@ -34,7 +34,6 @@ from worker.attempt.batch_writer import ALONE_BYTES, TICK_BYTES, BatchWriter
 from worker.attempt.conclusion import Ending
 from worker.attempt.event_writer import EventWriter
 from worker.attempt.execution import execute
-from worker.attempt.held_run import HeldRun
 from worker.attempt.lease import LeaseKeeper
 from worker.cancellation import CancelToken, RunStopped, StopReason
 from worker.executors.base import ExecutorEvent, Failed, InvalidConfigurationError, PlatformError, Succeeded
@@ -100,30 +99,6 @@ def start(resources, make_run):
     for one in begun:
         one.slot.token.cancel(StopReason.CANCELLED)
         one.thread.join(PATIENCE)
-
-
-@pytest.fixture
-def reload(committed_sessions):
-    def reload(run):
-        with committed_sessions() as session:
-            return session.get_one(Run, run.id)
-
-    return reload
-
-
-@pytest.fixture
-def events_of(committed_sessions):
-    def events_of(run):
-        with committed_sessions() as session:
-            return log.read(session, run.id, start=0, limit=10_000, most=2**30).events
-
-    return events_of
-
-
-@pytest.fixture
-def hold(resources):
-    """Hold a RUNNING run in its first attempt."""
-    return lambda run: HeldRun(resources, run.id, 1, CancelToken())
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from shared.runs import moves
 from tests.support.refusals import raising, refusing_writes
 from tests.support.slots import FakeSlot
 from tests.support.waiting import wait_until
-from worker.attempt import resources as worker_resources
 from worker.attempt.conclusion import Ending
 from worker.attempt.execution import execute
 from worker.executors.base import ExecutorEvent, Succeeded
@@ -32,13 +31,6 @@ def setting_overrides():
         "event_flush": timedelta(milliseconds=20),
         "reconcile_interval": timedelta(milliseconds=50),
     }
-
-
-@pytest.fixture
-def resources(committed_settings):
-    made = worker_resources.make(committed_settings)
-    yield made
-    made.close()
 
 
 @pytest.fixture
