@@ -220,7 +220,7 @@ def test_a_module_allows_what_it_defines_and_not_what_it_imports(make, with_sett
     assert reload(run).output is None
 
 
-def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, reload, module):
+def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, module):
     """What it returns is nothing, for there is no API about to take it."""
     run = make("a", "b", default={"callable": f"{module}:own"})
     assert with_settings(run, structure_callables=module) is Ending.SUCCEEDED
