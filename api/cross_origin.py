@@ -9,7 +9,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 
 METHODS: Final = "GET, HEAD, POST, PATCH, DELETE"
 
