@@ -120,9 +120,8 @@ def do_bulk(request: Request, principal: PrincipalDep, actions: BulkDep, form: F
     _refuse_faults(query)
     chosen = [uuid.UUID(text) for text in text_of(form, "chosen").split(",") if _is_uuid(text)]
     position = text_of(form, "position")
-    nonce = text_of(form, "until")[
-        :40
-    ]  # a part that is asked for again, as its answer was lost, repeats no run
+    # A part that is asked for again, as its answer was lost, repeats no run.
+    nonce = text_of(form, "until")[:40]
     if text_of(form, "all") == "1":
         batch = _next_matching(actions, principal, query, form, position)
     else:
