@@ -170,7 +170,7 @@ class Attempt:
         """Claim and start the run together with others, if it is plain.
 
         Returns:
-            The run, which is RUNNING. None: it is to be claimed, and says itself why it cannot be started.
+            The run, which is RUNNING. None if it is to be claimed alone; that shows why it cannot start.
         """
         held = self._held
         if held.resources.dispatcher.share is not None:  # whose claims take turns
