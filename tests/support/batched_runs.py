@@ -1,4 +1,4 @@
-"""Runs that say numbered words, for the tests of the batch writer."""
+"""Runs that say numbered words, for tests of how these are stored."""
 
 import threading
 from dataclasses import dataclass, field
