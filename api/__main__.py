@@ -122,7 +122,7 @@ def _sweep(connection: GuardedProtocol, seconds: float) -> None:
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT; exit with 70 once something has died that the process lives by."""
+    """Serve until SIGTERM or SIGINT; exit with 70 once a vital thread or task has died."""
     hide_memory()
     with plain_failures():
         settings = begin("api")

@@ -9,7 +9,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 
 METHODS: Final = "GET, HEAD, POST, PATCH, DELETE"
 
@@ -27,7 +28,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 class Origins:
-    """The origins that are allowed; without any, no answer says a word of it.
+    """The origins that are allowed; without any, no answer has a CORS header.
 
     Keys come in a header that a page sets by itself, so browsers are not told to send credentials of
     their own: the cookie of the console is sent to no page of another site.

@@ -26,7 +26,7 @@ from shared.dispatch.dispatcher import Dispatcher
 from shared.models import Run
 from shared.organizations.quotas import Quotas
 from shared.processes.vitals import Vitals
-from shared.runs.together import Wish
+from shared.runs.together import Cancel
 from shared.settings import Settings
 from shared.structures.variables import VariableRule
 
@@ -42,7 +42,7 @@ class Resources:
     lanes: Lanes
     dispatcher: Dispatcher
     creates: SharedTransactions[Offer, Accepted]
-    cancels: SharedTransactions[Wish, Run]
+    cancels: SharedTransactions[Cancel, Run]
     keys: KeyCache
     key_uses: KeyUses
     key_watch: KeyWatch

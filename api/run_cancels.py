@@ -15,7 +15,7 @@ from shared.lifecycle import RunKind
 from shared.logs import note
 from shared.models import Run
 from shared.runs import service
-from shared.runs.together import Wish
+from shared.runs.together import Cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class RunCancel:
             OverloadedError: there was no turn in time.
         """
         if kind is RunKind.ASSISTANT:
-            wish = Wish(run_id, self.principal.organization_id, self.principal.name)
-            async with turn(self.resources.lanes.wishes, self.request, self.principal):
-                run = await self.resources.cancels.do(wish)
+            cancel = Cancel(run_id, self.principal.organization_id, self.principal.name)
+            async with turn(self.resources.lanes.shared_cancels, self.request, self.principal):
+                run = await self.resources.cancels.do(cancel)
             if run is not None:
                 note(run_id=str(run_id))
                 return run

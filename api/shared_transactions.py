@@ -16,7 +16,7 @@ from shared.db import Fault, Sessions, fault_of, run_after_commit, words_of
 from shared.dispatch.dispatcher import Dispatcher
 from shared.models import Run
 from shared.runs import service
-from shared.runs.together import Wish
+from shared.runs.together import Cancel
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -86,10 +86,10 @@ def shared_creates(
 
 def shared_cancels(
     sessions: Sessions, dispatcher: Dispatcher, threads: CapacityLimiter
-) -> SharedTransactions[Wish, Run]:
+) -> SharedTransactions[Cancel, Run]:
     """Make the transactions that cancel runs; what is left out is for `shared.runs.service.cancel`."""
 
-    def cancel(session: Session, wishes: Sequence[Wish]) -> list[Run | None]:
-        return service.cancel_together(session, dispatcher, wishes)
+    def cancel(session: Session, cancels: Sequence[Cancel]) -> list[Run | None]:
+        return service.cancel_together(session, dispatcher, cancels)
 
     return SharedTransactions(sessions, cancel, kind="cancels", threads=threads)

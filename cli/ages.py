@@ -7,7 +7,7 @@ import typer
 
 from shared.durations import parse_duration
 from shared.retention.policy import KEEP
-from shared.settings import SHORTEST_RETENTION
+from shared.setting_types import SHORTEST_RETENTION
 
 DEFAULT: Final = timedelta(microseconds=-1)
 """Stands for what the settings say."""

@@ -1,4 +1,4 @@
-"""Progress of what takes long: a bar on a terminal, from the third second on, that leaves no trace."""
+"""Progress of long work: a bar on a terminal, from the third second on, that leaves no trace."""
 
 import threading
 from collections.abc import Callable, Generator

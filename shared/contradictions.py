@@ -1,4 +1,4 @@
-"""Settings that contradict each other, or that one process needs, so that it must not start with them."""
+"""Checks of settings at a start: they must not contradict each other, nor lack what the process needs."""
 
 import os
 from collections.abc import Callable, Mapping

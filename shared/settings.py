@@ -1,35 +1,40 @@
 """Settings: one frozen object a process, read from the environment once and handed down."""
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Self
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final, Self
+from urllib.parse import unquote
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    FilePath,
-    SecretStr,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.addresses.postgres import parse_postgres_address
 from shared.addresses.redis import RedisAddress, parse_redis_address
-from shared.addresses.web import parse_network, parse_origin, parse_root_path
 from shared.contradictions import ContradictingSettingsError, contradictions
-from shared.durations import FORMS, TooLongError, parse_duration
 from shared.errors import RunyardError
 from shared.lifecycle import RunKind
-from shared.log_levels import LEVELS, parse_levels
+from shared.setting_types import (
+    AllowedModels,
+    Credentials,
+    Duration,
+    HeaderFields,
+    LogFormat,
+    LogLevel,
+    LogLevels,
+    Networks,
+    Origins,
+    Port,
+    QueueNames,
+    Retention,
+    RootPath,
+    Token,
+    WebAddress,
+    WorkerName,
+)
 from shared.terms import ModelRules, Terms
 from shared.variables import (
     FILE,
@@ -42,159 +47,10 @@ from shared.variables import (
     variable_of,
     variables_of,
 )
-from shared.workers import check_name, default_name
+from shared.workers import default_name
 
 TRANSACTION = "transaction"
 """A value of `database_pooler`: the pooler lends a connection for one transaction."""
-
-
-_TIMEDELTA: Final = TypeAdapter(timedelta)
-
-
-def _duration(value: object) -> object:
-    """Read a duration of the environment: `20s`, a bare number of seconds, or ISO 8601 (`PT20S`).
-
-    Raises:
-        ValueError: the text is no duration, or a longer one than can be kept.
-    """
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_duration(value)
-    except TooLongError:
-        raise
-    except ValueError:
-        try:
-            return _TIMEDELTA.validate_python(_number(value))
-        except ValidationError:
-            raise ValueError(f"must be {FORMS}, a number of seconds, or ISO 8601 such as PT20S") from None
-
-
-def _number(text: str) -> float | str:
-    """Read a number in a form such as `1e3`; return any other text unchanged."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("must be more than 0")
-    return value
-
-
-def _log_format(value: str) -> str:
-    return _one_of(value, ("json", "console"))
-
-
-def _log_level(value: str) -> str:
-    return _one_of(value.upper(), LEVELS)
-
-
-def _log_levels(value: str) -> str:
-    parse_levels(value)
-    return value
-
-
-def _one_of(value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"must be one of {', '.join(allowed)}")
-    return value
-
-
-def _port(value: object) -> object:
-    """Refuse an address: Kubernetes makes a variable of that name for a service `runyard-api`."""
-    if isinstance(value, str) and "://" in value:
-        raise ValueError(
-            "must be a number; if Kubernetes has made the variable for a service of that name, set"
-            " `enableServiceLinks: false` in the pod"
-        )
-    return value
-
-
-def _web_address(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port is not a number
-        is_one = False
-    if not is_one:
-        raise ValueError("must be http://host:port or https://host")
-    return value
-
-
-def _origins(value: str) -> str:
-    return ",".join(map(parse_origin, names_of(value)))
-
-
-def _networks(value: str) -> str:
-    return ",".join(str(parse_network(name)) for name in names_of(value))
-
-
-def _credentials(value: SecretStr) -> SecretStr:
-    """Check Flower's credentials: Flower accepts any text, but most texts let nobody in."""
-    for pair in value.get_secret_value().split(","):
-        user, separator, password = pair.partition(":")
-        if not (user.strip() and separator and password.strip()):
-            raise ValueError("must be user:password; separate several by commas")
-    return value
-
-
-def _header_fields(value: SecretStr) -> SecretStr:
-    for pair in filter(None, map(str.strip, value.get_secret_value().split(","))):
-        name, separator, _ = pair.partition("=")
-        if not (separator and re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name.strip())):
-            raise ValueError("must be name=value, separated by commas")
-    return value
-
-
-MIN_TOKEN: Final = 16  # characters
-
-
-def _token(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if len(text) < MIN_TOKEN or not (text.isascii() and text.isprintable()) or " " in text:
-        raise ValueError(f"must have {MIN_TOKEN} printable characters or more, and no space")
-    return value
-
-
-def _names(value: str) -> str:
-    if not names_of(value):
-        raise ValueError("must name at least one queue")
-    return value
-
-
-Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=65535)]
-
-SHORTEST_RETENTION: Final = timedelta(hours=1)
-"""A caller may wait for the end of a run for so long, come back to its stream, or repeat a request."""
-
-
-def _retention(value: object) -> object:
-    """Read a retention; 0 is none."""
-    duration = _duration(value)
-    if isinstance(duration, timedelta):
-        if not duration:
-            return None
-        if duration < SHORTEST_RETENTION:
-            raise ValueError("must be 0 to keep everything, or at least 1h")
-    return duration
-
-
-Retention = Annotated[timedelta | None, BeforeValidator(_retention)]
-Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
-
-
-def _model_rules(text: str) -> str:
-    ModelRules.parse(text)
-    return text
-
-
-def names_of(listed: str) -> list[str]:
-    """The names of a list separated by commas."""
-    return [name for part in listed.split(",") if (name := part.strip())]
-
 
 RENAMED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -234,8 +90,7 @@ class Settings(BaseSettings):
         default="none",
         pattern=f"^(none|{TRANSACTION})$",
         description=f"`{TRANSACTION}` for a pooler that lends a connection per transaction, such as"
-        f" PgBouncer."
-        " Runyard then prepares no statements on the server and sets nothing in a session.",
+        " PgBouncer. Runyard then prepares no statements on the server and sets nothing in a session.",
     )
     migration_database_url: SecretStr | None = Field(
         default=None,
@@ -255,24 +110,20 @@ class Settings(BaseSettings):
         description="The prefix of every key and channel in Redis. Installations with different prefixes can"
         " share a server.",
     )
-    log_format: Annotated[str, AfterValidator(_log_format)] = Field(
-        default="json", description="The format of logs: `json` or `console`."
-    )
-    log_level: Annotated[str, AfterValidator(_log_level)] = Field(
-        default="INFO", description="The lowest level that is logged."
-    )
-    log_levels: Annotated[str, AfterValidator(_log_levels)] = Field(
+    log_format: LogFormat = Field(default="json", description="The format of logs: `json` or `console`.")
+    log_level: LogLevel = Field(default="INFO", description="The lowest level that is logged.")
+    log_levels: LogLevels = Field(
         default="",
         description="Levels of single modules, as module=level, separated by commas:"
         " `worker.attempt=debug,celery=info`. A level holds for what is below the module, too.",
     )
 
-    traces_endpoint: Annotated[str, AfterValidator(_web_address)] | None = Field(
+    traces_endpoint: WebAddress | None = Field(
         default=None,
         description="The OTLP/HTTP collector of traces, such as http://collector:4318. It needs the extra"
         " `otel`. Without a value, nothing is recorded.",
     )
-    traces_headers: Annotated[SecretStr, AfterValidator(_header_fields)] | None = Field(
+    traces_headers: HeaderFields | None = Field(
         default=None,
         description="Headers for the collector, as name=value, separated by commas; values are"
         " percent-encoded.",
@@ -309,7 +160,7 @@ class Settings(BaseSettings):
         description="Whether the API serves its `/metrics` at its own port, too; it needs"
         " `RUNYARD_METRICS_TOKEN`.",
     )
-    metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
+    metrics_token: Token | None = Field(
         default=None, description="The bearer token that scrapers send; 16 characters or more."
     )
 
@@ -325,20 +176,20 @@ class Settings(BaseSettings):
         default=1,
         gt=0,
         le=64,
-        description="Processes of the API on this machine; each has a database pool, a body memory and limits"
-        " of connections of its own.",
+        description="Processes of the API on this machine; each has a database pool, a body memory and"
+        " limits of connections of its own.",
     )
-    root_path: Annotated[str, AfterValidator(parse_root_path)] = Field(
+    root_path: RootPath = Field(
         default="",
-        description="The path under which a proxy publishes the API, such as /runyard. The proxy may strip it"
-        " or pass it on.",
+        description="The path under which a proxy publishes the API, such as /runyard. The proxy may strip"
+        " it or pass it on.",
     )
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+    trusted_proxies: Networks = Field(
         default="",
         description="Addresses and networks of proxies whose `X-Forwarded-For` is trusted, separated by"
         " commas.",
     )
-    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+    cors_origins: Origins = Field(
         default="",
         description="Origins whose pages may call the API from a browser, such as https://app.example.com,"
         " separated by commas. Wildcards are not supported.",
@@ -385,8 +236,8 @@ class Settings(BaseSettings):
     max_connections: int | None = Field(
         default=None,
         gt=0,
-        description="Connections of one API process; beyond it, only probes are answered. "
-        "The default is what the limit of open files allows, up to 4096.",
+        description="Connections of one API process; beyond it, only probes are answered. The default is"
+        " what the limit of open files allows, up to 4096.",
     )
     max_address_connections: int | None = Field(
         default=None,
@@ -413,8 +264,8 @@ class Settings(BaseSettings):
     running_share: int | None = Field(
         default=None,
         gt=0,
-        description="Runs of one tenant that workers hold at once; further runs wait."
-        " Without a value, one tenant may fill every slot.",
+        description="Runs of one tenant that workers hold at once; further runs wait. Without a value, one"
+        " tenant may fill every slot.",
     )
     lock_timeout: Duration = Field(
         default=timedelta(seconds=5), description="How long a request waits for a row lock."
@@ -455,14 +306,12 @@ class Settings(BaseSettings):
         default=1_000_000,
         gt=0,
         description="Assistants of one organization; more are a 409. The same limit holds for threads,"
-        " messages, "
-        "rules, rulesets, structures and deployments, each.",
+        " messages, rules, rulesets, structures and deployments, each.",
     )
     stream_heartbeat: Duration = Field(
         default=timedelta(seconds=5),
         description="The interval of heartbeats on an idle event stream. Most proxies close a stream after"
-        " 60 silent"
-        " seconds.",
+        " 60 silent seconds.",
     )
     stream_reread: Duration = Field(
         default=timedelta(seconds=3),
@@ -490,25 +339,24 @@ class Settings(BaseSettings):
         default=1_000,
         ge=0,
         description="The number of a thread's newest messages that a run gets, as far as they fit into the"
-        " model's"
-        " window.",
+        " model's window.",
     )
     history_bytes: int = Field(
         default=2_097_152,
         ge=0,
         description="Bytes of a thread's newest messages that are read for a run.",
     )
-    models: Annotated[str, AfterValidator(_model_rules)] = Field(
+    models: AllowedModels = Field(
         default="",
         description="Allowed models, as patterns separated by commas. Rules per organization have the form"
         " `<id>=openai/*, echo; *=echo`. Empty allows every model.",
     )
-    worker_name: Annotated[str, AfterValidator(check_name)] = Field(
+    worker_name: WorkerName = Field(
         default_factory=default_name,
-        description="The worker's name in Flower, in logs, in its runs and for `runyard drain`. "
-        "The default is `worker@` and the host name. Workers of the same name get numbers.",
+        description="The worker's name in Flower, in logs, in its runs and for `runyard drain`. The default"
+        " is `worker@` and the host name. Workers of the same name get numbers.",
     )
-    worker_queues: Annotated[str, AfterValidator(_names)] = Field(
+    worker_queues: QueueNames = Field(
         default="runs", description="The queues that a worker consumes, separated by commas."
     )
     run_queue: str = Field(default="runs", description="The queue to which new assistant runs are sent.")
@@ -580,8 +428,8 @@ class Settings(BaseSettings):
         default=20,
         gt=0,
         le=1_000,
-        description="Rounds of tool calls in a run. After the last one, the model is asked once more, without"
-        " tools.",
+        description="Rounds of tool calls in a run. After the last one, the model is asked once more,"
+        " without tools.",
     )
     model_tool_output: int = Field(
         default=100_000,
@@ -607,7 +455,7 @@ class Settings(BaseSettings):
         " `worker/executors/models.json`.",
     )
 
-    structure_api_url: Annotated[str, AfterValidator(_web_address)] = Field(
+    structure_api_url: WebAddress = Field(
         default="http://127.0.0.1:8000",
         description="The address at which the programs of structure runs reach the API.",
     )
@@ -618,18 +466,14 @@ class Settings(BaseSettings):
     )
     structure_callables: str = Field(
         default="",
-        description=(
-            "Functions that structures may call, as module:function, separated by commas. A module alone"
-            " allows "
-            "all functions that it defines. A suffix `@<id>+<id>` limits an entry to these organizations."
-        ),
+        description="Functions that structures may call, as module:function, separated by commas. A module"
+        " alone allows all functions that it defines. A suffix `@<id>+<id>` limits an entry to these"
+        " organizations.",
     )
     structure_folders: str = Field(
         default="*",
-        description=(
-            "Folders that structures may execute, separated by commas; `*` stands for all others. A suffix "
-            "`@<id>+<id>` limits an entry to these organizations."
-        ),
+        description="Folders that structures may execute, separated by commas; `*` stands for all others. A"
+        " suffix `@<id>+<id>` limits an entry to these organizations.",
     )
     structure_env: str = Field(
         default="",
@@ -637,25 +481,19 @@ class Settings(BaseSettings):
     )
     structure_env_allowed: str = Field(
         default="",
-        description=(
-            "Names of variables that callers may set although names of that kind can steer a loader or an "
-            "interpreter. Shell patterns, separated by commas."
-        ),
+        description="Names of variables that callers may set although names of that kind can steer a loader"
+        " or an interpreter. Shell patterns, separated by commas.",
     )
     structure_sandbox: str = Field(
         default="auto",
         pattern="^(auto|bubblewrap|user|none)$",
-        description=(
-            "The sandbox of structure programs: `bubblewrap`, `user` (needs root), `none` or `auto`. "
-            "`auto` chooses the strongest that works, and never `none`."
-        ),
+        description="The sandbox of structure programs: `bubblewrap`, `user` (needs root), `none` or `auto`."
+        " `auto` chooses the strongest that works, and never `none`.",
     )
     structure_paths: str = Field(
         default="",
-        description=(
-            "Files and directories that sandboxed programs may read beside the system and Python, "
-            "separated by commas."
-        ),
+        description="Files and directories that sandboxed programs may read beside the system and Python,"
+        " separated by commas.",
     )
     structure_uid: int = Field(
         default=60_600,
@@ -686,14 +524,12 @@ class Settings(BaseSettings):
         gt=0,
         le=67_108_864,
         description="Bytes of a structure run's output; more ends it as FAILED, OutputTooLarge. The same"
-        " limit "
-        "holds for any other event that its program reports.",
+        " limit holds for any other event that its program reports.",
     )
     structure_home: Path | None = Field(
         default=None,
         description="A directory with a permanent home for the programs of each organization, with caches"
-        " and "
-        "packages. Without a value, the home of a run is deleted with the run.",
+        " and packages. Without a value, the home of a run is deleted with the run.",
     )
     structure_log: int = Field(
         default=1_048_576,
@@ -737,7 +573,7 @@ class Settings(BaseSettings):
         default=timedelta(minutes=5),
         description="How long Flower shows a worker that is silent.",
     )
-    flower_basic_auth: Annotated[SecretStr, AfterValidator(_credentials)] | None = Field(
+    flower_basic_auth: Credentials | None = Field(
         default=None, description="Credentials for Flower, as user:password. Required outside loopback."
     )
 

@@ -16,8 +16,8 @@ EVERYBODY: Final = "*"
 class ModelRules:
     """Patterns of the models that may be used, by organization.
 
-    An organization with patterns of its own may use what they name and nothing else; any other what
-    those of everybody name. Without any that are meant for it, an organization may use every model.
+    An organization with patterns of its own may use the models that they name, and no others. Any other
+    organization may use the models that the patterns of everybody name, or every model if there are none.
     """
 
     patterns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -31,7 +31,7 @@ def check_name(name: str) -> str:
 
 
 def default_name() -> str:
-    """What a worker is called that was given no name: after its machine, and so the same after a restart."""
+    """The name of a worker without a given one: that of its machine, so it survives a restart."""
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "host"
     return f"worker@{host}"[:LONGEST_NAME]
 

@@ -23,7 +23,7 @@ _known: OrderedDict[Hashable, tuple[float, Response]] = OrderedDict()  # of the 
 async def shared_part(
     request: Request, principal: Principal, read: Reader, make: Callable[[Session], Response]
 ) -> Response:
-    """Answer with a page; if only its part that changes is asked for, perhaps with one that is `TTL` old.
+    """Answer with a page. A request for its changing part alone may get one that is up to `TTL` old.
 
     Args:
         make: makes the answer, which depends on the organization, the scope and the address alone. So the

@@ -1,4 +1,4 @@
-"""Which runs a page lists, as its address says it."""
+"""The query of a list of runs, as the address of its page has it."""
 
 import re
 import uuid

@@ -118,18 +118,13 @@ def do_bulk(request: Request, principal: PrincipalDep, actions: BulkDep, form: F
     said = text_of(form, "said")
     query = RunQuery.of(QueryParams(text_of(form, "filter")))
     _refuse_faults(query)
-    chosen = [uuid.UUID(text) for text in text_of(form, "chosen").split(",") if _is_uuid(text)]
     position = text_of(form, "position")
-    nonce = text_of(form, "until")[
-        :40
-    ]  # a part that is asked for again, as its answer was lost, repeats no run
+    # A part that is asked for again, as its answer was lost, repeats no run.
+    nonce = text_of(form, "until")[:40]
     if text_of(form, "all") == "1":
         batch = _next_matching(actions, principal, query, form, position)
     else:
-        start = _number(form, "position")
-        batch = [(run_id, str(start + number)) for number, run_id in enumerate(chosen[start:], 1)][:BATCH]
-        if start + BATCH >= len(chosen) and batch:
-            batch[-1] = (batch[-1][0], "")
+        batch = _next_chosen(form)
     step = "going" if batch and batch[-1][1] else "over"
     for run_id, following in batch:
         try:
@@ -171,6 +166,16 @@ def _act(
         actions.cancel(principal, run_id, kind)
     else:
         actions.run_again(principal, run_id, kind, once=once)
+
+
+def _next_chosen(form: Form) -> list[tuple[uuid.UUID, str]]:
+    """The next of the chosen runs, as `_next_matching`."""
+    chosen = [uuid.UUID(text) for text in text_of(form, "chosen").split(",") if _is_uuid(text)]
+    start = _number(form, "position")
+    batch = [(run_id, str(start + number)) for number, run_id in enumerate(chosen[start:], 1)][:BATCH]
+    if start + BATCH >= len(chosen) and batch:
+        batch[-1] = (batch[-1][0], "")
+    return batch
 
 
 def _next_matching(

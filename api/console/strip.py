@@ -22,7 +22,7 @@ MISSED_BEATS: Final = 3  # after which a worker does not count as alive
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The numbers."""
+    """The numbers of one organization."""
 
     rates: Rates
     workers: int  # alive

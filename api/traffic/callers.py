@@ -9,7 +9,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.addresses.web import Network, parse_network
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 
 FORWARDED: Final = "x-forwarded-for"
 

@@ -22,7 +22,7 @@ MIN_CONNECTIONS: Final = LEAST_API_POOL - UPKEEP - KEY_LOOKUPS
 CREATES: Final = 64
 """Runs that may wait to be stored, or are being stored, by the one connection for them."""
 
-WISHES: Final = 64
+CANCELS: Final = 64
 """Likewise runs that may wait to be cancelled."""
 
 PARSERS: Final = 2
@@ -57,15 +57,15 @@ class Lanes:
 
     A request takes a place in a lane before it opens a transaction and keeps it until the transaction
     ends. So a request with a place finds a connection free, and a request with a connection finds a
-    thread free. The places of `creates` share one connection, as do those of `wishes`; in the smallest pool
-    it is the same. Cancels and look-ups of keys have lanes of their own.
+    thread free. The places of `creates` share one connection, as do those of `shared_cancels`; in
+    the smallest pool it is the same. Other cancels and look-ups of keys have lanes of their own.
     """
 
     requests: Gate
     creates: Gate  # of runs that are stored many at a time, on one connection
-    wishes: Gate  # to cancel runs, many at a time, on one connection
+    shared_cancels: Gate  # of runs that are cancelled many at a time, on one connection
     cancels: Gate  # of runs by themselves, and deletes
-    together: CapacityLimiter  # the connections of creates and wishes, by the threads that use them
+    together: CapacityLimiter  # the connections of creates and shared cancels, by the threads that use them
     streams: Gate
     keys: Gate
     bodies: Gate  # in bytes
@@ -90,7 +90,7 @@ class Lanes:
         return cls(
             requests=gate(connections - cancels - streams - together),
             creates=gate(CREATES),
-            wishes=gate(WISHES),
+            shared_cancels=gate(CANCELS),
             cancels=gate(cancels),
             together=CapacityLimiter(together),
             streams=gate(streams),

@@ -41,9 +41,8 @@ class RefusalLimiter:
         """
         self._rate = rate
         self._clock = clock
-        self._full: OrderedDict[str, tuple[float, float]] = (
-            OrderedDict()
-        )  # level of the bucket, and the time of it
+        # Of each address, the level of its bucket and the time of it.
+        self._full: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._full)

@@ -101,7 +101,7 @@ def get_tool(session: SessionDep, principal: PrincipalDep, tool_id: StructureId)
 
 
 def _uuids(ids: Sequence[str]) -> list[uuid.UUID]:
-    """The ids that are any; what is none names nothing."""
+    """The texts that are ids; any other text names nothing."""
     found = []
     for identifier in ids:
         with suppress(ValueError):

@@ -8,7 +8,7 @@ from shared.extensions import DEFAULT_THRESHOLD
 
 
 class _Strict(BaseModel):
-    """A misspelt key would leave a run unguarded without a word."""
+    """Refuses unknown keys: a misspelt one would silently leave a run unguarded."""
 
     model_config = ConfigDict(extra="forbid")
 

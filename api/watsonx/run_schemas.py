@@ -53,10 +53,10 @@ class RunOrchestrate(BaseModel):
     additional_parameters: Annotated[dict[str, Any] | None, UNSERVED] = None
 
     def request(self) -> RunRequest:
-        """The same as one of ours: what is said is the run's argument, on a thread at all events.
+        """The request in our terms: the message is the run's argument, and the run is always on a thread.
 
         Raises:
-            InvalidRequestError: a guardrail is enabled, and nothing is installed that would look.
+            InvalidRequestError: an enabled guardrail has no detector here.
         """
         unguarded = missing_guardrails(self.guardrails.enabled()) if self.guardrails else []
         if unguarded:

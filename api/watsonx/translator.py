@@ -29,8 +29,8 @@ Lines = list[tuple[str, JsonObject]]
 class Translator:
     """Translates the events of one run, which it has to see from the first on.
 
-    All it says comes from the events, and from what never changes of their run: whoever reads them, and
-    whenever, is told the same.
+    Its lines follow from the events, and from facts of the run that never change. So every reader gets the
+    same lines, at any time.
     """
 
     def __init__(self, run: Run) -> None:
@@ -44,7 +44,7 @@ class Translator:
         self._given_up = Usage()
 
     def events(self, event: StoredEvent) -> list[JsonObject]:
-        """The events that one of ours is here; none if there is no word for it."""
+        """An event as events of this dialect; none if the dialect has no word for it."""
         if event.attempt is not None:
             self._common["attempt"] = event.attempt
         milliseconds = int(event.created_at.timestamp() * 1000)
@@ -58,7 +58,7 @@ class Translator:
         return [on_one_line(orjson.dumps(one)) for one in self.events(event)]
 
     def translated(self, batch: Batch) -> list[bytes]:
-        """The same for a batch. All readers of a run share the work: what one made, the others take over."""
+        """The same for a batch. Readers of a run share the work: the first one's lines serve the others."""
         if not batch.is_whole:
             return [line for event in batch for line in self.encoded(event)]
         form: tuple[list[bytes], Translator] | None = batch.forms.get(Translator)
@@ -78,12 +78,12 @@ class Translator:
         return twin
 
     def broken_off(self) -> bytes:
-        """What a stream may end with that is over before its run; of no event, so that it has no number."""
+        """The last line of a stream that ends before its run. It belongs to no event, so it has no number."""
         name, data = self._intermediate("stream_over", "This stream is over, and not at the end of its run.")
         return on_one_line(orjson.dumps({"id": "0-0", "event": name, "data": data}))
 
     def _lines(self, event: StoredEvent) -> Lines:
-        """The name and the data of each event that one of ours is here."""
+        """The name and the data of each event that `events` makes."""
         payload = event.payload
         match event.origin, event.type:
             case Origin.SYSTEM, EventType.ASSISTANT_QUEUED:

@@ -1,18 +1,16 @@
 """`runyard queues`: what waits in each queue, and who takes from it."""
 
-from dataclasses import asdict
 from typing import Final
 
 import typer
 
-from cli.console import failure
-from cli.database_access import DataDir, database_settings
-from cli.exit_codes import EXIT_FAILURE, EXIT_PROBLEMS
-from cli.listing import AsJson, print_list
+from cli.database_access import DataDir
+from cli.exit_codes import EXIT_PROBLEMS
+from cli.listing import AsJson
 from cli.local.dev_file import DATA_DIR
 from cli.operation.durations import short
-from cli.operation.reading import reader, reading
-from cli.operation.workload import Queue, ask_workers, read_queues
+from cli.operation.workload import Queue, read_queues
+from cli.operation.workload_lists import UNKNOWN, print_workload
 from cli.tables import Column, Item
 
 COLUMNS: Final = (
@@ -23,8 +21,6 @@ COLUMNS: Final = (
     Column("messages", rank=3),
     Column("workers"),
 )
-
-UNKNOWN: Final = "?"
 
 app = typer.Typer(add_completion=False)
 
@@ -38,18 +34,7 @@ def queues(*, as_json: AsJson = False, data_dir: DataDir = DATA_DIR) -> None:
 
     Exit codes: 0 printed, 3 runs wait in a queue from which no worker takes, 1 PostgreSQL or Redis is away.
     """
-    settings = database_settings(data_dir)
-    with reader(settings) as engine:
-        broker = ask_workers(engine, settings)
-        with reading(engine) as session:
-            found = read_queues(session, settings, broker)
-    if as_json:
-        print_list([asdict(queue) for queue in found], COLUMNS, as_json=True)
-    else:
-        print_list([queue_row(queue) for queue in found], COLUMNS, as_json=False)
-    if broker.fault is not None:
-        failure(broker.fault)
-        raise typer.Exit(EXIT_FAILURE)
+    found = print_workload(read_queues, queue_row, COLUMNS, data_dir=data_dir, as_json=as_json)
     raise typer.Exit(EXIT_PROBLEMS if any(queue.waiting and not queue.workers for queue in found) else 0)
 
 

@@ -1,19 +1,16 @@
 """`runyard workers`: the workers, with their slots and their queues."""
 
-from dataclasses import asdict
 from typing import Final
 
 import typer
 
-from cli.commands.queues import UNKNOWN
-from cli.console import failure
-from cli.database_access import DataDir, database_settings
-from cli.exit_codes import EXIT_FAILURE, EXIT_PROBLEMS
-from cli.listing import AsJson, print_list
+from cli.database_access import DataDir
+from cli.exit_codes import EXIT_PROBLEMS
+from cli.listing import AsJson
 from cli.local.dev_file import DATA_DIR
 from cli.operation.durations import short
-from cli.operation.reading import reader, reading
-from cli.operation.workload import Worker, WorkerState, ask_workers, read_workers
+from cli.operation.workload import Worker, WorkerState, read_workers
+from cli.operation.workload_lists import UNKNOWN, print_workload
 from cli.tables import Column, Fit, Item
 
 COLUMNS: Final = (
@@ -38,18 +35,7 @@ def workers(*, as_json: AsJson = False, data_dir: DataDir = DATA_DIR) -> None:
 
     Exit codes: 0 printed, 3 no worker answers, 1 PostgreSQL or Redis is away.
     """
-    settings = database_settings(data_dir)
-    with reader(settings) as engine:
-        broker = ask_workers(engine, settings)
-        with reading(engine) as session:
-            found = read_workers(session, settings, broker)
-    if as_json:
-        print_list([asdict(worker) for worker in found], COLUMNS, as_json=True)
-    else:
-        print_list([worker_row(worker) for worker in found], COLUMNS, as_json=False)
-    if broker.fault is not None:
-        failure(broker.fault)
-        raise typer.Exit(EXIT_FAILURE)
+    found = print_workload(read_workers, worker_row, COLUMNS, data_dir=data_dir, as_json=as_json)
     raise typer.Exit(0 if any(worker.state is WorkerState.OK for worker in found) else EXIT_PROBLEMS)
 
 

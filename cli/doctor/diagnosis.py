@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -84,18 +84,21 @@ def _examine_database(
                     found.findings.extend(examine_processes(session, settings))
                     found.findings.extend(examine_runs(session, settings, waiting=waiting))
                     found.violations.extend(check(session, on_checked=on_checked))
-                held = Finding("Invariants", Severity.OK, f"All {len(RULES)} hold.")
-                if found.violations:
-                    broken = ", ".join(sorted({violation.name for violation in found.violations}))
-                    seen = f"{counted(len(found.violations), 'violation')}: {broken}."
-                    held = Finding("Invariants", Severity.PROBLEM, seen, BROKEN)
-                found.findings.append(held)
+                found.findings.append(_examine_invariants(found.violations))
     except AddressError as error:
         found.findings.append(Finding("PostgreSQL", Severity.PROBLEM, error.message, AWAY))
     except SQLAlchemyError as error:
         advice = AWAY if is_passing(error) else REFUSED
         found.findings.append(Finding("PostgreSQL", Severity.PROBLEM, first_line(error), advice))
     return found
+
+
+def _examine_invariants(violations: Sequence[Violation]) -> Finding:
+    if not violations:
+        return Finding("Invariants", Severity.OK, f"All {len(RULES)} hold.")
+    broken = ", ".join(sorted({violation.name for violation in violations}))
+    seen = f"{counted(len(violations), 'violation')}: {broken}."
+    return Finding("Invariants", Severity.PROBLEM, seen, BROKEN)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ _IS_SECRET: Final = re.compile(r"pass|secret|token|key|auth|credential", re.IGNO
 def masked(address: str) -> str:
     """Return an address without what may be secret; the mask alone if its form is not clear.
 
-    Passwords are masked before the host and among the parameters, and users of the web: they may be tokens.
+    Passwords are masked before the host and among the parameters. Users of web addresses are masked, too:
+    they may be tokens.
     """
     try:
         parts = urlsplit(address)

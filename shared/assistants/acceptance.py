@@ -62,7 +62,7 @@ class KnownAssistants:
         self._known: OrderedDict[uuid.UUID, tuple[Assistant, str]] = OrderedDict()
 
     def learn(self, session: Session, identifiers: Collection[uuid.UUID]) -> None:
-        """Read those of some assistants that are not known yet, unless they are large."""
+        """Read the assistants that are not known yet, unless they are large."""
         if missing := [identifier for identifier in identifiers if identifier not in self._known]:
             query = select(Assistant, _VERSION).where(Assistant.id.in_(missing))
             for assistant, version in session.execute(query.order_by(Assistant.id)):

@@ -17,7 +17,7 @@ SHOWN_BYTES: Final = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What was before an attempt."""
+    """What the attempts before one have left."""
 
     shown: str  # the text that stands before readers who join all chunks they know
     spent: tuple[tuple[str, Usage], ...]  # by model

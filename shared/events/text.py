@@ -1,4 +1,4 @@
-"""What PostgreSQL's jsonb can hold of what a model may say."""
+"""Texts and JSON of models, in a form that PostgreSQL's jsonb can hold."""
 
 import re
 from typing import Any

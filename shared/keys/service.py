@@ -175,7 +175,7 @@ def _find_principal(session: Session, condition: ColumnElement[bool]) -> Princip
 
 
 def good_among(session: Session, key_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Return those of some keys that are good: not deleted, and of no attempt that has lost its run."""
+    """Return the good ones among some keys: not deleted, and of no attempt that has lost its run."""
     query = select(ApiKey.id).outerjoin(Run, Run.id == ApiKey.run_id)
     return set(session.scalars(query.where(ApiKey.id.in_(key_ids), _is_good())))
 

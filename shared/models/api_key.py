@@ -55,7 +55,6 @@ class ApiKey(Identified, Timestamped, Base):
         server_default="admin",
     )
     last_used_at: Mapped[datetime | None]
-    run_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("runs.id", ondelete="CASCADE"), index=True
-    )  # the key of a structure run is valid while this attempt holds the run
+    # The key of a structure run is valid while this attempt holds the run.
+    run_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), index=True)
     run_attempt: Mapped[int | None]

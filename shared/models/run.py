@@ -160,9 +160,10 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     organization_id: Mapped[uuid.UUID]
     assistant_id: Mapped[uuid.UUID | None]
     structure_id: Mapped[uuid.UUID | None]
+    # Whichever of the two is run: what lists and tallies go by.
     subject_id: Mapped[uuid.UUID] = mapped_column(
         Computed("coalesce(assistant_id, structure_id)", persisted=True)
-    )  # whichever of the two is run: what lists and tallies go by
+    )
     parent_run_id: Mapped[uuid.UUID | None]  # the assistant run that called the structure as a tool
     deployment_id: Mapped[uuid.UUID | None]
     created_by: Mapped[uuid.UUID]
@@ -193,9 +194,8 @@ class Run(Resources, Limits, Identified, Timestamped, Base):
     attempt: Mapped[int] = mapped_column(server_default="0")
     losses: Mapped[int] = mapped_column(server_default="0")
     event_count: Mapped[int] = mapped_column(server_default="0")
-    stored_bytes: Mapped[int] = mapped_column(
-        BigInteger, server_default="0"
-    )  # of itself, its events and spans
+    # Of itself, its events and its spans.
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
     log_count: Mapped[int] = mapped_column(server_default="0")
     worker: Mapped[str | None] = mapped_column(Text)
     process: Mapped[str | None]  # host/process id: which of the worker's processes has it, or had it last

@@ -1,4 +1,4 @@
-"""How many of some things one user or organization may have, so that nobody fills the tables for all."""
+"""Quotas: how much one user or organization may have, so that nobody fills the tables for all."""
 
 import time
 import uuid
@@ -32,7 +32,7 @@ from shared.settings import Settings
 
 
 class Resource(StrEnum):
-    """What an organization keeps, and has a limit of each; the words are for people."""
+    """A kind of resource, each with a limit of its own per organization; the words are for people."""
 
     ASSISTANT = "assistants"
     THREAD = "threads"

@@ -38,7 +38,8 @@ def get_within_reach(
 ) -> Organization:
     """Return an organization that a principal's key acts on: the key's own, or one it has made.
 
-    What a key has made is in its reach until that has a key of its own: how else to make the first?
+    An organization that a key has made is in its reach until that organization has a key of its own:
+    somebody has to make the first one.
 
     Raises:
         OrganizationNotFoundError: there is none, or the principal's user does not belong to it.

@@ -31,7 +31,8 @@ class Fault:
 def find_faults(readings: Sequence[Reading], *, now: float) -> list[Fault]:
     """Return the faults of the processes of one kind on this machine.
 
-    A full worker is none, nor one that cannot reach its broker: its main loop turns, or tries to connect.
+    A full worker has no fault, nor has one that cannot reach its broker: its main loop turns, or it tries to
+    connect.
 
     Args:
         now: monotonic seconds.

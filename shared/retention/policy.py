@@ -1,4 +1,4 @@
-"""Policies: how old what has ended may become, for each organization."""
+"""Policies: for how long each organization keeps ended runs and idle threads."""
 
 import uuid
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ Own = InstrumentedAttribute[timedelta | None]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """For how long what has ended is kept; None keeps it.
+    """For how long ended runs and idle threads are kept; None keeps them for ever.
 
     By default an organization's own retention replaces it. An operator's order for all organizations never
-    goes below their own, and one for an organization by name goes by what the operator says alone.
+    goes below their own retention; an order for one organization by name overrides it.
     """
 
     runs: timedelta | None

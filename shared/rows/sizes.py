@@ -26,7 +26,7 @@ def large_columns(model: type[Base]) -> list[InstrumentedAttribute[Any]]:
 
 
 def without_large(model: type[Base], *, when: bool) -> list[ORMOption]:
-    """Options of a query that leave large values where they are until somebody asks; none unless `when`."""
+    """Options of a query that load large values only once they are asked for; none unless `when`."""
     return [defer(column) for column in large_columns(model)] if when else []
 
 
@@ -42,7 +42,7 @@ def unload(row: Base, *, but: Collection[str] = ()) -> None:
 
 
 def are_small(session: Session, model: type[Base], ids: Sequence[Any], *, most: int) -> bool:
-    """Whether rows have so many bytes at the most, by a look at them that decompresses nothing."""
+    """Whether rows have at most so many bytes, judged without decompressing any."""
     size = _sum(_at_most(column) for column in large_columns(model))
     total = session.scalar(select(func.coalesce(func.sum(size), 0)).where(_key(model).in_(ids)))
     return int(total or 0) <= most

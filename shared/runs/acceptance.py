@@ -115,7 +115,7 @@ FROM run JOIN event ON event.run_id = id
 
 
 def insert(session: Session, candidates: Sequence[Candidate], *, waits_for_share: bool) -> list[StoredEvent]:
-    """Insert those of some runs that nothing is in the way of; return the first events of these.
+    """Insert the runs that nothing stands in the way of; return their first events.
 
     Left out are runs whose organization, assistant or creator another transaction is deleting or has
     deleted, and runs whose assistant is not in the given state any more. So the statement waits for no

@@ -28,7 +28,7 @@ from shared.runs import acceptance, transitions
 from shared.runs.measures import measure_accepted, measure_move, measure_moves
 from shared.runs.receipts import cancel_detail, record_stop, record_stops
 from shared.runs.task_states import task_events
-from shared.runs.together import Move, Stop, Wish
+from shared.runs.together import Cancel, Move, Stop
 from shared.runs.transitions import Applied
 from shared.threads import service as threads
 from shared.threads.turns import admit_next
@@ -288,8 +288,8 @@ def cancel(
     return run
 
 
-def cancel_together(session: Session, dispatcher: Dispatcher, wishes: Sequence[Wish]) -> list[Run]:
-    """End active runs at callers' wishes as `cancel` does: a few statements for any number of runs.
+def cancel_together(session: Session, dispatcher: Dispatcher, cancels: Sequence[Cancel]) -> list[Run]:
+    """End active runs for callers, as `cancel` does: a few statements for any number of runs.
 
     What a run refuses, and a run of which a cancel concerns more than the run, is left out, and nothing of
     it is written: `cancel` finds out.
@@ -297,7 +297,7 @@ def cancel_together(session: Session, dispatcher: Dispatcher, wishes: Sequence[W
     Returns:
         The runs that are CANCELLED.
     """
-    cancelled = transitions.cancel_together(session, wishes)
+    cancelled = transitions.cancel_together(session, cancels)
     runs = [one.run for one in cancelled]
     for events in log.insert_together(session, [(one.events, one.first_seq) for one in cancelled]):
         dispatcher.announce(session, events)

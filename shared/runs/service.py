@@ -16,7 +16,7 @@ from shared.keys.principal import Principal
 from shared.lifecycle import ACTIVE, RunKind, RunStatus
 from shared.models import Assistant, Run, Structure
 from shared.runs import moves, queries
-from shared.runs.together import Wish
+from shared.runs.together import Cancel
 
 CANCEL_BATCH: Final = 200
 """Runs that one call cancels at the most, so that it is answered within seconds."""
@@ -30,7 +30,7 @@ def cancel(
     *,
     kind: RunKind = RunKind.ASSISTANT,
 ) -> Run:
-    """End a run at a caller's wish, and stop its work once that is committed.
+    """End a run for a caller, and stop its work once that is committed.
 
     Returns:
         The run: CANCELLED, or unchanged if it had already ended.
@@ -43,15 +43,15 @@ def cancel(
     return _end(session, dispatcher, run, principal)
 
 
-def cancel_together(session: Session, dispatcher: Dispatcher, wishes: Sequence[Wish]) -> list[Run | None]:
-    """End runs at callers' wishes, and stop their work once that is committed.
+def cancel_together(session: Session, dispatcher: Dispatcher, cancels: Sequence[Cancel]) -> list[Run | None]:
+    """End runs for callers, and stop their work once that is committed.
 
     Returns:
-        The CANCELLED run of each wish, in order; None where `cancel` has to find out.
+        The CANCELLED run of each cancel, in order; None where `cancel` has to find out.
     """
-    cancelled = moves.cancel_together(session, dispatcher, wishes)
+    cancelled = moves.cancel_together(session, dispatcher, cancels)
     runs = {(run.id, run.organization_id): run for run in cancelled}
-    return [runs.get((wish.run_id, wish.organization_id)) for wish in wishes]
+    return [runs.get((one.run_id, one.organization_id)) for one in cancels]
 
 
 def delete(

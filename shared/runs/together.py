@@ -39,8 +39,8 @@ TOGETHER_BYTES: Final = 131_072
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """A caller's wish to cancel a run of an organization."""
+class Cancel:
+    """A caller's cancel of a run of an organization."""
 
     run_id: uuid.UUID
     organization_id: uuid.UUID

@@ -36,7 +36,7 @@ from shared.fence import given_attempts, given_runs, held_by
 from shared.lifecycle import ACTIVE, HELD, TRANSITIONS, RunKind, RunStatus, Trigger
 from shared.models import RUNS, JsonObject, Run
 from shared.runs.receipts import cancel_detail
-from shared.runs.together import MOVED_COLUMNS, TOGETHER_BYTES, Move, MovedRun, Wish
+from shared.runs.together import MOVED_COLUMNS, TOGETHER_BYTES, Cancel, Move, MovedRun
 from shared.runs.transition_events import EVENTS_OF, events_of
 
 Detail = JsonObject | ColumnElement[Any]
@@ -111,7 +111,7 @@ class Cancelled:
     first_seq: int
 
 
-def cancel_together(session: Session, wishes: Sequence[Wish]) -> list[Cancelled]:
+def cancel_together(session: Session, cancels: Sequence[Cancel]) -> list[Cancelled]:
     """Cancel several assistant runs in one statement.
 
     Only runs of which a cancel concerns nothing else are cancelled: those without a thread and without
@@ -120,11 +120,11 @@ def cancel_together(session: Session, wishes: Sequence[Wish]) -> list[Cancelled]
     """
     given = [
         {
-            "run_id": wish.run_id,
-            "organization_id": wish.organization_id,
-            "requested_by": storable(wish.requested_by),
+            "run_id": cancel.run_id,
+            "organization_id": cancel.organization_id,
+            "requested_by": storable(cancel.requested_by),
         }
-        for wish in wishes
+        for cancel in cancels
     ]
     cancelled = session.scalars(_cancel_together(), {"given": given})
     return [_cancelled(run) for run in cancelled]

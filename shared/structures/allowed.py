@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from shared.errors import RunyardError
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 
 EVERY: Final = "*"
 

@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Final, Self
 
 from shared.models import JsonObject
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 
 SETTING: Final = "RUNYARD_STRUCTURE_ENV_ALLOWED"
 

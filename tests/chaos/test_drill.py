@@ -53,10 +53,10 @@ CANCELS_IN_WORDS_ONLY = (
     from shared.runs import queries, service
     from shared.lifecycle import RunStatus
 
-    def cancel(session, dispatcher, wishes):
+    def cancel(session, dispatcher, cancels):
         runs = []
-        for wish in wishes:
-            run = queries.get_run(session, wish.run_id, organization_id=wish.organization_id)
+        for one in cancels:
+            run = queries.get_run(session, one.run_id, organization_id=one.organization_id)
             session.expunge(run)
             run.status = RunStatus.CANCELLED
             runs.append(run)

@@ -84,6 +84,7 @@ RETIRED: Final = (
         r"organizations[./](directory|administration)|organizations import (directory|administration)",
         "admin",
     ),
+    Retired("Wish|[Ww]ishes|WISHES", "Cancel, shared_cancels", PACKAGES),
     # Streams and dialects
     Retired("after(?=[:=])", "start", STREAMS),
     Retired("Waiting|_doubt|_settle", "RunWaiter, _recheck, _check_ended", ("api/streaming/",)),

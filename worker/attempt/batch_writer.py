@@ -77,50 +77,41 @@ class Source(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Begin:
+class Request:
+    """What a run asks of the next tick. The run's thread waits until it is decided."""
+
+    run_id: uuid.UUID
+    size: int = field(default=0, kw_only=True)  # bytes of its events and its output
+    decided: threading.Event = field(default_factory=threading.Event, init=False)
+    is_done: bool = field(default=False, init=False)
+
+    def decide(self, *, is_done: bool) -> None:
+        """Let the run go on."""
+        self.is_done = is_done
+        self.decided.set()
+
+
+@dataclass(slots=True, eq=False)
+class Begin(Request):
     """A run to claim and start, if it is plain. `prepare` reads nothing, raises nothing, and may refuse."""
 
     move: Move
     prepare: Callable[[PlainRun], bool]
-    size: int = 0
-    decided: threading.Event = field(default_factory=threading.Event)
-    is_done: bool = False
-
-    @property
-    def run_id(self) -> uuid.UUID:
-        return self.move.run_id
 
 
 @dataclass(slots=True, eq=False)
-class End:
+class End(Request):
     """A run to end."""
 
     move: Move
     trigger: Trigger
-    size: int  # bytes of its events and its output
-    decided: threading.Event = field(default_factory=threading.Event)
-    is_done: bool = False
-
-    @property
-    def run_id(self) -> uuid.UUID:
-        return self.move.run_id
 
 
 @dataclass(slots=True, eq=False)
-class Receipt:
+class Receipt(Request):
     """The receipt of a cancelled run to complete, whose work has stopped."""
 
     stop: Stop
-    size: int = 0
-    decided: threading.Event = field(default_factory=threading.Event)
-    is_done: bool = False
-
-    @property
-    def run_id(self) -> uuid.UUID:
-        return self.stop.run_id
-
-
-Request = Begin | End | Receipt
 
 
 class WriterStuckError(Exception):
@@ -174,7 +165,7 @@ class BatchWriter:
             Whether the run is RUNNING and this attempt's. False leaves it as it was, as far as is known.
         """
         claim = Move(run_id, attempt, worker=self._worker_name, process=this_process())
-        return self._decided(Begin(claim, prepare))
+        return self._decided(Begin(run_id, claim, prepare))
 
     def end(self, trigger: Trigger, move: Move) -> bool:
         """End a run, and wait for that.
@@ -183,7 +174,7 @@ class BatchWriter:
             Whether the run has ended so. False leaves it as it was, as far as is known.
         """
         size = _size_of(move)
-        return size <= ALONE_BYTES and self._decided(End(move, trigger, size))
+        return size <= ALONE_BYTES and self._decided(End(move.run_id, move, trigger, size=size))
 
     def stop(self, stop: Stop) -> bool:
         """Complete the receipt of a cancelled run, and wait for that.
@@ -191,7 +182,7 @@ class BatchWriter:
         Returns:
             Whether it is complete by this call. False leaves it as it was, as far as is known.
         """
-        return self._decided(Receipt(stop))
+        return self._decided(Receipt(stop.run_id, stop))
 
     def schedule(self, source: Source, due: float) -> bool:
         """Take a batch of a source at the instant `due` (monotonic seconds), or earlier.
@@ -263,7 +254,7 @@ class BatchWriter:
                 requests, self._requests = self._requests, []
                 sources, self._due = list(self._due), {}
             for request in requests:
-                request.decided.set()
+                request.decide(is_done=False)
             for source in sources:
                 if source.take() is not None:
                     source.declined()
@@ -314,21 +305,21 @@ class BatchWriter:
             done = self._store(requests, [one for one in batches.values() if one.size <= ALONE_BYTES])
         finally:
             for request in requests:
-                request.is_done = request.run_id in done
-                request.decided.set()
+                request.decide(is_done=request.run_id in done)
             for source, batch in batches.items():
                 (source.stored if batch.run_id in done else source.declined)()
 
     def _store(self, requests: Sequence[Request], batches: Sequence[Batch]) -> frozenset[uuid.UUID]:
         """Write all of it in one transaction; return the runs of which everything is written."""
+        if not (requests or batches):
+            return frozenset()
         begins = [request for request in requests if isinstance(request, Begin)]
         stops = [request.stop for request in requests if isinstance(request, Receipt)]
         ends: defaultdict[Trigger, list[Move]] = defaultdict(list)
         for request in requests:
             if isinstance(request, End):
                 ends[request.trigger].append(request.move)
-        if not (requests or batches):
-            return frozenset()
+        leading = [one.move.leading for one in requests if isinstance(one, End) and one.move.leading]
         begun_at = time.monotonic()
         try:
             with self._writing, unit_of_work(self._sessions) as session:
@@ -346,16 +337,8 @@ class BatchWriter:
             log.warning("batch not stored, its runs write alone", runs=runs, error=words_of(error))
             return frozenset()
         metrics.FLUSH_SECONDS.observe(time.monotonic() - begun_at, "together")
-        metrics.FLUSH_EVENTS.observe(sum(_events_of(one) for one in (*requests, *batches)))
+        metrics.FLUSH_EVENTS.observe(sum(len(batch.rows) for batch in (*batches, *leading)))
         return done
-
-
-def _events_of(one: Request | Batch) -> int:
-    """The events that a run has emitted in what is stored of it; those of its moves do not count."""
-    if isinstance(one, Receipt):
-        return 0
-    batch = one if isinstance(one, Batch) else one.move.leading
-    return len(batch.rows) if batch else 0
 
 
 def _size_of(move: Move) -> int:
@@ -369,9 +352,7 @@ def _size_of(move: Move) -> int:
 
 def _ready(session: Session, begins: Sequence[Begin]) -> list[Move]:
     """The claims of the runs that are plain and prepared."""
-    plain = plain_runs(session, [begin.move.run_id for begin in begins])
+    plain = plain_runs(session, [begin.run_id for begin in begins])
     return [
-        begin.move
-        for begin in begins
-        if (run := plain.get(begin.move.run_id)) is not None and begin.prepare(run)
+        begin.move for begin in begins if (run := plain.get(begin.run_id)) is not None and begin.prepare(run)
     ]

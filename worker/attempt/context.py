@@ -51,7 +51,7 @@ def load_context(
 ) -> RunContext:
     """Read the context of a claimed run. A structure run gets its key.
 
-    The worker's default model fills in for none. Of the thread, the newest messages are read, at most
+    A run without a model gets the worker's default. Of the thread, the newest messages are read, at most
     `history_messages` of them and `history_bytes` bytes.
 
     Raises:

@@ -109,9 +109,8 @@ class EventWriter:
         """
         self._settle()
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._under_way is None
-            )  # a tick may have taken the rest meanwhile
+            # A tick may have taken the rest meanwhile.
+            self._changed.wait_for(lambda: self._under_way is None)
             if self._is_broken:
                 return False
             leading = self._taken() if self._buffer else None

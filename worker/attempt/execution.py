@@ -170,7 +170,7 @@ class Attempt:
         """Claim and start the run together with others, if it is plain.
 
         Returns:
-            The run, which is RUNNING. None: it is to be claimed, and says itself why it cannot be started.
+            The run, which is RUNNING. None if it is to be claimed alone; that shows why it cannot start.
         """
         held = self._held
         if held.resources.dispatcher.share is not None:  # whose claims take turns
@@ -209,24 +209,14 @@ class Attempt:
 
     def _execute(self) -> Ending:
         held = self._held
-        if self._prepared is not None:
-            context, executor = self._prepared
-            self._max_duration = context.max_duration
-        else:
-            try:
-                with tracing.span("load"):
-                    context = self._load()
-                    executor = guarded(self._resolve(context, held.resources.settings), context.guardrails)
-                with tracing.span("store start"):
-                    has_started = held.move(Trigger.START)
-            except InvalidConfigurationError as error:
-                return self._end(error)
-            except RunStopped:
-                if held.token.reason is not StopReason.CANCELLED:
-                    raise
-                has_started = False
-            if not has_started:
-                return self._end(None)
+        try:
+            started = self._prepared or self._start()
+        except InvalidConfigurationError as error:
+            return self._end(error)
+        if started is None:
+            return self._end(None)
+        context, executor = started
+        self._max_duration = context.max_duration
         held.resources.leases.set_deadline(held.id, context.max_duration.total_seconds())
         log.info("run started", model=context.model)
         grace: timedelta = held.resources.settings.cancel_grace
@@ -249,6 +239,26 @@ class Attempt:
         if self._writer.is_broken:  # without its last events the run has not succeeded
             result = replace(result, outcome=None, stop_reason=held.token.reason)
         return self._commit(conclude(result))
+
+    def _start(self) -> tuple[RunContext, Executor] | None:
+        """Prepare and start the run, which was claimed alone; None if it is not to start any more.
+
+        Raises:
+            InvalidConfigurationError: the run cannot be executed.
+            RunStopped: the run is lost.
+        """
+        held = self._held
+        try:
+            with tracing.span("load"):
+                context = self._load()
+                executor = guarded(self._resolve(context, held.resources.settings), context.guardrails)
+            with tracing.span("store start"):
+                has_started = held.move(Trigger.START)
+        except RunStopped:
+            if held.token.reason is not StopReason.CANCELLED:
+                raise
+            return None
+        return (context, executor) if has_started else None
 
     def _end_together(self, conclusion: Conclusion) -> bool:
         """End a run that stands alone together with others; return whether it has ended."""
@@ -281,7 +291,6 @@ class Attempt:
         context, earlier = held.write(load)
         self._usage.add_given_up(earlier.spent)
         self._repeats = Repeats(earlier.shown)
-        self._max_duration = context.max_duration
         return context
 
     def _judge_exit(self, exited: Exited) -> Outcome:

@@ -78,25 +78,12 @@ class StructureCalls:
         Raises:
             RunStopped: as `call`.
         """
-        resources, run_id, attempt = self._caller.resources, self._caller.id, self._caller.attempt
         self._caller.token.raise_if_cancelled()
         try:
-            with self._caller.fenced() as session:  # once: a repeat could start a second child
-                # With the caller locked: it cannot end before it has a child to cancel.
-                lock = select(Run).where(held_by(attempt, run_id=run_id)).with_for_update(key_share=True)
-                caller = session.scalars(lock).one_or_none()
-                if caller is None:
-                    raise LeaseLostError(status=session.scalar(select(Run.status).where(Run.id == run_id)))
-                name = f"assistant run {caller.id}"
-                principal = Principal(caller.organization_id, caller.created_by, caller.id, name)
-                request = StructureRunRequest(args=args, parent_run_id=caller.id)
-                terms = resources.settings.terms
-                child = submit(
-                    session, resources.dispatcher, principal, structure_id, request, terms=terms
-                ).id
+            run_id = self._submit(structure_id, args)
         except StructureNotFoundError as gone:
             return error_artifact(gone.message), False
-        run = self._ended(child)
+        run = self._ended(run_id)
         if run is None:
             return error_artifact("The structure run was deleted."), False
         if run.status is not RunStatus.SUCCEEDED:
@@ -105,6 +92,26 @@ class StructureCalls:
         if isinstance(run.output, dict):
             return run.output, True
         return text_artifact("The structure ended without an output."), True
+
+    def _submit(self, structure_id: uuid.UUID, args: Sequence[str]) -> uuid.UUID:
+        """Submit a structure run, once: a repeat could start a second one.
+
+        Raises:
+            RunStopped: the caller is lost.
+            StructureNotFoundError: there is no such structure any more.
+        """
+        resources, run_id = self._caller.resources, self._caller.id
+        with self._caller.fenced() as session:
+            # With the caller locked: it cannot end before it has a child to cancel.
+            held = held_by(self._caller.attempt, run_id=run_id)
+            caller = session.scalars(select(Run).where(held).with_for_update(key_share=True)).one_or_none()
+            if caller is None:
+                raise LeaseLostError(status=session.scalar(select(Run.status).where(Run.id == run_id)))
+            name = f"assistant run {caller.id}"
+            principal = Principal(caller.organization_id, caller.created_by, caller.id, name)
+            request = StructureRunRequest(args=args, parent_run_id=caller.id)
+            terms = resources.settings.terms
+            return submit(session, resources.dispatcher, principal, structure_id, request, terms=terms).id
 
     def _ended(self, run_id: uuid.UUID) -> Run | None:
         """Wait for a call to end; steal it once it has been in the queue for long enough.

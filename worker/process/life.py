@@ -11,7 +11,8 @@ from shared.processes.beats import Load
 from shared.processes.pulse import Fact, Kind, Limits, Pulse
 from shared.processes.silence import beat_interval
 from shared.processes.starting import begin_pulse, probe_limit
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 from worker.process import supervisor_link
 from worker.vitals import vitals
 

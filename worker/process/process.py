@@ -15,7 +15,8 @@ from shared.processes.failures import plain_failures
 from shared.processes.garbage import settle_garbage
 from shared.processes.hidden import hide_memory
 from shared.processes.metrics import count_into
-from shared.settings import Settings, get_settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings, get_settings
 from shared.workers import Pool
 from worker import identity
 from worker.process import life, naming, supervisor_link

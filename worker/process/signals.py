@@ -179,7 +179,7 @@ def on_task_revoked(sender: Task[Any, Any], request: Any, **_: Any) -> None:
 
 
 def _cancel(run_id: uuid.UUID, attempt: int) -> None:
-    """Cancel the run of a revoked task, through an outage of PostgreSQL: nobody else knows of the wish."""
+    """Cancel the run of a revoked task, through an outage of PostgreSQL: nobody else knows of the cancel."""
     own = resources.get()
 
     def cancel() -> None:

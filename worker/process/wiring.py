@@ -6,7 +6,8 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from shared.celery_app import make_celery
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 from worker.process import signals, tasks
 
 THREADS: Final = "worker.process.pool:TaskPool"

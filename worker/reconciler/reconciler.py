@@ -157,28 +157,33 @@ class Reconciler:
             return 0
         moved = 0
         for run in queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH):
-            was_running = run.status is RunStatus.RUNNING
-            default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
-            limit = run.max_attempts or default
-            losses, worker, attempt = run.losses + 1, run.worker, run.attempt
+            losses = run.losses + 1
+            trigger, detail = self._verdict(run, losses)
             record_in_trace = _recording(run, ending="lost")
-            note = log.bind(**_about(run), worker=worker, of_process=run.process)
-            reason = Reason.WORKER_LOST
-            message = f"The worker {worker} was lost while the run was {run.status}."
-            move, trigger = moves.requeue, Trigger.REQUEUE
-            if losses >= limit:
-                move, trigger = moves.break_, Trigger.BREAK
-                if limit > 1:
-                    reason = Reason.TOO_MANY_ATTEMPTS
-                    message += f" It was the last of {limit} attempts."
-            detail = StatusDetail(reason, message, worker=worker, losses=losses)
-            if not self._moves(session, move, run, attempt=attempt, detail=detail, losses=losses):
+            note = log.bind(**_about(run), worker=run.worker, of_process=run.process)
+            begins_anew = trigger is Trigger.REQUEUE
+            move = moves.requeue if begins_anew else moves.break_
+            if not self._moves(session, move, run, attempt=run.attempt, detail=detail, losses=losses):
                 continue
             after_commit(session, record_in_trace)
-            _count(session, "requeued" if trigger is Trigger.REQUEUE else "broken")
+            _count(session, "requeued" if begins_anew else "broken")
             note.warning("run lost", move=trigger)
             moved += 1
         return moved
+
+    def _verdict(self, run: Run, losses: int) -> tuple[Trigger, StatusDetail]:
+        """What becomes of a run whose worker was lost, and why: it begins anew as long as it may."""
+        was_running = run.status is RunStatus.RUNNING
+        default = self._settings.max_attempts_running if was_running else self._settings.max_attempts
+        limit = run.max_attempts or default
+        trigger, reason = Trigger.REQUEUE, Reason.WORKER_LOST
+        message = f"The worker {run.worker} was lost while the run was {run.status}."
+        if losses >= limit:
+            trigger = Trigger.BREAK
+            if limit > 1:
+                reason = Reason.TOO_MANY_ATTEMPTS
+                message += f" It was the last of {limit} attempts."
+        return trigger, StatusDetail(reason, message, worker=run.worker, losses=losses)
 
     def _confirm_stops(self, session: Session) -> int:
         if not self._can_judge_leases(session):

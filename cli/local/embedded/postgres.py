@@ -41,9 +41,9 @@ class EmbeddedPostgres(EmbeddedServer):
     name: ClassVar[str] = "postgres"
     program: ClassVar[str] = "postgres"
     stop_sequence: ClassVar[child.StopSequence] = (
-        (signal.SIGINT, 3.0),
-        (signal.SIGQUIT, 1.0),
-    )  # fast, immediate
+        (signal.SIGINT, 3.0),  # fast
+        (signal.SIGQUIT, 1.0),  # immediate
+    )
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         super().__init__(data_dir, durable=durable)

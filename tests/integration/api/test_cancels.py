@@ -25,10 +25,10 @@ def together(monkeypatch):
     sizes, go_on = [], threading.Event()
     cancel = service.cancel_together
 
-    def counting(session, dispatcher, wishes):
-        sizes.append(len(wishes))
+    def counting(session, dispatcher, cancels):
+        sizes.append(len(cancels))
         assert len(sizes) > 1 or go_on.wait(60)
-        return cancel(session, dispatcher, wishes)
+        return cancel(session, dispatcher, cancels)
 
     monkeypatch.setattr(service, "cancel_together", counting)
     return sizes, go_on
@@ -73,9 +73,9 @@ def test_a_run_that_cannot_be_cancelled_spoils_no_other(served, together, make_r
     runs = [make_run(status=RunStatus.RUNNING) for _ in range(4)]
     cancel = service.cancel_together
 
-    def poisoned(session, dispatcher, wishes):
-        found = cancel(session, dispatcher, wishes)
-        if len(wishes) > 1:
+    def poisoned(session, dispatcher, cancels):
+        found = cancel(session, dispatcher, cancels)
+        if len(cancels) > 1:
             session.execute(text("SELECT 1 / 0"))
         return found
 

@@ -9,7 +9,7 @@ from shared.db import unit_of_work
 from shared.lifecycle import RunStatus
 from shared.models import RUNS, Run, RunEvent
 from shared.runs import moves, service
-from shared.runs.together import TOGETHER_BYTES, Wish
+from shared.runs.together import TOGETHER_BYTES, Cancel
 from tests.support.dispatching import RecordingDispatcher
 from tests.support.listening import listen
 
@@ -28,15 +28,15 @@ def principal(factories):
 def cancelled(committed_sessions, dispatcher):
     """Cancel runs in a transaction of their own."""
 
-    def cancelled(*wishes, dispatcher=dispatcher):
+    def cancelled(*cancels, dispatcher=dispatcher):
         with unit_of_work(committed_sessions) as session:
-            return service.cancel_together(session, dispatcher, wishes)
+            return service.cancel_together(session, dispatcher, cancels)
 
     return cancelled
 
 
-def wish(run, organization_id=None):
-    return Wish(run.id, organization_id or run.organization_id, NAME)
+def cancel(run, organization_id=None):
+    return Cancel(run.id, organization_id or run.organization_id, NAME)
 
 
 def stored(session, run_id):
@@ -77,7 +77,7 @@ def test_a_run_ends_as_one_that_is_cancelled_alone(
     alone = RecordingDispatcher()
     with unit_of_work(committed_sessions) as session:
         moves.cancel(session, alone, other.id, requested_by=NAME)
-    (answered,) = cancelled(wish(run))
+    (answered,) = cancelled(cancel(run))
     assert (answered.status, answered.is_stopping) == (RunStatus.CANCELLED, status is not RunStatus.QUEUED)
     with committed_sessions() as session:
         assert stored(session, run.id) == stored(session, other.id)
@@ -89,17 +89,17 @@ def test_a_run_ends_as_one_that_is_cancelled_alone(
 
 def test_any_number_of_runs_is_two_statements_in_one_transaction(cancelled, committed_engine, make_run):
     runs = [make_run(status=RunStatus.RUNNING) for _ in range(20)]
-    cancelled(wish(make_run()))
+    cancelled(cancel(make_run()))
     said = []
     listen(committed_engine, "before_cursor_execute", lambda *given: said.append(given[2].split()[0]))
     listen(committed_engine, "commit", lambda _connection: said.append("COMMIT"))
-    assert [run.id for run in cancelled(*map(wish, runs))] == [run.id for run in runs]
+    assert [run.id for run in cancelled(*map(cancel, runs))] == [run.id for run in runs]
     assert said == ["WITH", "INSERT", "COMMIT"]
 
 
 def test_two_wishes_for_a_run_are_one_cancel(cancelled, make_run, dispatcher):
     run = make_run()
-    first, second = cancelled(wish(run), wish(run))
+    first, second = cancelled(cancel(run), cancel(run))
     assert first.id == second.id == run.id
     assert dispatcher.revoked == [(run.id, 1)]
 
@@ -108,11 +108,11 @@ def test_nobody_cancels_or_sees_anothers_run(cancelled, committed_sessions, fact
     stranger = factories.principal(organization="elsewhere", email="b@elsewhere.example")
     run, left = make_run(), make_run()
     own, theirs, unknown = cancelled(
-        wish(run), wish(run, stranger.organization_id), Wish(uuid.uuid4(), run.organization_id, NAME)
+        cancel(run), cancel(run, stranger.organization_id), Cancel(uuid.uuid4(), run.organization_id, NAME)
     )
     assert own.id == run.id
     assert (theirs, unknown) == (None, None)
-    assert cancelled(wish(left, stranger.organization_id)) == [None]
+    assert cancelled(cancel(left, stranger.organization_id)) == [None]
     assert status_of(committed_sessions, left.id) is RunStatus.QUEUED
 
 
@@ -128,7 +128,7 @@ def test_a_run_that_is_large_or_of_which_a_cancel_concerns_more_is_left_to_the_c
         make_run(status=RunStatus.SUCCEEDED),
     ]
     before = [status_of(committed_sessions, run.id) for run in others]
-    assert cancelled(*map(wish, others)) == [None] * len(others)
+    assert cancelled(*map(cancel, others)) == [None] * len(others)
     assert [status_of(committed_sessions, run.id) for run in others] == before
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_somebody_holds_keeps_no_other_waiting(cancelled, committed_s
     held, free = make_run(status=RunStatus.RUNNING), make_run(status=RunStatus.RUNNING)
     with unit_of_work(committed_sessions) as session:
         session.execute(update(Run).where(Run.id == held.id).values(log_count=Run.log_count))
-        left, done = cancelled(wish(held), wish(free))
+        left, done = cancelled(cancel(held), cancel(free))
     assert left is None
     assert done.id == free.id
 
@@ -147,7 +147,7 @@ def test_with_shares_a_cancel_makes_room_for_the_next(cancelled, committed_sessi
     waiting = make_run(principal)
     with unit_of_work(committed_sessions) as session:
         session.execute(update(Run).where(Run.id == waiting.id).values(dispatched_at=None))
-    cancelled(wish(first), dispatcher=sharing)
+    cancelled(cancel(first), dispatcher=sharing)
     assert sharing.enqueued == [(waiting.id, 1)]
 
 
@@ -160,7 +160,7 @@ def test_no_table_that_grows_is_read_whole(cancelled, committed_engine, make_run
     """
     said = []
     listen(committed_engine, "before_cursor_execute", lambda *given: said.append(given[2:4]))
-    cancelled(wish(run))
+    cancelled(cancel(run))
     statement, parameters = said[0]
     with committed_engine.begin() as connection:
         connection.execute(text(many))

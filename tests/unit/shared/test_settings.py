@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from shared.contradictions import ContradictingSettingsError
 from shared.processes.failures import sentence_of
+from shared.setting_types import SHORTEST_RETENTION
 from shared.settings import (
     RENAMED,
-    SHORTEST_RETENTION,
     RenamedVariableError,
     Settings,
     demand_startable,

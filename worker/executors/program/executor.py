@@ -9,7 +9,8 @@ from typing import Final
 
 import structlog
 
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 from shared.structures.allowed import Allowed, AllowListError
 from shared.structures.sandbox import Mode, Sandbox, choose
 from worker.executors.base import (

@@ -101,22 +101,16 @@ def _post(artifact: dict[str, Any]) -> None:
         try:
             direct.open(request, timeout=REQUEST_TIMEOUT).close()
         except OSError as error:
-            pause, why = RETRY_INTERVAL, str(getattr(error, "reason", error))
-            if isinstance(error, urllib.error.HTTPError):
-                if error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code not in PASSING:
-                    raise
-                asked = error.headers.get("Retry-After", "")
-                if asked.isdecimal():
-                    pause = min(max(RETRY_INTERVAL, float(asked)), MAX_RETRY_INTERVAL)
+            if _is_final(error):
+                raise
+            pause = _pause_after(error)
             if time.monotonic() + pause > deadline:
-                if isinstance(error, urllib.error.HTTPError):
-                    why = f"{error.code}, {_words_of(error)}"
                 raise NotPostedError(
-                    f"The output was not posted: in {RETRY_TIMEOUT:g} s the API took nothing: {why}"
+                    f"The output was not posted: in {RETRY_TIMEOUT:g} s the API took nothing: {_why(error)}"
                 ) from error
-            time.sleep(pause)
         else:
             return
+        time.sleep(pause)
 
 
 def _event(artifact: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +125,27 @@ def _event(artifact: dict[str, Any]) -> dict[str, Any]:
         "output_task_output": {"id": uuid.uuid4().hex, "reference": None, "name": "output", **artifact},
     }
     return {"type": kind, "timestamp": now, "payload": payload}
+
+
+def _is_final(error: OSError) -> bool:
+    """Whether the API has refused, and will again."""
+    if not isinstance(error, urllib.error.HTTPError):
+        return False
+    return error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code not in PASSING
+
+
+def _pause_after(error: OSError) -> float:
+    """Return the seconds until the next try: as the answer asks, within bounds."""
+    asked = error.headers.get("Retry-After", "") if isinstance(error, urllib.error.HTTPError) else ""
+    if not asked.isdecimal():
+        return RETRY_INTERVAL
+    return min(max(RETRY_INTERVAL, float(asked)), MAX_RETRY_INTERVAL)
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"{error.code}, {_words_of(error)}"
+    return str(getattr(error, "reason", error))
 
 
 def _words_of(error: urllib.error.HTTPError) -> str:

@@ -162,12 +162,7 @@ class ShimProcess:
             while not report:
                 for key, _ in selector.select(output.due_in):
                     if key.data is None:
-                        with suppress(ConnectionResetError):  # the shim died with an unread message
-                            report = self._link.recv(CHUNK)
-                        if not report:
-                            raise PlatformError(
-                                "The process that supervises the program died; the program was ended."
-                            )
+                        report = self._receive_report()
                     elif not _read(key.fd, key.data, output):
                         selector.unregister(key.fileobj)
                 output.flush_if_due()
@@ -177,6 +172,12 @@ class ShimProcess:
                     pass
         output.close()
         return dict(json.loads(report))
+
+    def _receive_report(self) -> bytes:
+        with suppress(ConnectionResetError):  # the shim died with an unread message
+            if report := self._link.recv(CHUNK):
+                return report
+        raise PlatformError("The process that supervises the program died; the program was ended.")
 
     def close(self) -> None:
         """Close the link: the shim kills the program and exits. If the shim died, kill the program here."""

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import update
 
 from shared.db import unit_of_work
-from shared.events import log
 from shared.events.usage import MOST_TOKENS
 from shared.keys.principal import Principal
 from shared.lifecycle import Reason, RunStatus
@@ -34,13 +33,6 @@ def setting_overrides():
         "heartbeat": timedelta(milliseconds=200),
         "event_flush": timedelta(milliseconds=20),
     }
-
-
-@pytest.fixture
-def resources(committed_settings):
-    made = worker_resources.make(committed_settings)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -70,24 +62,6 @@ def start(resources, committed_sessions, make_run):
     yield start
     for thread in threads:
         thread.join(PATIENCE)
-
-
-@pytest.fixture
-def reload(committed_sessions):
-    def reload(run):
-        with committed_sessions() as session:
-            return session.get_one(Run, run.id)
-
-    return reload
-
-
-@pytest.fixture
-def events_of(committed_sessions):
-    def events_of(run):
-        with committed_sessions() as session:
-            return log.read(session, run.id, start=0, limit=1000).events
-
-    return events_of
 
 
 def eventually(condition):

@@ -14,10 +14,8 @@ from shared.events.log import NewEvent, append
 from shared.lifecycle import Reason, RunStatus, StatusDetail, Trigger
 from shared.models import Origin, Run, RunLogLine
 from shared.runs import moves
-from worker.attempt import resources as worker_resources
-from worker.attempt.held_run import HeldRun
 from worker.attempt.log_writer import LogWriter
-from worker.cancellation import CancelToken, RunStopped, StopReason
+from worker.cancellation import RunStopped, StopReason
 from worker.executors.base import LogLine, LogStream
 
 DETAIL = StatusDetail(Reason.INTERNAL_ERROR, "It broke.")
@@ -26,14 +24,6 @@ DETAIL = StatusDetail(Reason.INTERNAL_ERROR, "It broke.")
 @pytest.fixture
 def setting_overrides():
     return {"database_outage_grace": timedelta(seconds=1)}
-
-
-@pytest.fixture
-def hold(committed_settings):
-    """Hold a run that is in its first attempt."""
-    resources = worker_resources.make(committed_settings)
-    yield lambda run: HeldRun(resources, run.id, 1, CancelToken())
-    resources.close()
 
 
 @pytest.fixture

@@ -8,17 +8,15 @@ import pytest
 from sqlalchemy import event
 
 from shared.db import make_engine, make_sessions
-from shared.events import log
 from shared.lifecycle import RunStatus
-from shared.models import Run
 from shared.runs import moves
+from tests.support.batched_runs import numbers_of, say
 from tests.support.refusals import raising, refusing_writes
 from tests.support.slots import FakeSlot
 from tests.support.waiting import wait_until
-from worker.attempt import resources as worker_resources
 from worker.attempt.conclusion import Ending
 from worker.attempt.execution import execute
-from worker.executors.base import ExecutorEvent, Succeeded
+from worker.executors.base import Succeeded
 from worker.reconciler.reconciler import Reconciler
 
 PATIENCE = 60
@@ -32,13 +30,6 @@ def setting_overrides():
         "event_flush": timedelta(milliseconds=20),
         "reconcile_interval": timedelta(milliseconds=50),
     }
-
-
-@pytest.fixture
-def resources(committed_settings):
-    made = worker_resources.make(committed_settings)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -72,7 +63,7 @@ def attempt(resources, make_run):
         def _execute(self, _context, emit):
             for number in range(3):
                 assert self.words.acquire(timeout=PATIENCE)
-                emit(ExecutorEvent("Word", {"type": "Word", "number": number}))
+                emit(say(number))
                 self.said += 1
             return Succeeded(ANSWER, prompt="hello")
 
@@ -83,11 +74,36 @@ def attempt(resources, make_run):
     return Attempt()
 
 
+@pytest.fixture
+def check_reconciler(committed_settings, make_run, dispatcher):
+    """Fail unless a reconciler is refused while a hindrance lasts, and ends a run after it."""
+
+    def check(hindrance):
+        run = make_run()
+        engine = make_engine(committed_settings)
+        refused, stop = [], threading.Event()
+        event.listen(engine, "handle_error", lambda context: refused.append(context.statement))
+        settings = committed_settings.model_copy(update={"queue_ttl": timedelta(milliseconds=1)})
+        reconciler = Reconciler(settings, make_sessions(engine), dispatcher)
+        thread = threading.Thread(target=reconciler.run, args=(stop,), daemon=True)
+        with hindrance:
+            thread.start()
+            wait_until(lambda: len(refused) >= 2, timeout=PATIENCE)
+            assert thread.is_alive()
+        ended = wait_until(lambda: [one for one in dispatcher.announced if one.is_last], timeout=PATIENCE)
+        stop.set()
+        thread.join(PATIENCE)
+        engine.dispose()
+        assert ended[0].run_id == run.id
+
+    return check
+
+
 def renewals(refused):
     return [statement for statement in refused if "lease_expires_at" in statement]
 
 
-def test_a_run_outlives_a_database_that_only_reads(attempt, read_only, refusals, committed_sessions):
+def test_a_run_outlives_a_database_that_only_reads(attempt, read_only, refusals, reload, events_of):
     attempt.words.release()
     wait_until(lambda: attempt.said == 1, timeout=PATIENCE)
     with read_only():
@@ -95,21 +111,12 @@ def test_a_run_outlives_a_database_that_only_reads(attempt, read_only, refusals,
         wait_until(lambda: attempt.said == 2, timeout=PATIENCE)
         wait_until(lambda: len(renewals(refusals)) >= 2, timeout=PATIENCE)
         wait_until(lambda: any("event_count" in one for one in refusals), timeout=PATIENCE)
-    with committed_sessions() as session:
-        before = session.get_one(Run, attempt.run.id).lease_expires_at
-
-    def is_renewed():
-        with committed_sessions() as session:
-            return session.get_one(Run, attempt.run.id).lease_expires_at > before
-
-    wait_until(is_renewed, timeout=PATIENCE)
+    before = reload(attempt.run).lease_expires_at
+    wait_until(lambda: reload(attempt.run).lease_expires_at > before, timeout=PATIENCE)
     attempt.words.release()
     assert attempt.join() is Ending.SUCCEEDED
-    with committed_sessions() as session:
-        assert session.get_one(Run, attempt.run.id).status is RunStatus.SUCCEEDED
-        events = log.read(session, attempt.run.id, start=0, limit=100).events
-    words = [one.payload["number"] for one in events if one.type == "Word"]
-    assert words == [0, 1, 2]
+    assert reload(attempt.run).status is RunStatus.SUCCEEDED
+    assert numbers_of(events_of(attempt.run)) == [0, 1, 2]
 
 
 STATES = ["25006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03", "08006", "08003"]
@@ -117,7 +124,7 @@ STATES = ["25006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01"
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_run_outlives_whatever_postgresql_says_that_passes(
-    attempt, superuser_engine, refusals, committed_sessions, state
+    attempt, superuser_engine, refusals, events_of, state
 ):
     attempt.words.release()
     wait_until(lambda: attempt.said == 1, timeout=PATIENCE)
@@ -128,35 +135,17 @@ def test_a_run_outlives_whatever_postgresql_says_that_passes(
         wait_until(lambda: any("event_count" in one for one in refusals), timeout=PATIENCE)
     attempt.words.release()
     assert attempt.join() is Ending.SUCCEEDED
-    with committed_sessions() as session:
-        events = log.read(session, attempt.run.id, start=0, limit=100).events
-    assert [one.payload["number"] for one in events if one.type == "Word"] == [0, 1, 2]
+    assert numbers_of(events_of(attempt.run)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_reconciler_outlives_whatever_postgresql_says_that_passes(
-    committed_settings, superuser_engine, make_run, dispatcher, state
+    check_reconciler, superuser_engine, state
 ):
-    run = make_run()
-    engine = make_engine(committed_settings)
-    refused, stop = [], threading.Event()
-    event.listen(engine, "handle_error", lambda context: refused.append(context.statement))
-    settings = committed_settings.model_copy(update={"queue_ttl": timedelta(milliseconds=1)})
-    thread = threading.Thread(
-        target=Reconciler(settings, make_sessions(engine), dispatcher).run, args=(stop,), daemon=True
-    )
-    with raising(superuser_engine, state):
-        thread.start()
-        wait_until(lambda: len(refused) >= 2, timeout=PATIENCE)
-        assert thread.is_alive()
-    ended = wait_until(lambda: [one for one in dispatcher.announced if one.is_last], timeout=PATIENCE)
-    stop.set()
-    thread.join(PATIENCE)
-    engine.dispose()
-    assert ended[0].run_id == run.id
+    check_reconciler(raising(superuser_engine, state))
 
 
-def test_a_run_whose_event_writer_dies_does_not_succeed(resources, attempt, monkeypatch, committed_sessions):
+def test_a_run_whose_event_writer_dies_does_not_succeed(attempt, monkeypatch, reload):
     def die(*_, **__):
         raise SystemExit
 
@@ -166,27 +155,9 @@ def test_a_run_whose_event_writer_dies_does_not_succeed(resources, attempt, monk
     for _ in range(3):
         attempt.words.release()
     assert attempt.join() is Ending.BROKEN
-    with committed_sessions() as session:
-        run = session.get_one(Run, attempt.run.id)
+    run = reload(attempt.run)
     assert (run.status, run.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
 
 
-def test_a_reconciler_goes_on_after_a_database_that_only_reads(
-    committed_settings, read_only, make_run, dispatcher
-):
-    run = make_run()
-    engine = make_engine(committed_settings)
-    refused, stop = [], threading.Event()
-    event.listen(engine, "handle_error", lambda context: refused.append(context.statement))
-    settings = committed_settings.model_copy(update={"queue_ttl": timedelta(milliseconds=1)})
-    reconciler = Reconciler(settings, make_sessions(engine), dispatcher)
-    with read_only():
-        thread = threading.Thread(target=reconciler.run, args=(stop,), daemon=True)
-        thread.start()
-        wait_until(lambda: len(refused) >= 2, timeout=PATIENCE)
-        assert thread.is_alive()
-    ended = wait_until(lambda: [one for one in dispatcher.announced if one.is_last], timeout=PATIENCE)
-    stop.set()
-    thread.join(PATIENCE)
-    engine.dispose()
-    assert ended[0].run_id == run.id
+def test_a_reconciler_goes_on_after_a_database_that_only_reads(check_reconciler, read_only):
+    check_reconciler(read_only())

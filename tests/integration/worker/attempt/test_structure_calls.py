@@ -37,13 +37,6 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(calls, "STEAL_AFTER", 0.2)
 
 
-@pytest.fixture
-def resources(committed_settings):
-    made = worker_resources.make(committed_settings)
-    yield made
-    made.close()
-
-
 def caller(context, _emit):
     """An executor that calls its run's structure with the run's arguments."""
     return Succeeded(context.structures[0].call(context.args))
@@ -86,16 +79,16 @@ def called(committed_sessions):
     return called
 
 
-def test_a_call_that_nobody_takes_is_executed_by_its_callers_worker(call, called, read_run):
+def test_a_call_that_nobody_takes_is_executed_by_its_callers_worker(call, called, reload):
     run, _, join = call("print('So it goes')")
     assert join() is Ending.SUCCEEDED
     (child,) = called(run)
     assert (child.status, child.attempt, child.log_count) == (RunStatus.SUCCEEDED, 1, 1)
-    assert read_run(run).output["value"] == "The structure ended without an output."
+    assert reload(run).output["value"] == "The structure ended without an output."
 
 
 def test_one_that_is_executed_so_is_cancelled_with_its_caller(
-    call, called, committed_sessions, dispatcher, read_run
+    call, called, committed_sessions, dispatcher, reload
 ):
     run, _, join = call("print('word', flush=True); import time; time.sleep(60)")
 
@@ -110,14 +103,14 @@ def test_one_that_is_executed_so_is_cancelled_with_its_caller(
     (child,) = called(run)
     assert child.status is RunStatus.CANCELLED
     stopped = wait_until(
-        lambda: read_run(child).status_detail["stopped_how"], timeout=60, what="the program to be gone"
+        lambda: reload(child).status_detail["stopped_how"], timeout=60, what="the program to be gone"
     )
     assert stopped == "cooperative"
 
 
 @pytest.mark.parametrize("who", ["the call alone", "its caller"])
 def test_a_cancel_of_such_a_call_does_not_wait_for_a_heartbeat(
-    call, called, resources, committed_sessions, dispatcher, read_run, who
+    call, called, resources, committed_sessions, dispatcher, reload, who
 ):
     settings = resources.settings.model_copy(
         update={"heartbeat": timedelta(minutes=5), "lease_ttl": timedelta(minutes=20)}
@@ -136,7 +129,7 @@ def test_a_cancel_of_such_a_call_does_not_wait_for_a_heartbeat(
             )
         if who == "its caller":
             slot.token.cancel(StopReason.CANCELLED)  # what a revoke does
-        how = wait_until(lambda: read_run(child).status_detail["stopped_how"], timeout=60, what="its end")
+        how = wait_until(lambda: reload(child).status_detail["stopped_how"], timeout=60, what="its end")
         assert how == "cooperative"
         # One goes on with an error for an answer, as its tool gave it.
         assert join() is (Ending.SUCCEEDED if who == "the call alone" else Ending.CANCELLED)
@@ -162,7 +155,7 @@ def test_structures_with_a_queue_of_their_own_are_left_to_its_workers(
 
 
 def test_a_call_whose_run_is_deleted_is_answered_with_an_error(
-    call, called, resources, committed_sessions, dispatcher, read_run
+    call, called, resources, committed_sessions, dispatcher, reload
 ):
     settings = resources.settings.model_copy(update={"structure_queue": "structures"})
     apart = worker_resources.make(settings)
@@ -173,15 +166,6 @@ def test_a_call_whose_run_is_deleted_is_answered_with_an_error(
         with unit_of_work(committed_sessions) as session:
             service.delete(session, dispatcher, owner, child.id, kind=RunKind.STRUCTURE)
         assert join() is Ending.SUCCEEDED
-        assert read_run(run).output["value"] == "The structure run was deleted."
+        assert reload(run).output["value"] == "The structure run was deleted."
     finally:
         apart.close()
-
-
-@pytest.fixture
-def read_run(committed_sessions):
-    def read(run):
-        with unit_of_work(committed_sessions) as session:
-            return session.get_one(Run, run.id)
-
-    return read

@@ -26,7 +26,6 @@ from tests.support.faults import of_program
 from tests.support.slots import FakeSlot
 from tests.support.waiting import wait_until
 from worker.attempt import context
-from worker.attempt import resources as worker_resources
 from worker.attempt.conclusion import Ending
 from worker.attempt.execution import execute
 from worker.cancellation import StopReason
@@ -66,22 +65,6 @@ def setting_overrides(folders):
 
 
 @pytest.fixture
-def resources(committed_settings):
-    made = worker_resources.make(committed_settings)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def read(committed_sessions):
-    def read(run):
-        with unit_of_work(committed_sessions) as session:
-            return session.get_one(Run, run.id)
-
-    return read
-
-
-@pytest.fixture
 def lines(committed_sessions):
     def lines(run):
         with unit_of_work(committed_sessions) as session:
@@ -107,10 +90,10 @@ def attempt(resources):
     return lambda run, slot=None: execute(resources, run.id, 1, slot or FakeSlot())
 
 
-def test_exit_code_0_is_a_success_with_its_output_kept(make, attempt, read, lines):
+def test_exit_code_0_is_a_success_with_its_output_kept(make, attempt, reload, lines):
     run = make("print('one'); print('two')")
     assert attempt(run) is Ending.SUCCEEDED
-    after = read(run)
+    after = reload(run)
     assert (after.status, after.status_detail["exit_code"]) == (RunStatus.SUCCEEDED, 0)
     assert lines(run) == ["one", "two"]
 
@@ -141,10 +124,10 @@ def test_a_run_that_ends_before_its_program_has_a_key_leaves_none(
         assert left is None or left.status_detail["stopped_how"] == "cooperative"
 
 
-def test_another_exit_code_is_a_failure(make, attempt, read, lines):
+def test_another_exit_code_is_a_failure(make, attempt, reload, lines):
     run = make("raise SystemExit('no')")
     assert attempt(run) is Ending.FAILED
-    assert read(run).status_detail == {
+    assert reload(run).status_detail == {
         "reason": "StructureFailed",
         "message": "The program exited with code 1. It said last: no",
         "exit_code": 1,
@@ -165,26 +148,26 @@ def test_another_exit_code_is_a_failure(make, attempt, read, lines):
     ],
     ids=str,
 )
-def test_what_cannot_be_executed_is_an_error_that_says_why(make, attempt, read, default, said):
+def test_what_cannot_be_executed_is_an_error_that_says_why(make, attempt, reload, default, said):
     run = make(default=default)
     assert attempt(run) is Ending.BROKEN
-    after = read(run)
+    after = reload(run)
     assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
     assert said in after.status_detail["message"]
 
 
-def test_code_of_elsewhere_and_secrets_of_elsewhere_are_errors_that_say_so(make, attempt, read):
+def test_code_of_elsewhere_and_secrets_of_elsewhere_are_errors_that_say_so(make, attempt, reload):
     data_lake = make(code={"data_lake": {"bucket_id": "b", "asset_path": "p"}})
     secret = make("", env_vars=[{"name": "A", "value": "id", "source": "secret_ref"}])
     for run, said in ((data_lake, "not executed here"), (secret, "secrets are not kept here")):
         assert attempt(run) is Ending.BROKEN
-        assert said in read(run).status_detail["message"]
+        assert said in reload(run).status_detail["message"]
 
 
 @pytest.mark.parametrize("default", [{}, {"folder": "source"}], ids=["sample", "folder"])
 @pytest.mark.parametrize("of", ["run", "structure"])
 def test_a_variable_from_before_the_rule_that_steers_an_interpreter_is_an_error_that_names_it(
-    make, attempt, read, tmp_path, default, of
+    make, attempt, reload, tmp_path, default, of
 ):
     """The attack of old, on rows that no API has checked: a command in BROWSER, started by a warning."""
     flag = tmp_path / "flag"
@@ -195,7 +178,7 @@ def test_a_variable_from_before_the_rule_that_steers_an_interpreter_is_an_error_
     given = {"env_vars": variables} if of == "run" else {"structure": {"env_vars": variables}}
     run = make("", default=default, **given)
     assert attempt(run) is Ending.BROKEN
-    after = read(run)
+    after = reload(run)
     assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
     assert "PYTHONWARNINGS" in after.status_detail["message"]
     assert not flag.exists()
@@ -231,13 +214,13 @@ def with_settings(resources, attempt):
 @pytest.mark.parametrize(
     "name", ["system", "loads", "os", "subprocess", "_private", "Thing", "missing", "__import__"]
 )
-def test_a_module_allows_what_it_defines_and_not_what_it_imports(make, with_settings, read, module, name):
+def test_a_module_allows_what_it_defines_and_not_what_it_imports(make, with_settings, reload, module, name):
     run = make("true", default={"callable": f"{module}:{name}"})
     assert with_settings(run, structure_callables=module) in {Ending.BROKEN, Ending.FAILED}
-    assert read(run).output is None
+    assert reload(run).output is None
 
 
-def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, read, module):
+def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, module):
     """What it returns is nothing, for there is no API about to take it."""
     run = make("a", "b", default={"callable": f"{module}:own"})
     assert with_settings(run, structure_callables=module) is Ending.SUCCEEDED
@@ -245,42 +228,42 @@ def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, 
 
 
 @pytest.mark.parametrize("kind", ["folder", "callable"])
-def test_what_is_for_some_organizations_is_not_there_for_others(make, with_settings, read, kind):
+def test_what_is_for_some_organizations_is_not_there_for_others(make, with_settings, reload, kind):
     default = {"folder": "source"} if kind == "folder" else {"callable": "json:dumps"}
     run = make("print('on')", default=default)
     name = "source" if kind == "folder" else "json:dumps"
     setting = f"structure_{kind}s"
     assert with_settings(run, **{setting: f"{name}@{uuid.uuid4()}"}) is Ending.BROKEN
-    assert read(run).status_detail["reason"] == "InvalidConfiguration"
+    assert reload(run).status_detail["reason"] == "InvalidConfiguration"
     again = make("print('on')", default={"folder": "source"})
     given = f"source@{uuid.uuid4()}+{again.organization_id}"
     assert with_settings(again, structure_folders=given) is Ending.SUCCEEDED
 
 
 def test_without_a_sandbox_a_folder_is_not_executed_and_the_error_says_what_to_do(
-    make, with_settings, read, monkeypatch
+    make, with_settings, reload, monkeypatch
 ):
     monkeypatch.setattr(
         structure_executor, "choose", lambda _: Choice(None, "No sandbox: install bubblewrap.")
     )
     run = make("print('on')")
     assert with_settings(run) is Ending.BROKEN
-    after = read(run)
+    after = reload(run)
     assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
     assert "install bubblewrap" in after.status_detail["message"]
 
 
-def test_a_run_whose_creator_has_left_is_an_error_that_says_so(make, attempt, read, committed_sessions):
+def test_a_run_whose_creator_has_left_is_an_error_that_says_so(make, attempt, reload, committed_sessions):
     run = make("")
     with unit_of_work(committed_sessions) as session:
         remove_member(session, run.created_by)
     assert attempt(run) is Ending.BROKEN
-    after = read(run)
+    after = reload(run)
     assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InvalidConfiguration")
     assert "no longer belongs to its organization" in after.status_detail["message"]
 
 
-def test_a_dead_shim_is_not_the_programs_failure(make, attempt, read, lines):
+def test_a_dead_shim_is_not_the_programs_failure(make, attempt, reload, lines):
     run = make("print('on', flush=True); import time; time.sleep(60)")
 
     def kill_the_shim():
@@ -292,18 +275,18 @@ def test_a_dead_shim_is_not_the_programs_failure(make, attempt, read, lines):
     killer.start()
     assert attempt(run) is Ending.BROKEN
     killer.join()
-    after = read(run)
+    after = reload(run)
     assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
     assert "the program was ended" in after.status_detail["message"]
 
 
 def test_a_worker_without_a_place_for_the_program_is_not_its_failure(
-    make, attempt, read, monkeypatch, tmp_path
+    make, attempt, reload, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     run = make("")
     assert attempt(run) is Ending.BROKEN
-    after = read(run)
+    after = reload(run)
     assert (after.status, after.status_detail["reason"]) == (RunStatus.ERROR, "InternalError")
     assert str(tmp_path) not in after.status_detail["message"]
 
@@ -407,7 +390,7 @@ STUBBORN = f"import signal; signal.signal(15, signal.SIG_IGN); {FOREVER}"
 
 @pytest.mark.parametrize(("source", "how"), [(FOREVER, "cooperative"), (STUBBORN, "killed")])
 def test_a_cancel_stops_the_program_and_the_receipt_says_how(
-    make, in_thread, read, lines, committed_sessions, dispatcher, source, how
+    make, in_thread, reload, lines, committed_sessions, dispatcher, source, how
 ):
     """The worker finds out by its heartbeat: the revoke is sent nowhere."""
     run, slot = make(source), FakeSlot()
@@ -416,16 +399,16 @@ def test_a_cancel_stops_the_program_and_the_receipt_says_how(
     with unit_of_work(committed_sessions) as session:
         moves.cancel(session, dispatcher, run.id, requested_by="me")
     assert join() is Ending.CANCELLED
-    assert read(run).status_detail["stopped_how"] == how
+    assert reload(run).status_detail["stopped_how"] == how
 
 
-def test_a_drained_worker_gives_the_run_back_without_its_output(make, in_thread, read, lines):
+def test_a_drained_worker_gives_the_run_back_without_its_output(make, in_thread, reload, lines):
     run, slot = make(FOREVER), FakeSlot()
     join = in_thread(run, slot)
     wait_until(lambda: lines(run), timeout=60, what="the program to be on")
     slot.token.cancel(StopReason.DRAINED)
     assert join() is Ending.REQUEUED
-    after = read(run)
+    after = reload(run)
     assert (after.status, after.losses, after.output) == (RunStatus.QUEUED, 0, None)
 
 
@@ -444,10 +427,10 @@ def test_the_log_of_a_program_that_is_begun_again_says_where(make, in_thread, re
     assert lines(run) == ["on", "[Begun again, as attempt 2: the lines above do not count.]", "on"]
 
 
-def test_one_that_takes_too_long_is_ended(make, in_thread, read):
+def test_one_that_takes_too_long_is_ended(make, in_thread, reload):
     run, slot = make(FOREVER, limits={"max_duration": timedelta(seconds=1)}), FakeSlot()
     assert in_thread(run, slot)() is Ending.BROKEN
-    assert read(run).status_detail["reason"] == "TimedOut"
+    assert reload(run).status_detail["reason"] == "TimedOut"
 
 
 def test_the_home_that_stays_is_that_of_the_organization(make, attempt, lines, folders):
@@ -465,9 +448,9 @@ for _ in range(3000):
 """
 
 
-def test_however_deep_its_files_are_nothing_of_a_run_is_left(make, attempt, read, tmp_path, monkeypatch):
+def test_however_deep_its_files_are_nothing_of_a_run_is_left(make, attempt, reload, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     run = make(NEST)
     assert attempt(run) is Ending.SUCCEEDED
-    assert (read(run).status, read(run).status_detail["reason"]) == (RunStatus.SUCCEEDED, "Completed")
+    assert (reload(run).status, reload(run).status_detail["reason"]) == (RunStatus.SUCCEEDED, "Completed")
     assert list(tmp_path.glob("runyard-*")) == []

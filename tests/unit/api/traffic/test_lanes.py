@@ -15,7 +15,7 @@ async def test_every_lane_has_a_place_and_every_place_a_connection(pool, share):
     )
     lanes = Lanes.make(settings)
     apart = [lanes.requests, lanes.cancels, lanes.streams]
-    for lane in (*apart, lanes.creates, lanes.wishes):
+    for lane in (*apart, lanes.creates, lanes.shared_cancels):
         assert lane.capacity >= 1
         async with lane.admit("a tenant"):
             pass

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from shared.dispatch.dispatcher import EXECUTE_RUN
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 from worker.process.wiring import make_app
 
 URLS = {"database_url": "postgresql://nowhere/none", "redis_url": "redis://nowhere/0"}

@@ -64,17 +64,7 @@ class Cohere(Provider):
     def request(self, asked: Conversation, without: frozenset[str]) -> Json:
         request: Json = {"model": self.model, "messages": list(_messages(asked))}
         if asked.tools:
-            request["tools"] = [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": tool.name,
-                        "description": tool.description,
-                        "parameters": tool.schema,
-                    },
-                }
-                for tool in asked.tools
-            ]
+            request["tools"] = [tool.as_function() for tool in asked.tools]
         return request | chosen(self.parameters, without)
 
     @contextmanager

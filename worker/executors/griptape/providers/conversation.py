@@ -72,6 +72,11 @@ class ToolSpec:
     description: str
     schema: dict[str, Any]
 
+    def as_function(self) -> dict[str, Any]:
+        """The tool in the form of OpenAI's API, which others have taken over."""
+        function = {"name": self.name, "description": self.description, "parameters": self.schema}
+        return {"type": "function", "function": function}
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:

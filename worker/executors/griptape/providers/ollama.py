@@ -47,17 +47,7 @@ class Ollama(Provider):
         if options := chosen(self.parameters, without):
             request["options"] = options
         if asked.tools:
-            request["tools"] = [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": tool.name,
-                        "description": tool.description,
-                        "parameters": tool.schema,
-                    },
-                }
-                for tool in asked.tools
-            ]
+            request["tools"] = [tool.as_function() for tool in asked.tools]
         return request
 
     @contextmanager

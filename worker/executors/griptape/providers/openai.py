@@ -69,17 +69,7 @@ class OpenAi(Provider):
         if kept:
             request["tool_choice"] = "none"
         if tools := asked.tools or kept:
-            request["tools"] = [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": tool.name,
-                        "description": tool.description,
-                        "parameters": tool.schema,
-                    },
-                }
-                for tool in tools
-            ]
+            request["tools"] = [tool.as_function() for tool in tools]
         if STREAM not in without:
             request |= chosen({"stream_options": {"include_usage": True}}, without)
         return request | chosen(self.parameters, without)
