@@ -159,6 +159,7 @@ def _serves(stack):
         return False
 
 
+@pytest.mark.full_length
 def test_a_signal_stops_everything_in_time_and_leaves_nothing(tmp_path):
     """Either signal; what there was is there again at the next start."""
     keys = set()

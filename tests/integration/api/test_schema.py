@@ -34,7 +34,7 @@ CHECKS = [
 # The document describes a stream as a text, and the check takes its schema for that of each event's fields.
 STREAM_CHECKS = [check for check in CHECKS if check is not response_schema_conformance]
 
-FEW, MANY = 5, 24
+FEW, MANY = 3, 24
 """Examples of each operation: with `make test`, whose runs try others each time, and with `make chaos`."""
 
 

@@ -7,6 +7,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from cli.doctor import broker
 from cli.doctor.broker import examine_broker
 from cli.doctor.diagnosis import diagnose
 from cli.doctor.findings import Severity
@@ -23,6 +24,12 @@ OK, WARNING, PROBLEM = Severity.OK, Severity.WARNING, Severity.PROBLEM
 def by_name(findings):
     assert len({finding.name for finding in findings}) == len(findings)
     return {finding.name: finding for finding in findings}
+
+
+@pytest.fixture(autouse=True)
+def _nobody_to_wait_for(monkeypatch):
+    """No worker is there to answer."""
+    monkeypatch.setattr(broker, "ANSWER_TIMEOUT", 0.05)
 
 
 @pytest.fixture
