@@ -70,10 +70,12 @@ class Shim:
         signal.set_wakeup_fd(woken)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.spawn()
-        readable = [self.options["link"], wake]
+        readable = select.poll()  # unlike `select`, for descriptors of any number: the link has the worker's
+        for descriptor in (self.options["link"], wake):
+            readable.register(descriptor, select.POLLIN)
         while self.status is None:
-            ready, _, _ = select.select(readable, [], [], CHECK_INTERVAL)
-            self.step(ready, readable)
+            ready = [descriptor for descriptor, _ in readable.poll(CHECK_INTERVAL * 1000)]
+            self.step(ready, readable, wake)
         self.kill_all()
         if account is not None and not self.options["layers"]:
             kill_user(account[0])
@@ -93,13 +95,12 @@ class Shim:
         except BlockingIOError:
             return ""
 
-    def step(self, ready: list[int], readable: list[int]) -> None:
+    def step(self, ready: list[int], readable: select.poll, wake: int) -> None:
         """Read the worker's message, enforce deadline and limits, reap ended processes."""
-        link, wake = self.options["link"], readable[-1]
         if wake in ready:
             os.read(wake, 4096)
-        if link in ready:
-            self.read_message(link, readable)
+        if self.options["link"] in ready:
+            self.read_message(self.options["link"], readable)
         if self.must_terminate and (pids := self.pids()):  # a sandbox may not have started the program yet
             self.must_terminate = False
             _signal(pids, signal.SIGTERM)
@@ -113,11 +114,11 @@ class Shim:
             self.check_at = time.monotonic() + max(CHECK_INTERVAL, pause)
         self.reap()
 
-    def read_message(self, link: int, readable: list[int]) -> None:
+    def read_message(self, link: int, readable: select.poll) -> None:
         """Stop the program on a byte from the worker; kill it on EOF."""
         if not os.read(link, 64):  # the worker died
             self.was_killed = True
-            readable.remove(link)
+            readable.unregister(link)
             self.kill_all()
         elif self.kill_at is None and not self.was_killed:
             self.kill_at = time.monotonic() + self.options["grace"]

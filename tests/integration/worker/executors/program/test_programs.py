@@ -136,6 +136,20 @@ def test_it_cannot_reach_its_shim(run):
     assert lines == ["4"]  # three, and the one that lists
 
 
+def test_its_worker_may_have_more_files_open_than_select_knows(run):
+    """The shim has its end of the link by the worker's number."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(limits[1], 2048)), limits[1]))
+    many = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(1024)]
+    try:
+        ended, lines = run("print('on')")
+    finally:
+        for descriptor in many:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (ended.exit_code, lines) == (0, ["on"])
+
+
 def test_an_error_is_shown_as_of_a_program_that_was_started_alone(run):
     ended, lines = run("def f():\n    raise LookupError('no')\nf()")
     assert ended.exit_code == 1
