@@ -23,6 +23,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 CHECK_INTERVAL = 0.05  # seconds between two checks of the limits
@@ -337,14 +338,19 @@ def _write(path: str, text: str) -> None:
 
 
 def remove(path: str | os.PathLike[str]) -> None:
-    """Remove a directory and its content, of which no process is left; links in it are removed, not followed.
+    """Remove a directory and its content, of which no process is left, unless it has gone already.
 
-    What lies deeper is moved up before it is removed: a program may have nested its directories deeper than
-    a path is long, a stack, or the number of files that may be open.
+    A link is removed and not followed, also one that a program has put where the directory was. What
+    lies deeper is moved up before it is removed: a program may have nested its directories deeper than a path
+    is long, a stack, or the number of files that may be open.
 
     Raises:
         OSError: not all of it could be removed.
     """
+    if os.path.islink(path) or not os.path.isdir(path):  # noqa: PTH112, PTH114
+        with suppress(FileNotFoundError):  # it went with the files of its user
+            os.unlink(path)  # noqa: PTH108
+        return
     os.chmod(path, stat.S_IRWXU)  # noqa: PTH101  # a program may have closed it
     top = os.open(path, DIRECTORY)
     try:
@@ -502,8 +508,7 @@ def sweep(uid: int) -> None:
         except OSError:
             continue  # not on this system
         for path in own:
-            is_directory = os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
-            _try(remove if is_directory else os.unlink, path)
+            _try(remove, path)
 
 
 def _is_of(entry: os.DirEntry[str], uid: int) -> bool:
