@@ -111,9 +111,9 @@ def _give_content(account: Account, directory: int) -> list[str]:
 
 
 def end_user(uid: int) -> None:
-    """Kill every process of a user, and remove its files from directories open to all. Needs root."""
+    """Kill every process of a user, and remove what it has left in places open to all. Needs root."""
     subprocess.run(  # noqa: S603  # our own program
-        [sys.executable, "-I", "-S", shim_file, "kill-user", str(uid)],
+        [sys.executable, "-I", "-S", shim_file, "kill-user", str(uid), tempfile.gettempdir()],
         env={},
         check=False,
         timeout=2 * KILL_USER_TIMEOUT,

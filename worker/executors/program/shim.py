@@ -3,14 +3,14 @@
 A script of the standard library alone; each program has one:
 
     python -I -S shim.py LINK ORDER
-    python -I -S shim.py kill-user UID
+    python -I -S shim.py kill-user UID DIRECTORY
 
 The shim is the subreaper of the program: a detached process becomes its child. `LINK` is the descriptor of
 its end of a socket pair. A byte from the worker means stop. EOF means that the worker died; the shim then
 also removes the program's directory, `workdir`, and its control group. When no process of the program is
 left, the shim sends one JSON object: how the program ended. `ORDER` is a descriptor with the options, as
 JSON. The shim's arguments and environment hold nothing of a caller's. The second form kills every process
-of a user.
+of a user, and removes what they left, in `DIRECTORY` too.
 """
 
 import ctypes
@@ -43,7 +43,10 @@ CPU_GRACE = 5  # seconds between SIGXCPU and SIGKILL
 OOM_SCORE_FIRST = "1000"  # the kernel kills this process before any other
 KILL_TIMEOUT = 60.0  # seconds; for a process that the kernel does not let go
 PAGE = resource.getpagesize()
-SHARED_DIRECTORIES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # every user can write there
+SHARED_DIRECTORIES = ("/tmp", "/var/tmp", "/run/lock", "/dev/shm", "/dev/mqueue")  # noqa: S108
+"""Every user can write there."""
+
+IPC_RMID = 0
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 KILL_USER_TIMEOUT = 10.0  # seconds until a user has no process left
 
@@ -80,7 +83,8 @@ class Shim:
         self.kill_all()
         if account is not None and not self.options["layers"]:
             kill_user(account[0])
-            sweep(account[0])
+            sweep(account[0], os.path.dirname(self.options["workdir"]))  # noqa: PTH120
+            remove_system_v(account[0])
         said = self.start_report()
         if said != "+" and self.why is None and not self.was_killed and self.kill_at is None:
             return _unstarted(said or "the sandbox did not start")
@@ -499,9 +503,12 @@ def _has_processes(uid: int) -> bool:
     return False
 
 
-def sweep(uid: int) -> None:
-    """Remove a user's files from directories that every user can write to."""
-    for directory in SHARED_DIRECTORIES:
+def sweep(uid: int, *more: str) -> None:
+    """Remove a user's files from directories that every user can write to; some of `more` may be such.
+
+    In others root has put what the user owns, as a lasting home.
+    """
+    for directory in (*SHARED_DIRECTORIES, *filter(_is_open, more)):
         try:
             with os.scandir(directory) as entries:
                 own = [entry.path for entry in entries if _is_of(entry, uid)]
@@ -509,6 +516,14 @@ def sweep(uid: int) -> None:
             continue  # not on this system
         for path in own:
             _try(remove, path)
+
+
+def _is_open(directory: str) -> bool:
+    """Whether every user can write to a directory."""
+    try:
+        return bool(os.stat(directory).st_mode & stat.S_IWOTH)  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def _is_of(entry: os.DirEntry[str], uid: int) -> bool:
@@ -519,11 +534,40 @@ def _is_of(entry: os.DirEntry[str], uid: int) -> bool:
         return False
 
 
+def remove_system_v(uid: int) -> None:
+    """Remove a user's System V objects: the next program with the user id could read them. Needs root."""
+    libc = ctypes.CDLL(None)
+    removals: dict[str, Callable[[int], object]] = {
+        "shm": lambda number: libc.shmctl(number, IPC_RMID, None),
+        "sem": lambda number: libc.semctl(number, 0, IPC_RMID),
+        "msg": lambda number: libc.msgctl(number, IPC_RMID, None),
+    }
+    os.seteuid(uid)  # root of a container may not remove those of others
+    try:
+        for kind, removal in removals.items():
+            for number in _system_v_of(uid, kind):
+                removal(number)
+    finally:
+        os.seteuid(0)
+
+
+def _system_v_of(uid: int, kind: str) -> list[int]:
+    """Return the numbers of the System V objects of a kind that a user made or has."""
+    try:
+        with open(f"/proc/sysvipc/{kind}") as table:  # noqa: PTH123
+            names, *rows = (line.split() for line in table)
+    except OSError:
+        return []  # this kernel has none
+    owners = names.index("uid"), names.index("cuid")
+    return [int(row[1]) for row in rows if str(uid) in {row[owner] for owner in owners}]
+
+
 def main() -> None:
     if sys.argv[1] == "kill-user":
         uid = int(sys.argv[2])
         is_gone = kill_user(uid)
-        sweep(uid)
+        sweep(uid, *sys.argv[3:])
+        remove_system_v(uid)
         sys.exit(not is_gone)
     link, order = map(int, sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
