@@ -147,10 +147,23 @@ class Shim:
         if has_many and (len(pids) > MAX_ZOMBIES * processes or sum(map(_is_running, pids)) > processes):
             self.why = "processes"
         # The sum of resident sizes is quick to read and never less than the exact, slow one.
-        elif sum(_resident(pid)[0] for pid in pids) > memory and sum(map(_memory, pids)) > memory:
+        elif sum(map(_resident, pids)) > memory and self.exact_memory(pids) > memory:
             self.why = "memory"
         if self.why is not None:
             self.kill_all()
+
+    def exact_memory(self, pids: list[int]) -> int:
+        """Return the bytes of the processes, read as their user: root of a container may not read others'."""
+        if self.options["account"] is None:
+            return sum(map(_memory, pids))
+        uid, gid = self.options["account"]
+        os.setegid(gid)
+        os.seteuid(uid)
+        try:
+            return sum(map(_memory, pids))
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
 
     def spawn(self) -> None:
         """Start the program, or its sandbox."""
@@ -272,25 +285,25 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def _resident(pid: int) -> tuple[int, int]:
-    """Return the resident bytes of a process, and how many of them are files or shared memory."""
+def _resident(pid: int) -> int:
+    """Return the resident bytes of a process."""
     try:
         with open(f"/proc/{pid}/statm") as numbers:  # noqa: PTH123
-            _, resident, shared, *_ = map(int, numbers.read().split())
-    except (OSError, ValueError):
-        return 0, 0  # it has just ended
-    return resident * PAGE, shared * PAGE
+            return int(numbers.read().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0  # it has just ended
 
 
 def _memory(pid: int) -> int:
-    """Return the proportional bytes (PSS) of a process, without files."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as lines:  # noqa: PTH123
-            fields = [line.split() for line in lines]
-    except OSError:  # it has just ended, or this kernel lacks the file
-        resident, shared = _resident(pid)
-        return resident - shared
-    return sum(int(size) * 1024 for name, size, *_ in fields if name in {"Pss_Anon:", "Pss_Shmem:"})
+    """Return the proportional bytes (PSS) of a process without files, or the resident if those are closed."""
+    for path, names in (("smaps_rollup", {"Pss_Anon:", "Pss_Shmem:"}), ("status", {"RssAnon:", "RssShmem:"})):
+        try:
+            with open(f"/proc/{pid}/{path}") as lines:  # noqa: PTH123
+                fields = [line.split() for line in lines]
+        except OSError:  # it has just ended, or closed itself, or this kernel lacks the file
+            continue
+        return sum(int(size[0]) * 1024 for name, *size in fields if name in names)
+    return 0
 
 
 def kill_groups(pids: Iterable[int]) -> None:
