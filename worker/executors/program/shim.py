@@ -197,7 +197,9 @@ class Shim:
         if most == resource.RLIM_INFINITY or most > THREAD_STACK:
             resource.setrlimit(resource.RLIMIT_STACK, (THREAD_STACK, most))
         if self.options["covers"]:
+            mask = os.umask(stat.S_IWGRP | stat.S_IWOTH)  # the program's user passes through what is made
             mount_view(self.options["covers"], self.options["shown"])
+            os.umask(mask)
         if self.options["account"] is not None:
             uid, gid = self.options["account"]
             for descriptor in (1, 2):  # the user may reopen the output descriptors

@@ -150,6 +150,16 @@ def test_its_worker_may_have_more_files_open_than_select_knows(run):
     assert (ended.exit_code, lines) == (0, ["on"])
 
 
+def test_its_worker_may_keep_new_files_to_itself(run):
+    """A usual setting of services; the program inherits it."""
+    mask = os.umask(0o077)
+    try:
+        ended, lines = run("import os; print(oct(os.umask(0)))")
+    finally:
+        os.umask(mask)
+    assert (ended.message, lines) == ("The program ended.", ["0o77"])
+
+
 def test_an_error_is_shown_as_of_a_program_that_was_started_alone(run):
     ended, lines = run("def f():\n    raise LookupError('no')\nf()")
     assert ended.exit_code == 1
