@@ -12,6 +12,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Timer
 
@@ -434,6 +435,16 @@ def test_one_that_kills_what_watches_it_leaves_no_detached_child_without_a_mark(
         Timer(1, (token := CancelToken()).cancel, [StopReason.CANCELLED]).start()
         with pytest.raises(RunStopped):
             run(NAMELESS, seconds, token=token)
+    assert with_argument(seconds) == []
+
+
+@pytest.mark.parametrize("mode", ["none"])
+def test_it_leaves_none_to_a_worker_of_the_lowest_priority_either(run):
+    """A program has no lower one than such a worker."""
+    seconds = f"77.{uuid.uuid4().int % 10**9}"
+    lowest = partial(os.setpriority, os.PRIO_PROCESS, 0, 19)  # of a thread
+    with ThreadPoolExecutor(1, initializer=lowest) as worker, pytest.raises(PlatformError):
+        worker.submit(run, NAMELESS, seconds).result()
     assert with_argument(seconds) == []
 
 
