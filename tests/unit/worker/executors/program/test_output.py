@@ -251,6 +251,25 @@ def test_progress_that_nobody_could_follow_does_not_use_up_the_log(output, batch
     assert 600 < len(said) < 800
 
 
+@pytest.mark.parametrize(
+    ("piece", "newest"),
+    [(b"\r", []), (b"12%\r", ["12%"]), (b"\r12%\r", ["12%"])],
+    ids=["returns", "lines", "both"],
+)
+def test_progress_costs_little_time_however_much_it_is(output, batches, piece, newest):
+    """Other runs of the process would wait for it: each took microseconds by itself."""
+    one = output(limit=1_000_000)
+    chunk = piece * (65_536 // len(piece))
+    begun = time.thread_time()
+    for _ in range(100):
+        one.feed(OUT, chunk)
+    spent = time.thread_time() - begun
+    one.close()
+    assert spent < 1
+    assert texts(batches)[-1:] == newest
+    assert len(texts(batches)) <= PROGRESS_BURST + 1
+
+
 def test_the_newest_progress_shows_though_no_more_comes(output, batches, clock):
     one = output(limit=2**20)
     one.feed(ERR, b"".join(b"%d\r" % number for number in range(1000)))
