@@ -42,7 +42,7 @@ from shared.variables import (
     variable_of,
     variables_of,
 )
-from shared.workers import check_name, default_name
+from shared.workers import check_name, check_queue, check_queues, default_name
 
 TRANSACTION = "transaction"
 """A value of `database_pooler`: the pooler lends a connection for one transaction."""
@@ -159,11 +159,8 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-def _names(value: str) -> str:
-    if not names_of(value):
-        raise ValueError("must name at least one queue")
-    return value
-
+LEAST_MEMORY: Final = 32 * 1_048_576
+"""Bytes without which Python starts no program."""
 
 Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=65535)]
 
@@ -508,11 +505,13 @@ class Settings(BaseSettings):
         description="The worker's name in Flower, in logs, in its runs and for `runyard drain`. "
         "The default is `worker@` and the host name. Workers of the same name get numbers.",
     )
-    worker_queues: Annotated[str, AfterValidator(_names)] = Field(
+    worker_queues: Annotated[str, AfterValidator(check_queues)] = Field(
         default="runs", description="The queues that a worker consumes, separated by commas."
     )
-    run_queue: str = Field(default="runs", description="The queue to which new assistant runs are sent.")
-    structure_queue: str = Field(
+    run_queue: Annotated[str, AfterValidator(check_queue)] = Field(
+        default="runs", description="The queue to which new assistant runs are sent."
+    )
+    structure_queue: Annotated[str, AfterValidator(check_queue)] = Field(
         default="runs", description="The queue to which new structure runs are sent."
     )
     concurrency: int = Field(default=50, gt=0, description="Runs that one worker process executes at once.")
@@ -670,7 +669,9 @@ class Settings(BaseSettings):
         description="The number of these user ids. Each concurrent program needs one.",
     )
     structure_memory: int = Field(
-        default=1_073_741_824, gt=0, description="Bytes of memory that one structure run may use."
+        default=1_073_741_824,
+        ge=LEAST_MEMORY,
+        description="Bytes of memory that one structure run may use; at least 32 MiB.",
     )
     structure_cpu: Duration = Field(
         default=timedelta(hours=1), description="CPU time that one process of a structure run may use."
