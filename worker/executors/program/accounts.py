@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from worker.executors.base import PlatformError
+from worker.executors.base import InvalidConfigurationError, PlatformError
 from worker.executors.program.shim import DIRECTORY, KILL_USER_TIMEOUT
 from worker.executors.program.shim import __file__ as shim_file
 
@@ -65,6 +65,26 @@ def _own_directory() -> Path:
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
             return directory
     raise PlatformError("There is no directory for the locks of the user ids of programs.")
+
+
+def hold_entries(directory: Path) -> None:
+    """Let users move only their own entries of a directory, if others may write to it.
+
+    The temporary directory of a pod is open to all without this: one program could move the directory of
+    another, and put its own there.
+
+    Raises:
+        InvalidConfigurationError: the directory does not let itself be changed.
+    """
+    mode = directory.stat().st_mode
+    if mode & stat.S_ISVTX or not mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return
+    try:
+        directory.chmod(stat.S_IMODE(mode) | stat.S_ISVTX)
+    except OSError as error:
+        raise InvalidConfigurationError(
+            f"In {directory} users could move each other's directories: set its sticky bit, or a TMPDIR."
+        ) from error
 
 
 def give(account: Account, directory: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared.structures.sandbox import Mode, Sandbox, closed_above, python_paths
-from worker.executors.program.accounts import Account, give, lent_account
+from worker.executors.program.accounts import Account, give, hold_entries, lent_account
 from worker.executors.program.homes import Home, LentHome
 
 LAUNCH: Final = Path(__file__).with_name("launch.py")
@@ -50,7 +50,8 @@ class Holder:
 
         Raises:
             PlatformError: no user id is free.
-            InvalidConfigurationError: the directory of lasting homes cannot be used.
+            InvalidConfigurationError: the directory of lasting homes cannot be used, or other users could
+                move that of the program.
         """
         with ExitStack() as lent:
             account = home = None
@@ -59,6 +60,7 @@ class Holder:
             if self.home is not None:
                 home = lent.enter_context(self.home.lent(account))
             if account is not None:
+                hold_entries(workdir.parent)
                 give(account, workdir)
             yield Hold(self, workdir, account, home)
 
