@@ -328,6 +328,17 @@ def test_a_secret_of_the_worker_that_a_program_is_given_does_not_show(make, atte
     assert lines(run) == ["[OPENAI_API_KEY] somewhere"]
 
 
+def test_a_path_for_programs_may_be_relative_to_the_worker(make, with_settings, lines, folders, monkeypatch):
+    """As the directory of structures may."""
+    (folders / "models").mkdir()
+    (folders / "models" / "weights").write_text("heavy")
+    folders.chmod(0o755)
+    monkeypatch.chdir(folders)
+    run = make(f"print(open({str(folders / 'models' / 'weights')!r}).read())")
+    assert with_settings(run, structure_paths="models") is Ending.SUCCEEDED
+    assert lines(run) == ["heavy"]
+
+
 def test_the_runs_own_variables_override_the_structures(make, attempt, lines):
     run = make(
         "import os; print(os.environ['A'])",
