@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 import uuid
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 REQUEST_TIMEOUT = 10.0  # seconds
@@ -100,7 +101,7 @@ def _post(artifact: dict[str, Any]) -> None:
     while True:
         try:
             direct.open(request, timeout=REQUEST_TIMEOUT).close()
-        except OSError as error:
+        except (OSError, HTTPException) as error:  # the latter for an answer that is not HTTP, or cut
             pause, why = RETRY_INTERVAL, str(getattr(error, "reason", error))
             if isinstance(error, urllib.error.HTTPError):
                 if error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code not in PASSING:
@@ -138,5 +139,5 @@ def _words_of(error: urllib.error.HTTPError) -> str:
     try:
         errors = json.loads(error.read(65_536))["errors"]
         return " ".join(str(one["message"]) for one in errors)[:1000]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
         return str(error.reason)
