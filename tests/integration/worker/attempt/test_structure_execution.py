@@ -209,6 +209,7 @@ def module(tmp_path, monkeypatch):
         "from json import loads\n"
         "from os import system\n"
         "def own(*args): print(*args)\n"
+        "async def later(*args): print(*args)\n"
         "def _private(): return 'private'\n"
         "class Thing: pass\n"
     )
@@ -237,9 +238,10 @@ def test_a_module_allows_what_it_defines_and_not_what_it_imports(make, with_sett
     assert read(run).output is None
 
 
-def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, read, module):
+@pytest.mark.parametrize("name", ["own", "later"])
+def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, read, module, name):
     """What it returns is nothing, for there is no API about to take it."""
-    run = make("a", "b", default={"callable": f"{module}:own"})
+    run = make("a", "b", default={"callable": f"{module}:{name}"})
     assert with_settings(run, structure_callables=module) is Ending.SUCCEEDED
     assert lines(run) == ["a b"]
 
