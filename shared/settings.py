@@ -666,7 +666,7 @@ class Settings(BaseSettings):
         default=400,
         gt=0,
         le=100_000,
-        description="The number of these user ids. Each concurrent program needs one.",
+        description="The number of these user ids. Each concurrent program on a machine needs one, or waits.",
     )
     structure_memory: int = Field(
         default=1_073_741_824,

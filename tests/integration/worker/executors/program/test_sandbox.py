@@ -225,7 +225,7 @@ def workdir_in_a_pod(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives programs users of their own")
 def test_a_program_moves_no_directory_of_others_in_a_temporary_directory_that_is_everybodys(workdir_in_a_pod):
     held = Holder(Sandbox(Mode.USER, has_accounts=True), first_uid=own_uids(), uids=UIDS)
-    with held.hold(workdir_in_a_pod):
+    with held.hold(workdir_in_a_pod, CancelToken()):
         assert workdir_in_a_pod.parent.stat().st_mode & 0o7777 == 0o1777
 
 
@@ -236,7 +236,10 @@ def test_where_it_could_move_them_no_program_is_started(workdir_in_a_pod, monkey
 
     monkeypatch.setattr(Path, "chmod", refused)
     held = Holder(Sandbox(Mode.USER, has_accounts=True), first_uid=own_uids(), uids=UIDS)
-    with pytest.raises(InvalidConfigurationError, match="sticky bit"), held.hold(workdir_in_a_pod):
+    with (
+        pytest.raises(InvalidConfigurationError, match="sticky bit"),
+        held.hold(workdir_in_a_pod, CancelToken()),
+    ):
         pass
 
 
