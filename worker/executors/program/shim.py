@@ -47,6 +47,9 @@ SHARED_DIRECTORIES = ("/tmp", "/var/tmp", "/run/lock", "/dev/shm", "/dev/mqueue"
 """Every user can write there."""
 
 IPC_RMID = 0
+KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}  # the number of the system call
+KEYCTL_CLEAR, KEYCTL_GET_PERSISTENT = 7, 22
+KEYS_OF_PROCESS, KEYS_OF_USER, KEYS_OF_USER_SESSION = -2, -4, -5  # keyrings
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 KILL_USER_TIMEOUT = 10.0  # seconds until a user has no process left
 
@@ -84,7 +87,7 @@ class Shim:
         if account is not None and not self.options["layers"]:
             kill_user(account[0])
             sweep(account[0], os.path.dirname(self.options["workdir"]))  # noqa: PTH120
-            remove_system_v(account[0])
+            remove_shared(account[0])
         said = self.start_report()
         if said != "+" and self.why is None and not self.was_killed and self.kill_at is None:
             return _unstarted(said or "the sandbox did not start")
@@ -204,9 +207,7 @@ class Shim:
             uid, gid = self.options["account"]
             for descriptor in (1, 2):  # the user may reopen the output descriptors
                 os.fchown(descriptor, uid, gid)
-            os.setgroups([])
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
+            _become(uid, gid)
         _prctl(PR_SET_NO_NEW_PRIVS, 1)
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
         if os.getppid() != shim:  # the shim died before this call
@@ -481,9 +482,7 @@ def kill_user(uid: int) -> bool:
         killer = os.fork()
         if killer == 0:
             try:
-                os.setgroups([])
-                os.setresgid(uid, uid, uid)
-                os.setresuid(uid, uid, uid)
+                _become(uid, uid)
                 os.kill(-1, signal.SIGKILL)
             finally:
                 os._exit(0)
@@ -549,21 +548,38 @@ def _is_of(entry: os.DirEntry[str], uid: int) -> bool:
         return False
 
 
-def remove_system_v(uid: int) -> None:
-    """Remove a user's System V objects: the next program with the user id could read them. Needs root."""
-    libc = ctypes.CDLL(None)
-    removals: dict[str, Callable[[int], object]] = {
-        "shm": lambda number: libc.shmctl(number, IPC_RMID, None),
-        "sem": lambda number: libc.semctl(number, 0, IPC_RMID),
-        "msg": lambda number: libc.msgctl(number, IPC_RMID, None),
-    }
-    os.seteuid(uid)  # root of a container may not remove those of others
-    try:
-        for kind, removal in removals.items():
-            for number in _system_v_of(uid, kind):
-                removal(number)
-    finally:
-        os.seteuid(0)
+def remove_shared(uid: int) -> None:
+    """Remove the System V objects and the keys of a user, which the next program with its id could read.
+
+    It is done as the user, since root of a container may not do it for others. Needs root.
+    """
+    remover = os.fork()
+    if remover == 0:
+        try:
+            _become(uid, uid)
+            libc = ctypes.CDLL(None)
+            removals: dict[str, Callable[[int], object]] = {
+                "shm": lambda number: libc.shmctl(number, IPC_RMID, None),
+                "sem": lambda number: libc.semctl(number, 0, IPC_RMID),
+                "msg": lambda number: libc.msgctl(number, IPC_RMID, None),
+            }
+            for kind, removal in removals.items():
+                for number in _system_v_of(uid, kind):
+                    removal(number)
+            if (keyctl := KEYCTL.get(os.uname().machine)) is not None:
+                kept = libc.syscall(keyctl, KEYCTL_GET_PERSISTENT, -1, KEYS_OF_PROCESS)
+                for ring in (KEYS_OF_USER, KEYS_OF_USER_SESSION, kept):
+                    libc.syscall(keyctl, KEYCTL_CLEAR, ring)
+        finally:
+            os._exit(0)
+    os.waitpid(remover, 0)
+
+
+def _become(uid: int, gid: int) -> None:
+    """Give this process to a user."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
 
 
 def _system_v_of(uid: int, kind: str) -> list[int]:
@@ -582,7 +598,7 @@ def main() -> None:
         uid = int(sys.argv[2])
         is_gone = kill_user(uid)
         sweep(uid, *sys.argv[3:])
-        remove_system_v(uid)
+        remove_shared(uid)
         sys.exit(not is_gone)
     link, order = map(int, sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

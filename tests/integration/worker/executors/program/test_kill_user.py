@@ -87,6 +87,35 @@ def test_what_the_user_shared_is_gone_for_the_next_program_that_has_its_id(tmp_p
     assert (code, system_v(), list(shared.iterdir())) == (0, [], [])
 
 
+KEYS = """
+import ctypes, os, sys
+uid, keyctl = map(int, sys.argv[1:3])
+libc = ctypes.CDLL(None)
+os.setresuid(uid, uid, uid)
+add, search, get_persistent = keyctl - 2, 10, 22
+rings = [-4, -5, libc.syscall(keyctl, get_persistent, -1, -2)]
+if sys.argv[3:]:
+    found = [libc.syscall(add, b"user", b"runyard-test", b"secret", 6, ring) for ring in rings]
+else:
+    found = [libc.syscall(keyctl, search, ring, b"user", b"runyard-test", 0) for ring in rings]
+print(sum(number > 0 for number in found))
+"""
+"""Adds a key to each keyring of the user, or counts the keyrings with that key."""
+
+
+@pytest.mark.skipif(os.uname().machine not in shim.KEYCTL, reason="another number of the system call")
+def test_keys_of_the_user_are_gone_for_the_next_program_that_has_its_id():
+    def keys(*more):
+        command = [sys.executable, "-S", "-c", KEYS, str(UID), str(shim.KEYCTL[os.uname().machine]), *more]
+        return int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+    if not keys("add"):
+        pytest.skip("no keys here")
+    assert keys()
+    code, _ = kill_user()
+    assert (code, keys()) == (0, 0)
+
+
 def test_what_root_has_given_to_the_user_stays(tmp_path):
     """As its home, in a directory in which the user can make nothing."""
     homes = tmp_path / "homes"
