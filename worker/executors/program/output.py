@@ -22,7 +22,7 @@ MAX_LAST_LINE: Final = 500  # characters
 
 _INSIDE_CHARACTERS: Final = bytes(range(0x80, 0xC0))  # of UTF-8
 _ENDS: Final = re.compile(rb"[\r\n]")
-_RETURNS: Final = re.compile(rb"\r{2,}(?!\n)")
+_RETURNS: Final = re.compile(rb"\r{2,}")
 
 
 class Output:

@@ -238,6 +238,15 @@ def test_each_kind_of_end_ends_one_line(output, batches, pieces, lines):
     assert texts(batches) == lines
 
 
+def test_lines_that_end_as_of_two_terminals_are_no_progress(output, batches):
+    """Each puts a carriage return before a line feed."""
+    one = output(limit=2**20)
+    lines = [f"line {number}" for number in range(2 * PROGRESS_BURST)]
+    one.feed(OUT, b"".join(line.encode() + b"\r\r\n" for line in lines))
+    one.close()
+    assert texts(batches) == lines
+
+
 def test_progress_that_nobody_could_follow_does_not_use_up_the_log(output, batches, clock):
     one = output(limit=2**20)
     for number in range(60_000):  # ten minutes
