@@ -11,7 +11,7 @@ from shared.addresses.web import parse_network, parse_origin, parse_root_path
 from shared.durations import FORMS, TooLongError, parse_duration
 from shared.log_levels import LEVELS, parse_levels
 from shared.terms import ModelRules
-from shared.workers import check_name
+from shared.workers import check_name, check_queue, check_queues
 
 SHORTEST_RETENTION: Final = timedelta(hours=1)
 """A caller may wait for the end of a run for so long, come back to its stream, or repeat a request."""
@@ -142,12 +142,6 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-def _queue_names(value: str) -> str:
-    if not names_of(value):
-        raise ValueError("must name at least one queue")
-    return value
-
-
 def _model_rules(text: str) -> str:
     ModelRules.parse(text)
     return text
@@ -171,5 +165,6 @@ HeaderFields = Annotated[SecretStr, AfterValidator(_header_fields)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 
 WorkerName = Annotated[str, AfterValidator(check_name)]
-QueueNames = Annotated[str, AfterValidator(_queue_names)]
+QueueName = Annotated[str, AfterValidator(check_queue)]
+QueueNames = Annotated[str, AfterValidator(check_queues)]
 AllowedModels = Annotated[str, AfterValidator(_model_rules)]

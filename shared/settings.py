@@ -28,6 +28,7 @@ from shared.setting_types import (
     Networks,
     Origins,
     Port,
+    QueueName,
     QueueNames,
     Retention,
     RootPath,
@@ -51,6 +52,9 @@ from shared.workers import default_name
 
 TRANSACTION = "transaction"
 """A value of `database_pooler`: the pooler lends a connection for one transaction."""
+
+LEAST_MEMORY: Final = 32 * 1_048_576
+"""Bytes without which Python starts no program."""
 
 RENAMED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -359,8 +363,10 @@ class Settings(BaseSettings):
     worker_queues: QueueNames = Field(
         default="runs", description="The queues that a worker consumes, separated by commas."
     )
-    run_queue: str = Field(default="runs", description="The queue to which new assistant runs are sent.")
-    structure_queue: str = Field(
+    run_queue: QueueName = Field(
+        default="runs", description="The queue to which new assistant runs are sent."
+    )
+    structure_queue: QueueName = Field(
         default="runs", description="The queue to which new structure runs are sent."
     )
     concurrency: int = Field(default=50, gt=0, description="Runs that one worker process executes at once.")
@@ -505,10 +511,12 @@ class Settings(BaseSettings):
         default=400,
         gt=0,
         le=100_000,
-        description="The number of these user ids. Each concurrent program needs one.",
+        description="The number of these user ids. Each concurrent program on a machine needs one, or waits.",
     )
     structure_memory: int = Field(
-        default=1_073_741_824, gt=0, description="Bytes of memory that one structure run may use."
+        default=1_073_741_824,
+        ge=LEAST_MEMORY,
+        description="Bytes of memory that one structure run may use; at least 32 MiB.",
     )
     structure_cpu: Duration = Field(
         default=timedelta(hours=1), description="CPU time that one process of a structure run may use."

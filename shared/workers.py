@@ -42,6 +42,28 @@ def numbered(name: str, number: int, *, mark: str) -> str:
     return f"{local}{mark}{number}{at}{host}"
 
 
+def check_queues(listed: str) -> str:
+    """Return a list of queues, separated by commas.
+
+    Raises:
+        ValueError: it names none; in one sentence.
+    """
+    if not listed.replace(",", " ").strip():
+        raise ValueError("must name at least one queue")
+    return listed
+
+
+def check_queue(name: str) -> str:
+    """Return the name of a queue, without blanks around it: workers read lists of names so.
+
+    Raises:
+        ValueError: it is none, or a list; in one sentence.
+    """
+    if not name.strip() or "," in name:
+        raise ValueError("must be the name of one queue")
+    return name.strip()
+
+
 class Pool(StrEnum):
     """Where a worker process executes its runs."""
 
@@ -97,7 +119,9 @@ POOL: Final = WorkerOption(
     "`prefork` executes each run in a child process, which can be killed.",
     Pool.THREADS.value,
 )
-QUEUES: Final = WorkerOption("--queues", str, "NAMES", "Queues to consume, separated by commas.", "runs")
+QUEUES: Final = WorkerOption(
+    "--queues", check_queues, "NAMES", "Queues to consume, separated by commas.", "runs"
+)
 
 OPTIONS: Final[Mapping[str, WorkerOption]] = MappingProxyType(
     {

@@ -25,8 +25,8 @@ DIRECTORY: Final = "RUNYARD_HEALTH_DIR"
 """The variable of the directory. `runyard health` reads it without the other settings, to be fast."""
 
 SUFFIX: Final = ".pulse"
-HEAD: Final = 2048  # bytes of JSON before the facts
-SIZE: Final = 4096  # bytes of the whole file
+HEAD: Final = 2048  # bytes of JSON before the facts, or a multiple for many queues
+FACTS: Final = 2048  # bytes of facts, at the end of the file
 LIFE_INTERVAL: Final = 1.0  # seconds
 
 
@@ -88,14 +88,14 @@ class Pulse:
     """The pulse of this process. One without a file keeps its numbers to itself."""
 
     def __init__(self, mapping: mmap.mmap, path: Path | None = None) -> None:
-        self._facts = memoryview(mapping)[HEAD:].cast("d")
+        self._facts = memoryview(mapping)[-FACTS:].cast("d")
         self._path = path
         self._owner = os.getpid()
 
     @classmethod
     def unseen(cls) -> "Pulse":
         """A pulse without a file."""
-        return cls(mmap.mmap(-1, SIZE))
+        return cls(mmap.mmap(-1, FACTS))
 
     @classmethod
     def open(
@@ -114,13 +114,20 @@ class Pulse:
         for path in directory.glob(f"*{SUFFIX}"):
             _remove_if_dead(path)
         about = {"kind": kind, "part": part, "name": name, "pid": os.getpid(), "queues": list(queues)}
-        head = dumps({**about, "limits": asdict(limits)}).encode().ljust(HEAD)
+        head = dumps({**about, "limits": asdict(limits)}).encode()
+        head = head.ljust(-(-len(head) // HEAD) * HEAD)
         path = directory / f"{kind}-{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         hidden = path.with_suffix(".new")  # nobody takes it for dead before it is locked
         descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # the descriptor stays open as long as the process
-        os.write(descriptor, head[:HEAD] + bytes(SIZE - HEAD))
-        pulse = cls(mmap.mmap(descriptor, SIZE), path)
+        try:
+            os.posix_fallocate(descriptor, 0, len(head) + FACTS)  # a store finds room later, too
+        except OSError:
+            os.close(descriptor)
+            hidden.unlink()
+            raise
+        os.write(descriptor, head)
+        pulse = cls(mmap.mmap(descriptor, len(head) + FACTS), path)
         pulse.beat(Fact.CREATED)
         hidden.rename(path)
         return pulse
@@ -203,11 +210,11 @@ def _read(path: Path) -> Reading | None:
     try:
         if _is_dead(descriptor):
             return None
-        content = os.pread(descriptor, SIZE, 0)
+        content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     finally:
         os.close(descriptor)
-    about: dict[str, Any] = loads(content[:HEAD])
-    facts = memoryview(content[HEAD:]).cast("d").tolist()
+    about: dict[str, Any] = loads(content[:-FACTS])
+    facts = memoryview(content[-FACTS:]).cast("d").tolist()
     return Reading(
         kind=Kind(about["kind"]),
         part=Part(about["part"]),

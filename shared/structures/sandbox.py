@@ -1,6 +1,7 @@
 """Sandboxes of programs: which of them works on this machine, and which paths Python needs in it."""
 
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -78,27 +79,34 @@ def choose(settings: Settings) -> Choice:
 
     Each kind is tried once in a process.
     """
-    # A user that no program has: killing the processes of a program's user would kill the trial.
-    return _choose(settings.structure_sandbox, settings.structure_uid + settings.structure_uids)
+    return _choose(settings.structure_sandbox, settings.structure_uid, settings.structure_uids)
 
 
 @lru_cache(maxsize=8)
-def _choose(wanted: str, uid: int) -> Choice:
+def _choose(wanted: str, first_uid: int, uids: int) -> Choice:
     if wanted == Mode.NONE:
         return Choice(Sandbox(Mode.NONE, groups=find_base()))
     modes = (Mode.BUBBLEWRAP, Mode.USER) if wanted == "auto" else (Mode(wanted),)
     why_not = []
     for mode in modes:
-        found = _bubblewrap(uid) if mode is Mode.BUBBLEWRAP else _user(uid)
+        found = _bubblewrap(first_uid, uids) if mode is Mode.BUBBLEWRAP else _user(first_uid, uids)
         if isinstance(found, Sandbox):
             return Choice(replace(found, groups=find_base()))
         why_not.append(found)
     return Choice(None, f"Programs have no sandbox here: {'; '.join(why_not)}. To execute them, {INSTALL}.")
 
 
-def _user(uid: int) -> Sandbox | str:
+def _user(first_uid: int, uids: int) -> Sandbox | str:
     if os.geteuid() != 0:
         return "other users are only for a worker of root's to give"
+    if taken := [user for user in pwd.getpwall() if first_uid <= user.pw_uid < first_uid + uids]:
+        # Their processes would be killed, and their files removed, at the end of a program.
+        return (
+            f"{taken[0].pw_name} ({taken[0].pw_uid}) is among the users for programs (RUNYARD_STRUCTURE_UID)"
+        )
+    uid = (
+        first_uid + uids
+    )  # no program has it: killing the processes of a program's user would kill the trial
     if _said(["/bin/true"], uid=uid) is not None:
         return f"a program cannot become the user {uid}"
     can_mount = _said([sys.executable, "-I", "-S", "-c", _UNSHARE]) is None
@@ -107,17 +115,17 @@ def _user(uid: int) -> Sandbox | str:
     return Sandbox(Mode.USER, has_accounts=True, can_mount=can_mount)
 
 
-def _bubblewrap(uid: int) -> Sandbox | str:
+def _bubblewrap(first_uid: int, uids: int) -> Sandbox | str:
     command = shutil.which("bwrap")
     if command is None:
         return "bubblewrap is not installed"
-    user = _user(uid) if os.geteuid() == 0 else None
+    user = _user(first_uid, uids) if os.geteuid() == 0 else None
     if isinstance(user, str):
         return f"bubblewrap as root needs users to give, and {user}"
     rest = ("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "/bin/true")  # noqa: S108  # its own
     said: str | None = ""
     for namespaces in ((*NAMESPACES, *NO_MORE_NAMESPACES), NAMESPACES):
-        said = _said([command, *namespaces, *rest], uid=None if user is None else uid)
+        said = _said([command, *namespaces, *rest], uid=None if user is None else first_uid + uids)
         if said is None:
             is_root = user is not None
             return Sandbox(

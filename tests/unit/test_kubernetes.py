@@ -332,6 +332,12 @@ def test_the_one_writable_place_is_a_bounded_temporary_directory(layer: list[Res
         assert volume["emptyDir"]["sizeLimit"]
 
 
+def test_a_program_that_fills_the_temporary_directory_does_not_end_its_pod(layer: list[Resource]) -> None:
+    """Kubernetes evicts a pod whose volume on disk exceeds its size; one in memory refuses to."""
+    (volume,) = [one for one in pods(layer)["structures"]["volumes"] if one["name"] == "tmp"]
+    assert volume["emptyDir"]["medium"] == "Memory"
+
+
 def test_every_container_is_bounded_and_asks_for_what_it_needs(layer: list[Resource]) -> None:
     for name in pods(layer):
         resources = container_of(layer, name)["resources"]

@@ -1,5 +1,6 @@
 """The check of the manual: it passes as the manual is, and fails for what it is there to find."""
 
+import math
 import re
 import shlex
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from api.traffic.lanes import largest_report
+from shared.settings import Settings
 from tests.support.checkout import ROOT
 
 BIN = Path(sys.executable).parent
@@ -27,6 +30,12 @@ def build(tmp_path):
         return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
 
     return build
+
+
+def test_a_proxy_set_up_as_the_manual_says_passes_on_the_largest_report():
+    settings = Settings(database_url="postgresql://h/d", redis_url="redis://h")
+    said = f"`client_max_body_size {math.ceil(largest_report(settings) / 2**20)}m;`"
+    assert said in (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 
 
 def test_the_manual_is_built(build):

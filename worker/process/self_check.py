@@ -2,11 +2,13 @@
 
 import uuid
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 
 from shared.extensions import ECHO, FRAMEWORK_PROVIDERS, shadowed_extensions
-from shared.settings import Settings
+from shared.settings import Settings, names_of
+from shared.structures.allowed import Allowed, AllowListError
 from shared.structures.sandbox import choose
 from worker.cancellation import CancelToken
 from worker.executors.base import InvalidConfigurationError, RunContext
@@ -27,6 +29,15 @@ def check(settings: Settings) -> None:
         found.append(f"RUNYARD_MODEL={settings.model}: {error}")
     if settings.structures_dir is not None and not settings.structures_dir.is_dir():
         found.append(f"RUNYARD_STRUCTURES_DIR: there is no directory {settings.structures_dir}.")
+    found += [
+        f"RUNYARD_STRUCTURE_PATHS: there is no {path}."
+        for path in names_of(settings.structure_paths)
+        if not Path(path).exists()
+    ]
+    try:
+        Allowed.of(settings)
+    except AllowListError as error:
+        found.append(f"What structures may execute cannot be read: {error}")
     choice = choose(settings)
     if choice.sandbox is None and (settings.structures_dir is not None or settings.structure_callables):
         found.append(choice.why_not)

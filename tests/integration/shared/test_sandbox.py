@@ -1,5 +1,7 @@
 """What is chosen to hold programs, and how it is told."""
 
+import os
+import pwd
 import shutil
 
 import pytest
@@ -43,6 +45,17 @@ def test_where_user_namespaces_are_not_allowed_that_is_said_in_one_line(monkeypa
     assert choice.sandbox is None
     assert "user namespaces are not allowed here" in choice.why_not or "as root needs users" in choice.why_not
     assert len(choice.why_not.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives programs users of their own")
+@pytest.mark.parametrize("mode", ["bubblewrap", "user", "auto"])
+def test_no_program_gets_the_id_of_a_user_of_the_machine(mode, monkeypatch):
+    """At its end all processes of its user would be killed."""
+    monkeypatch.setattr(shutil, "which", lambda _: "/bin/true")
+    nobody = pwd.getpwnam("nobody").pw_uid
+    choice = choose(settings(structure_sandbox=mode, structure_uid=nobody - 10, structure_uids=11))
+    assert choice.sandbox is None
+    assert f"nobody ({nobody}) is among the users for programs (RUNYARD_STRUCTURE_UID)" in choice.why_not
 
 
 def test_none_is_what_is_asked_for():

@@ -110,7 +110,7 @@ def test_a_base_that_does_not_kill_does_not_do(base, monkeypatch):
 @pytest.mark.parametrize("base", [None, Path("/groups")])
 def test_the_choice_of_a_sandbox_says_whether_there_are_groups(monkeypatch, base):
     monkeypatch.setattr(sandbox, "find_base", lambda: base)
-    choice = sandbox._choose.__wrapped__("none", 1)
+    choice = sandbox._choose.__wrapped__("none", 1, 1)
     assert choice.sandbox.groups == base
     assert (sandbox.GROUPED in choice.description) is (base is not None)
 

@@ -1,5 +1,6 @@
 """Pulses: what a process shows of its life is there for others while it lives, and for nobody else."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -92,6 +93,27 @@ def test_a_file_is_no_pulse_before_it_is_locked(directory, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", lambda *_: names.extend(path.suffix for path in directory.iterdir()))
     Pulse.open(Kind.API, "mine", LIMITS).close()
     assert names == [".new"]
+
+
+def test_a_worker_of_very_many_queues_is_read(directory):
+    queues = tuple(f"tenant-{number:03}-of-a-large-installation" for number in range(500))
+    pulse = Pulse.open(Kind.WORKER, "many", LIMITS, queues=queues)
+    try:
+        pulse[Fact.SLOTS] = 4
+        (reading,) = read_pulses(directory, Kind.WORKER)
+        assert (reading.queues, reading[Fact.SLOTS]) == (queues, 4)
+    finally:
+        pulse.close()
+
+
+def test_a_pulse_for_which_there_is_no_room_leaves_no_file(directory, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        Pulse.open(Kind.WORKER, "full", LIMITS)
+    assert list(directory.iterdir()) == []
 
 
 def test_a_supervisor_shows_since_when_it_lacks_a_process():

@@ -125,6 +125,25 @@ def test_a_process_does_not_start_with_an_unknown_variable():
     demand_startable(settings(), {**OF_CLI, "RUNYARD_API_KEY": "ry_key", "RUNYARD_MODEL": "echo"})
 
 
+@pytest.mark.parametrize("name", ["run_queue", "structure_queue"])
+@pytest.mark.parametrize("queue", ["", " ", "runs,more", ","])
+def test_runs_are_sent_to_one_queue(name, queue):
+    """No worker takes anything from a queue of another name."""
+    with pytest.raises(ValidationError, match="must be the name of one queue"):
+        settings(**{name: queue})
+
+
+@pytest.mark.parametrize("name", ["run_queue", "structure_queue"])
+def test_blanks_around_a_queue_do_not_matter_as_they_do_not_to_workers(name):
+    assert getattr(settings(**{name: " fast "}), name) == "fast"
+
+
+def test_memory_in_which_no_program_starts_is_refused():
+    """As in megabytes rather than bytes."""
+    with pytest.raises(ValidationError, match="greater than or equal to 33554432"):
+        settings(structure_memory=512)
+
+
 def test_a_process_does_not_start_with_contradicting_settings():
     contradicting = settings(heartbeat="20", lease_ttl="20")
     with pytest.raises(

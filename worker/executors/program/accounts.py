@@ -6,17 +6,27 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from worker.executors.base import PlatformError
+import structlog
+
+from worker.cancellation import CancelToken
+from worker.executors.base import InvalidConfigurationError, PlatformError
 from worker.executors.program.shim import DIRECTORY, KILL_USER_TIMEOUT
 from worker.executors.program.shim import __file__ as shim_file
 
 LOCKS: Final = "runyard-users"
+WAIT_INTERVAL: Final = 0.25  # seconds between two searches for a free user id
+
+_turn: Final = threading.Lock()
+"""Of the threads of this process, the one that has it looks for a free user id."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +38,40 @@ class Account:
 
 
 @contextmanager
-def lent_account(first: int, count: int) -> Generator[Account]:
-    """Lend a user id to a program.
+def lent_account(first: int, count: int, token: CancelToken) -> Generator[Account]:
+    """Lend a user id to a program; while all are taken, wait for one.
 
     A process that may outlive this one and run as that user inherits the descriptor: the user id is free once
     no process has it open.
 
     Raises:
-        PlatformError: all user ids are taken, or root has no directory of its own for the locks.
+        RunStopped: the token fired before a user id was free.
+        PlatformError: root has no directory of its own for the locks.
     """
-    directory = _own_directory()
+    account = _wait_for_account(_own_directory(), first, count, token)
+    try:
+        yield account
+    finally:
+        os.close(account.descriptor)
+
+
+def _wait_for_account(directory: Path, first: int, count: int, token: CancelToken) -> Account:
+    while not _turn.acquire(timeout=WAIT_INTERVAL):
+        token.raise_if_cancelled()
+    try:
+        has_told = False
+        while (account := _free_account(directory, first, count)) is None:
+            if not has_told:
+                log.warning("program waits: all user ids are taken (RUNYARD_STRUCTURE_UIDS)", user_ids=count)
+                has_told = True
+            token.wait(WAIT_INTERVAL)
+            token.raise_if_cancelled()
+        return account
+    finally:
+        _turn.release()
+
+
+def _free_account(directory: Path, first: int, count: int) -> Account | None:
     for uid in range(first, first + count):
         descriptor = os.open(directory / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -45,12 +79,8 @@ def lent_account(first: int, count: int) -> Generator[Account]:
         except BlockingIOError:
             os.close(descriptor)
             continue
-        try:
-            yield Account(uid, descriptor)
-        finally:
-            os.close(descriptor)
-        return
-    raise PlatformError(f"All {count} users for programs are taken (RUNYARD_STRUCTURE_UIDS).")
+        return Account(uid, descriptor)
+    return None
 
 
 def _own_directory() -> Path:
@@ -65,6 +95,26 @@ def _own_directory() -> Path:
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
             return directory
     raise PlatformError("There is no directory for the locks of the user ids of programs.")
+
+
+def hold_entries(directory: Path) -> None:
+    """Let users move only their own entries of a directory, if others may write to it.
+
+    The temporary directory of a pod is open to all without this: one program could move the directory of
+    another, and put its own there.
+
+    Raises:
+        InvalidConfigurationError: the directory does not let itself be changed.
+    """
+    mode = directory.stat().st_mode
+    if mode & stat.S_ISVTX or not mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return
+    try:
+        directory.chmod(stat.S_IMODE(mode) | stat.S_ISVTX)
+    except OSError as error:
+        raise InvalidConfigurationError(
+            f"In {directory} users could move each other's directories: set its sticky bit, or a TMPDIR."
+        ) from error
 
 
 def give(account: Account, directory: Path) -> None:
@@ -111,9 +161,9 @@ def _give_content(account: Account, directory: int) -> list[str]:
 
 
 def end_user(uid: int) -> None:
-    """Kill every process of a user, and remove its files from directories open to all. Needs root."""
+    """Kill every process of a user, and remove what it has left in places open to all. Needs root."""
     subprocess.run(  # noqa: S603  # our own program
-        [sys.executable, "-I", "-S", shim_file, "kill-user", str(uid)],
+        [sys.executable, "-I", "-S", shim_file, "kill-user", str(uid), tempfile.gettempdir()],
         env={},
         check=False,
         timeout=2 * KILL_USER_TIMEOUT,

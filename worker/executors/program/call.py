@@ -24,9 +24,18 @@ def main() -> None:
         sys.exit(f"{name} defines no function {attribute!r}; functions that it imports are not allowed.")
     if not callable(function):
         sys.exit(f"{name} has no function {attribute!r}.")
-    result = function(*args)
+    result = _completed(function(*args))
     if result is not None:
         finish_or_exit(result if isinstance(result, str) else json.dumps(result, default=str))
+
+
+def _completed(result: object) -> object:
+    """Return a result; the code of a coroutine or a generator runs only now."""
+    if inspect.iscoroutine(result):
+        import asyncio  # noqa: PLC0415  # few functions need it
+
+        return asyncio.run(result)
+    return list(result) if inspect.isgenerator(result) else result
 
 
 if __name__ == "__main__":

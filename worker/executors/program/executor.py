@@ -158,8 +158,8 @@ def _holder(settings: Settings, own: Mapping[str, str], program: Program, *, is_
         first_uid=settings.structure_uid,
         uids=settings.structure_uids,
         paths=(
-            *map(Path, names_of(settings.structure_paths)),
-            *(Path(own[name]) for name in TRUST if own.get(name)),
+            *(Path(path).absolute() for path in names_of(settings.structure_paths)),
+            *(Path(own[name]).absolute() for name in TRUST if own.get(name)),
         ),
         memory=settings.structure_memory,
         home=None if homes is None else Home(homes.absolute(), program.organization_id),

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 import uuid
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 REQUEST_TIMEOUT = 10.0  # seconds
@@ -100,7 +101,7 @@ def _post(artifact: dict[str, Any]) -> None:
     while True:
         try:
             direct.open(request, timeout=REQUEST_TIMEOUT).close()
-        except OSError as error:
+        except (OSError, HTTPException) as error:  # the latter for an answer that is not HTTP, or cut
             if _is_final(error):
                 raise
             pause = _pause_after(error)
@@ -127,14 +128,14 @@ def _event(artifact: dict[str, Any]) -> dict[str, Any]:
     return {"type": kind, "timestamp": now, "payload": payload}
 
 
-def _is_final(error: OSError) -> bool:
+def _is_final(error: OSError | HTTPException) -> bool:
     """Whether the API has refused, and will again."""
     if not isinstance(error, urllib.error.HTTPError):
         return False
     return error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code not in PASSING
 
 
-def _pause_after(error: OSError) -> float:
+def _pause_after(error: OSError | HTTPException) -> float:
     """Return the seconds until the next try: as the answer asks, within bounds."""
     asked = error.headers.get("Retry-After", "") if isinstance(error, urllib.error.HTTPError) else ""
     if not asked.isdecimal():
@@ -142,7 +143,7 @@ def _pause_after(error: OSError) -> float:
     return min(max(RETRY_INTERVAL, float(asked)), MAX_RETRY_INTERVAL)
 
 
-def _why(error: OSError) -> str:
+def _why(error: OSError | HTTPException) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"{error.code}, {_words_of(error)}"
     return str(getattr(error, "reason", error))
@@ -153,5 +154,5 @@ def _words_of(error: urllib.error.HTTPError) -> str:
     try:
         errors = json.loads(error.read(65_536))["errors"]
         return " ".join(str(one["message"]) for one in errors)[:1000]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
         return str(error.reason)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared.structures.sandbox import Mode, Sandbox, closed_above, python_paths
-from worker.executors.program.accounts import Account, give, lent_account
+from worker.cancellation import CancelToken
+from worker.executors.program.accounts import Account, give, hold_entries, lent_account
 from worker.executors.program.homes import Home, LentHome
 
 LAUNCH: Final = Path(__file__).with_name("launch.py")
@@ -45,20 +46,23 @@ class Holder:
     home: Home | None = None  # the lasting one
 
     @contextmanager
-    def hold(self, workdir: Path) -> Generator["Hold"]:
-        """Lend the program a user id and its home, and give it the directory.
+    def hold(self, workdir: Path, token: CancelToken) -> Generator["Hold"]:
+        """Lend the program a user id and its home, and give it the directory; wait for a free user id.
 
         Raises:
-            PlatformError: no user id is free.
-            InvalidConfigurationError: the directory of lasting homes cannot be used.
+            RunStopped: the token fired before.
+            PlatformError: there can be no user ids.
+            InvalidConfigurationError: the directory of lasting homes cannot be used, or other users could
+                move that of the program.
         """
         with ExitStack() as lent:
             account = home = None
             if self.sandbox.has_accounts:
-                account = lent.enter_context(lent_account(self.first_uid, self.uids))
+                account = lent.enter_context(lent_account(self.first_uid, self.uids, token))
             if self.home is not None:
                 home = lent.enter_context(self.home.lent(account))
             if account is not None:
+                hold_entries(workdir.parent)
                 give(account, workdir)
             yield Hold(self, workdir, account, home)
 

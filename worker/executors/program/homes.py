@@ -49,7 +49,7 @@ class Home:
             InvalidConfigurationError: the directory of homes cannot be used.
         """
         try:
-            path = self._made(0o700 if account is None else 0o711)
+            path = self._made(is_passable=account is not None)
             descriptor = None if account is None else self._locked()
         except OSError as error:
             raise InvalidConfigurationError(
@@ -74,13 +74,16 @@ class Home:
             os.chown(path, 0, 0, follow_symlinks=False)
             os.close(descriptor)
 
-    def _made(self, mode: int) -> Path:
-        self.directory.mkdir(mode=mode, parents=True, exist_ok=True)
+    def _made(self, *, is_passable: bool) -> Path:
+        """Return the home; with `is_passable`, other users reach it through the directory of homes."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = self.directory.stat()
         if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise PermissionError(
                 f"{self.directory} must belong to the worker, and no other user may write to it"
             )
+        if is_passable and not found.st_mode & stat.S_IXOTH:
+            self.directory.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXGRP | stat.S_IXOTH)
         path = self.directory.resolve() / str(self.organization_id)
         path.mkdir(mode=0o700, exist_ok=True)
         return path

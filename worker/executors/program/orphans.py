@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import time
 from collections.abc import Collection
@@ -11,13 +12,12 @@ from typing import Final
 
 import structlog
 
-from worker.executors.program.shim import NICE, PR_SET_CHILD_SUBREAPER, children, descendants, kill_groups
+from worker.executors.program.shim import PR_SET_CHILD_SUBREAPER, children, descendants, kill_groups
 
 MARK: Final = "RUNYARD_PROGRAM"
 """The variable that marks the processes of a program; they inherit it."""
 
 KILL_TIMEOUT: Final = 5.0  # seconds; a program may fork while it is killed
-MAX_NICE: Final = 19  # the kernel's highest
 KILL_INTERVAL: Final = 0.01  # seconds between two rounds
 
 log = structlog.get_logger(__name__)
@@ -77,15 +77,24 @@ def _marked_and_orphans(mark: str) -> set[int]:
 
 
 def _is_program(pid: int) -> bool:
-    """Whether a child of this process has the niceness of programs, which they cannot lower.
+    """Whether a child of this process has a limit of CPU time that is lower than its own, as programs have.
 
-    Shims and other children of a worker do not have it, so such a child is an orphan of a program.
+    They cannot raise it. Shims and other children of a worker have the worker's, so such a child is an orphan
+    of a program.
     """
-    own = os.getpriority(os.PRIO_PROCESS, 0)
+    _, own = resource.getrlimit(resource.RLIMIT_CPU)
+    limit = _cpu_limit(pid)
+    return limit is not None and (own == resource.RLIM_INFINITY or limit < own)
+
+
+def _cpu_limit(pid: int) -> int | None:
+    """Return the hard limit of CPU seconds of a process; None if it has none, or has ended."""
     try:
-        return own < min(own + NICE, MAX_NICE) <= os.getpriority(os.PRIO_PROCESS, pid)
-    except ProcessLookupError:
-        return False
+        lines = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    hard = next((line.split()[4] for line in lines if line.startswith("Max cpu time")), "unlimited")
+    return int(hard) if hard.isdecimal() else None
 
 
 def _reap(pid: int) -> None:

@@ -22,6 +22,7 @@ MAX_LAST_LINE: Final = 500  # characters
 
 _INSIDE_CHARACTERS: Final = bytes(range(0x80, 0xC0))  # of UTF-8
 _ENDS: Final = re.compile(rb"[\r\n]")
+_RETURNS: Final = re.compile(rb"\r{2,}")
 
 
 class Output:
@@ -77,9 +78,12 @@ class Output:
     def feed(self, stream: LogStream, chunk: bytes) -> None:
         """Take a chunk of output."""
         text = self._partial[stream] + chunk
+        if not self._is_full():
+            text = _RETURNS.sub(b"\r", text)  # many of them move the cursor where one does
         start = 0
         while not self._is_full() and (end := self._line_end(text, start)) is not None:
             start = self._take_line(stream, text, start, end)
+            start = self._past_progress(stream, text, start)
             if self._batch_bytes >= BATCH_BYTES:
                 self._flush()
         self._set_partial(stream, text[start:], is_new=start > 0)
@@ -154,6 +158,17 @@ class Output:
             self._keep_progress(stream)
             self._keep(stream, line)
         return end + len(ending) if ending in {b"\r", b"\n"} else end
+
+    def _past_progress(self, stream: LogStream, text: bytes, start: int) -> int:
+        """Return the start of the newest progress line before the next line feed, if all are held back.
+
+        A program may print more of them than could be taken one by one.
+        """
+        if not self._progress[stream].is_used_up(self._clock()):
+            return start
+        end = text.find(b"\n", start)
+        newest = text.rfind(b"\r", start, (end if end >= 0 else len(text)) - 1)  # the last may end a \r\n
+        return max(start, text.rfind(b"\r", start, newest) + 1) if newest >= 0 else start
 
     def _keep_progress(self, stream: LogStream) -> None:
         """Keep the progress line that was held back, before another line."""
@@ -231,8 +246,7 @@ class _Progress:
 
     def takes(self, line: bytes, now: float) -> bool:
         """Return whether to keep a line; else hold it instead of the one before."""
-        self._left = min(self._left + (now - self._counted_at) / PROGRESS_INTERVAL, PROGRESS_BURST)
-        self._counted_at = now
+        self._left, self._counted_at = self._left_at(now), now
         if self._left < 1:
             self.next_at = now + (1 - self._left) * PROGRESS_INTERVAL
             self.held = line
@@ -240,6 +254,13 @@ class _Progress:
         self._left -= 1
         self.held = None
         return True
+
+    def is_used_up(self, now: float) -> bool:
+        """Whether the next line would be held."""
+        return self._left_at(now) < 1
+
+    def _left_at(self, now: float) -> float:
+        return min(self._left + (now - self._counted_at) / PROGRESS_INTERVAL, PROGRESS_BURST)
 
     def due(self, now: float) -> bytes | None:
         """Return the held line once it is due, else None."""

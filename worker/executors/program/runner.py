@@ -85,7 +85,7 @@ def run_program(
         secrets: variables whose values are redacted in its output.
 
     Raises:
-        RunStopped: the token fired; no process of the program is left.
+        RunStopped: the token fired; no process of the program is left, or it had none yet.
         InvalidConfigurationError: the program cannot be started.
         PlatformError: the shim died; the program was killed.
         OSError: this machine starts no process.
@@ -93,7 +93,7 @@ def run_program(
     output = Output(write_lines, StreamRedactor(secrets), limit=limits.log_bytes)
     (workdir / "tmp").mkdir(exist_ok=True)
     with (
-        holder.hold(workdir) as hold,
+        holder.hold(workdir, token) as hold,
         # The shim checks the exact limits and can name them. The group has higher ones, and stops a program
         # that grows faster than the shim checks. It counts threads as processes.
         lent_group(

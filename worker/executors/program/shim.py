@@ -3,14 +3,14 @@
 A script of the standard library alone; each program has one:
 
     python -I -S shim.py LINK ORDER
-    python -I -S shim.py kill-user UID
+    python -I -S shim.py kill-user UID DIRECTORY
 
 The shim is the subreaper of the program: a detached process becomes its child. `LINK` is the descriptor of
 its end of a socket pair. A byte from the worker means stop. EOF means that the worker died; the shim then
 also removes the program's directory, `workdir`, and its control group. When no process of the program is
 left, the shim sends one JSON object: how the program ended. `ORDER` is a descriptor with the options, as
 JSON. The shim's arguments and environment hold nothing of a caller's. The second form kills every process
-of a user.
+of a user, and removes what they left, in `DIRECTORY` too.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 CHECK_INTERVAL = 0.05  # seconds between two checks of the limits
@@ -42,7 +43,13 @@ CPU_GRACE = 5  # seconds between SIGXCPU and SIGKILL
 OOM_SCORE_FIRST = "1000"  # the kernel kills this process before any other
 KILL_TIMEOUT = 60.0  # seconds; for a process that the kernel does not let go
 PAGE = resource.getpagesize()
-SHARED_DIRECTORIES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # every user can write there
+SHARED_DIRECTORIES = ("/tmp", "/var/tmp", "/run/lock", "/dev/shm", "/dev/mqueue")  # noqa: S108
+"""Every user can write there."""
+
+IPC_RMID = 0
+KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}  # the number of the system call
+KEYCTL_CLEAR, KEYCTL_GET_PERSISTENT = 7, 22
+KEYS_OF_PROCESS, KEYS_OF_USER, KEYS_OF_USER_SESSION = -2, -4, -5  # keyrings
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 KILL_USER_TIMEOUT = 10.0  # seconds until a user has no process left
 
@@ -70,14 +77,17 @@ class Shim:
         signal.set_wakeup_fd(woken)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.spawn()
-        readable = [self.options["link"], wake]
+        readable = select.poll()  # unlike `select`, for descriptors of any number: the link has the worker's
+        for descriptor in (self.options["link"], wake):
+            readable.register(descriptor, select.POLLIN)
         while self.status is None:
-            ready, _, _ = select.select(readable, [], [], CHECK_INTERVAL)
-            self.step(ready, readable)
+            ready = [descriptor for descriptor, _ in readable.poll(CHECK_INTERVAL * 1000)]
+            self.step(ready, readable, wake)
         self.kill_all()
         if account is not None and not self.options["layers"]:
             kill_user(account[0])
-            sweep(account[0])
+            sweep(account[0], os.path.dirname(self.options["workdir"]))  # noqa: PTH120
+            remove_shared(account[0])
         said = self.start_report()
         if said != "+" and self.why is None and not self.was_killed and self.kill_at is None:
             return _unstarted(said or "the sandbox did not start")
@@ -93,13 +103,12 @@ class Shim:
         except BlockingIOError:
             return ""
 
-    def step(self, ready: list[int], readable: list[int]) -> None:
+    def step(self, ready: list[int], readable: select.poll, wake: int) -> None:
         """Read the worker's message, enforce deadline and limits, reap ended processes."""
-        link, wake = self.options["link"], readable[-1]
         if wake in ready:
             os.read(wake, 4096)
-        if link in ready:
-            self.read_message(link, readable)
+        if self.options["link"] in ready:
+            self.read_message(self.options["link"], readable)
         if self.must_terminate and (pids := self.pids()):  # a sandbox may not have started the program yet
             self.must_terminate = False
             _signal(pids, signal.SIGTERM)
@@ -113,11 +122,11 @@ class Shim:
             self.check_at = time.monotonic() + max(CHECK_INTERVAL, pause)
         self.reap()
 
-    def read_message(self, link: int, readable: list[int]) -> None:
+    def read_message(self, link: int, readable: select.poll) -> None:
         """Stop the program on a byte from the worker; kill it on EOF."""
         if not os.read(link, 64):  # the worker died
             self.was_killed = True
-            readable.remove(link)
+            readable.unregister(link)
             self.kill_all()
         elif self.kill_at is None and not self.was_killed:
             self.kill_at = time.monotonic() + self.options["grace"]
@@ -141,10 +150,23 @@ class Shim:
         if has_many and (len(pids) > MAX_ZOMBIES * processes or sum(map(_is_running, pids)) > processes):
             self.why = "processes"
         # The sum of resident sizes is quick to read and never less than the exact, slow one.
-        elif sum(_resident(pid)[0] for pid in pids) > memory and sum(map(_memory, pids)) > memory:
+        elif sum(map(_resident, pids)) > memory and self.exact_memory(pids) > memory:
             self.why = "memory"
         if self.why is not None:
             self.kill_all()
+
+    def exact_memory(self, pids: list[int]) -> int:
+        """Return the bytes of the processes, read as their user: root of a container may not read others'."""
+        if self.options["account"] is None:
+            return sum(map(_memory, pids))
+        uid, gid = self.options["account"]
+        os.setegid(gid)
+        os.seteuid(uid)
+        try:
+            return sum(map(_memory, pids))
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
 
     def spawn(self) -> None:
         """Start the program, or its sandbox."""
@@ -178,14 +200,14 @@ class Shim:
         if most == resource.RLIM_INFINITY or most > THREAD_STACK:
             resource.setrlimit(resource.RLIMIT_STACK, (THREAD_STACK, most))
         if self.options["covers"]:
+            mask = os.umask(stat.S_IWGRP | stat.S_IWOTH)  # the program's user passes through what is made
             mount_view(self.options["covers"], self.options["shown"])
+            os.umask(mask)
         if self.options["account"] is not None:
             uid, gid = self.options["account"]
             for descriptor in (1, 2):  # the user may reopen the output descriptors
                 os.fchown(descriptor, uid, gid)
-            os.setgroups([])
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
+            _become(uid, gid)
         _prctl(PR_SET_NO_NEW_PRIVS, 1)
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
         if os.getppid() != shim:  # the shim died before this call
@@ -266,25 +288,25 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def _resident(pid: int) -> tuple[int, int]:
-    """Return the resident bytes of a process, and how many of them are files or shared memory."""
+def _resident(pid: int) -> int:
+    """Return the resident bytes of a process."""
     try:
         with open(f"/proc/{pid}/statm") as numbers:  # noqa: PTH123
-            _, resident, shared, *_ = map(int, numbers.read().split())
-    except (OSError, ValueError):
-        return 0, 0  # it has just ended
-    return resident * PAGE, shared * PAGE
+            return int(numbers.read().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0  # it has just ended
 
 
 def _memory(pid: int) -> int:
-    """Return the proportional bytes (PSS) of a process, without files."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as lines:  # noqa: PTH123
-            fields = [line.split() for line in lines]
-    except OSError:  # it has just ended, or this kernel lacks the file
-        resident, shared = _resident(pid)
-        return resident - shared
-    return sum(int(size) * 1024 for name, size, *_ in fields if name in {"Pss_Anon:", "Pss_Shmem:"})
+    """Return the proportional bytes (PSS) of a process without files, or the resident if those are closed."""
+    for path, names in (("smaps_rollup", {"Pss_Anon:", "Pss_Shmem:"}), ("status", {"RssAnon:", "RssShmem:"})):
+        try:
+            with open(f"/proc/{pid}/{path}") as lines:  # noqa: PTH123
+                fields = [line.split() for line in lines]
+        except OSError:  # it has just ended, or closed itself, or this kernel lacks the file
+            continue
+        return sum(int(size[0]) * 1024 for name, *size in fields if name in names)
+    return 0
 
 
 def kill_groups(pids: Iterable[int]) -> None:
@@ -336,14 +358,19 @@ def _write(path: str, text: str) -> None:
 
 
 def remove(path: str | os.PathLike[str]) -> None:
-    """Remove a directory and its content, of which no process is left; links in it are removed, not followed.
+    """Remove a directory and its content, of which no process is left, unless it has gone already.
 
-    What lies deeper is moved up before it is removed: a program may have nested its directories deeper than
-    a path is long, a stack, or the number of files that may be open.
+    A link is removed and not followed, also one that a program has put where the directory was. What
+    lies deeper is moved up before it is removed: a program may have nested its directories deeper than a path
+    is long, a stack, or the number of files that may be open.
 
     Raises:
         OSError: not all of it could be removed.
     """
+    if os.path.islink(path) or not os.path.isdir(path):  # noqa: PTH112, PTH114
+        with suppress(FileNotFoundError):  # it went with the files of its user
+            os.unlink(path)  # noqa: PTH108
+        return
     os.chmod(path, stat.S_IRWXU)  # noqa: PTH101  # a program may have closed it
     top = os.open(path, DIRECTORY)
     try:
@@ -455,9 +482,7 @@ def kill_user(uid: int) -> bool:
         killer = os.fork()
         if killer == 0:
             try:
-                os.setgroups([])
-                os.setresgid(uid, uid, uid)
-                os.setresuid(uid, uid, uid)
+                _become(uid, uid)
                 os.kill(-1, signal.SIGKILL)
             finally:
                 os._exit(0)
@@ -492,17 +517,27 @@ def _has_processes(uid: int) -> bool:
     return False
 
 
-def sweep(uid: int) -> None:
-    """Remove a user's files from directories that every user can write to."""
-    for directory in SHARED_DIRECTORIES:
+def sweep(uid: int, *more: str) -> None:
+    """Remove a user's files from directories that every user can write to; some of `more` may be such.
+
+    In others root has put what the user owns, as a lasting home.
+    """
+    for directory in (*SHARED_DIRECTORIES, *filter(_is_open, more)):
         try:
             with os.scandir(directory) as entries:
                 own = [entry.path for entry in entries if _is_of(entry, uid)]
         except OSError:
             continue  # not on this system
         for path in own:
-            is_directory = os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
-            _try(remove if is_directory else os.unlink, path)
+            _try(remove, path)
+
+
+def _is_open(directory: str) -> bool:
+    """Whether every user can write to a directory."""
+    try:
+        return bool(os.stat(directory).st_mode & stat.S_IWOTH)  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def _is_of(entry: os.DirEntry[str], uid: int) -> bool:
@@ -513,11 +548,57 @@ def _is_of(entry: os.DirEntry[str], uid: int) -> bool:
         return False
 
 
+def remove_shared(uid: int) -> None:
+    """Remove the System V objects and the keys of a user, which the next program with its id could read.
+
+    It is done as the user, since root of a container may not do it for others. Needs root.
+    """
+    remover = os.fork()
+    if remover == 0:
+        try:
+            _become(uid, uid)
+            libc = ctypes.CDLL(None)
+            removals: dict[str, Callable[[int], object]] = {
+                "shm": lambda number: libc.shmctl(number, IPC_RMID, None),
+                "sem": lambda number: libc.semctl(number, 0, IPC_RMID),
+                "msg": lambda number: libc.msgctl(number, IPC_RMID, None),
+            }
+            for kind, removal in removals.items():
+                for number in _system_v_of(uid, kind):
+                    removal(number)
+            if (keyctl := KEYCTL.get(os.uname().machine)) is not None:
+                kept = libc.syscall(keyctl, KEYCTL_GET_PERSISTENT, -1, KEYS_OF_PROCESS)
+                for ring in (KEYS_OF_USER, KEYS_OF_USER_SESSION, kept):
+                    libc.syscall(keyctl, KEYCTL_CLEAR, ring)
+        finally:
+            os._exit(0)
+    os.waitpid(remover, 0)
+
+
+def _become(uid: int, gid: int) -> None:
+    """Give this process to a user."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def _system_v_of(uid: int, kind: str) -> list[int]:
+    """Return the numbers of the System V objects of a kind that a user made or has."""
+    try:
+        with open(f"/proc/sysvipc/{kind}") as table:  # noqa: PTH123
+            names, *rows = (line.split() for line in table)
+    except OSError:
+        return []  # this kernel has none
+    owners = names.index("uid"), names.index("cuid")
+    return [int(row[1]) for row in rows if str(uid) in {row[owner] for owner in owners}]
+
+
 def main() -> None:
     if sys.argv[1] == "kill-user":
         uid = int(sys.argv[2])
         is_gone = kill_user(uid)
-        sweep(uid)
+        sweep(uid, *sys.argv[3:])
+        remove_shared(uid)
         sys.exit(not is_gone)
     link, order = map(int, sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

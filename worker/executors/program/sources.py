@@ -115,9 +115,19 @@ def _from_folder(
     copy = home / folder.name
     try:
         shutil.copytree(folder, copy, symlinks=True, ignore=NOT_COPIED)
-    except (OSError, shutil.Error) as error:
-        raise InvalidConfigurationError(f"The folder {folder.name!r} cannot be copied: {error}.") from error
+    except OSError as error:
+        why = _why_not_copied(error, folder)
+        raise InvalidConfigurationError(f"The folder {folder.name!r} cannot be copied: {why}.") from error
     return Start([main_file, *args], copy, path=[str((copy / main_file).parent), *_added_path()])
+
+
+def _why_not_copied(error: OSError, folder: Path) -> str:
+    """Return the error of a copy; of many files, that of the first, and their number."""
+    if not isinstance(error, shutil.Error):
+        return error.strerror or str(error)
+    (source, _, why), *more = error.args[0]
+    others = f", and {len(more)} more" if more else ""
+    return f"{os.path.relpath(source, folder)}{others}: {why.partition(': ')[0]}"
 
 
 def _main_file(folder: Path, config_file: str) -> str:

@@ -192,6 +192,7 @@ def module(tmp_path, monkeypatch):
         "from json import loads\n"
         "from os import system\n"
         "def own(*args): print(*args)\n"
+        "async def later(*args): print(*args)\n"
         "def _private(): return 'private'\n"
         "class Thing: pass\n"
     )
@@ -220,9 +221,10 @@ def test_a_module_allows_what_it_defines_and_not_what_it_imports(make, with_sett
     assert reload(run).output is None
 
 
-def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, module):
+@pytest.mark.parametrize("name", ["own", "later"])
+def test_a_function_that_a_module_defines_is_called(make, with_settings, lines, module, name):
     """What it returns is nothing, for there is no API about to take it."""
-    run = make("a", "b", default={"callable": f"{module}:own"})
+    run = make("a", "b", default={"callable": f"{module}:{name}"})
     assert with_settings(run, structure_callables=module) is Ending.SUCCEEDED
     assert lines(run) == ["a b"]
 
@@ -309,6 +311,17 @@ def test_a_secret_of_the_worker_that_a_program_is_given_does_not_show(make, atte
     run = make("import os; print(os.environ['OPENAI_API_KEY'], os.environ['REGION'])")
     attempt(run)
     assert lines(run) == ["[OPENAI_API_KEY] somewhere"]
+
+
+def test_a_path_for_programs_may_be_relative_to_the_worker(make, with_settings, lines, folders, monkeypatch):
+    """As the directory of structures may."""
+    (folders / "models").mkdir()
+    (folders / "models" / "weights").write_text("heavy")
+    folders.chmod(0o755)
+    monkeypatch.chdir(folders)
+    run = make(f"print(open({str(folders / 'models' / 'weights')!r}).read())")
+    assert with_settings(run, structure_paths="models") is Ending.SUCCEEDED
+    assert lines(run) == ["heavy"]
 
 
 def test_the_runs_own_variables_override_the_structures(make, attempt, lines):

@@ -81,6 +81,15 @@ def test_a_name_that_is_none_is_refused_in_one_sentence(
         Settings.model_validate({"database_url": "", "redis_url": "", "worker_name": name})
 
 
+@pytest.mark.parametrize("queues", ["", " ", " , "])
+def test_no_queue_at_all_is_refused_rather_than_that_of_the_setting_taken(
+    queues: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        SupervisorOptions.parse(SETTINGS, [f"--queues={queues}"])
+    assert "must name at least one queue" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["--processes", "0"], ["--concurrency", "x"], ["--pool", "gevent"]])
 def test_nonsense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -52,6 +52,19 @@ def test_a_model_that_can_be_called_is_not_called(found, monkeypatch):
     assert found(model="openai/any") == []
 
 
+@pytest.mark.parametrize("name", ["structure_folders", "structure_callables"])
+def test_a_list_of_what_structures_may_execute_that_cannot_be_read_is_told(found, name):
+    (said,) = found(**{name: "reports@bees"})
+    assert said.startswith("What structures may execute cannot be read: 'reports@bees': ")
+
+
+def test_a_path_for_programs_that_is_not_there_is_told(found, tmp_path):
+    (tmp_path / "models").mkdir()
+    assert found(structure_paths=f"{tmp_path}/modles, {tmp_path}/models") == [
+        f"RUNYARD_STRUCTURE_PATHS: there is no {tmp_path}/modles."
+    ]
+
+
 def test_a_missing_directory_of_structures_is_told(found, tmp_path):
     assert found(structures_dir=tmp_path / "none") == [
         f"RUNYARD_STRUCTURES_DIR: there is no directory {tmp_path / 'none'}."

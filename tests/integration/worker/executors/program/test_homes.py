@@ -170,6 +170,20 @@ def test_a_directory_of_homes_that_others_can_write_to_is_refused(run, homes):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("is_there", [True, False], ids=["made by an operator", "made by the worker"])
+def test_programs_reach_their_homes_although_new_files_are_for_root_alone(homes, is_there):
+    mask = os.umask(0o077)
+    try:
+        if is_there:
+            homes.mkdir()
+        with Home(homes, BEES).lent(Account(own_uids(), -1)) as lent:
+            assert homes.stat().st_mode & 0o777 == 0o711
+            assert lent.path.stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(mask)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_home_is_given_whole_however_deep_it_is(homes):
     """A program that nests its directories spoils its home for no later one."""
     home, uid = Home(homes, BEES), own_uids()

@@ -12,6 +12,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Timer
 
@@ -134,6 +135,30 @@ def test_it_cannot_reach_its_shim(run):
     """The descriptor by which the shim hears of the worker is not the program's."""
     _, lines = run("import os; print(len(os.listdir('/proc/self/fd')))")
     assert lines == ["4"]  # three, and the one that lists
+
+
+def test_its_worker_may_have_more_files_open_than_select_knows(run):
+    """The shim has its end of the link by the worker's number."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(limits[1], 2048)), limits[1]))
+    many = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(1024)]
+    try:
+        ended, lines = run("print('on')")
+    finally:
+        for descriptor in many:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (ended.exit_code, lines) == (0, ["on"])
+
+
+def test_its_worker_may_keep_new_files_to_itself(run):
+    """A usual setting of services; the program inherits it."""
+    mask = os.umask(0o077)
+    try:
+        ended, lines = run("import os; print(oct(os.umask(0)))")
+    finally:
+        os.umask(mask)
+    assert (ended.message, lines) == ("The program ended.", ["0o77"])
 
 
 def test_an_error_is_shown_as_of_a_program_that_was_started_alone(run):
@@ -410,6 +435,16 @@ def test_one_that_kills_what_watches_it_leaves_no_detached_child_without_a_mark(
         Timer(1, (token := CancelToken()).cancel, [StopReason.CANCELLED]).start()
         with pytest.raises(RunStopped):
             run(NAMELESS, seconds, token=token)
+    assert with_argument(seconds) == []
+
+
+@pytest.mark.parametrize("mode", ["none"])
+def test_it_leaves_none_to_a_worker_of_the_lowest_priority_either(run):
+    """A program has no lower one than such a worker."""
+    seconds = f"77.{uuid.uuid4().int % 10**9}"
+    lowest = partial(os.setpriority, os.PRIO_PROCESS, 0, 19)  # of a thread
+    with ThreadPoolExecutor(1, initializer=lowest) as worker, pytest.raises(PlatformError):
+        worker.submit(run, NAMELESS, seconds).result()
     assert with_argument(seconds) == []
 
 

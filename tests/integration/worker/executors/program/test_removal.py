@@ -52,9 +52,22 @@ def test_what_is_closed_is_removed_and_what_links_point_to_stays(left, tmp_path)
 
 
 def test_what_is_not_there_any_more_is_in_nobodys_way(left):
+    """A sweep of its user's files has removed it: nothing is left to be told."""
     left.rmdir()
-    with pytest.raises(FileNotFoundError):
-        shim.remove(left)
+    shim.remove(left)
+
+
+def test_a_link_where_the_directory_was_is_removed_and_not_followed(left, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").touch()
+    elsewhere.chmod(0o755)
+    left.rename(tmp_path / "moved")
+    left.symlink_to(elsewhere)
+    shim.remove(left)
+    assert not left.is_symlink()
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+    assert (elsewhere / "file").exists()
 
 
 def test_a_users_files_are_removed_though_somebody_elses_vanish_meanwhile(left, monkeypatch):

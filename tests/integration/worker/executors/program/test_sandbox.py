@@ -12,11 +12,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from shared.structures.sandbox import Mode
+from shared.structures.sandbox import Mode, Sandbox
 from tests.support.checkout import ROOT
 from tests.support.faults import of_program
-from tests.support.sandboxes import chosen, holder
+from tests.support.sandboxes import UIDS, chosen, holder, own_uids
 from worker.cancellation import CancelToken
+from worker.executors.base import InvalidConfigurationError
+from worker.executors.program.holding import Holder
 from worker.executors.program.runner import Job, Limits, run_program
 
 LIMITS = Limits(
@@ -210,6 +212,35 @@ def test_two_at_once_can_neither_read_nor_signal_each_other(attack, mode):
         thread.join(20)
     assert set(seen) == {"closed"}
     assert not list(Path("/tmp").glob(f"left-{Path(workdirs[0]).name}"))  # noqa: S108  # everybody's
+
+
+@pytest.fixture
+def workdir_in_a_pod(tmp_path):
+    """A directory of a run, in a temporary directory as Kubernetes makes them."""
+    tmp_path.chmod(0o777)
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives programs users of their own")
+def test_a_program_moves_no_directory_of_others_in_a_temporary_directory_that_is_everybodys(workdir_in_a_pod):
+    held = Holder(Sandbox(Mode.USER, has_accounts=True), first_uid=own_uids(), uids=UIDS)
+    with held.hold(workdir_in_a_pod, CancelToken()):
+        assert workdir_in_a_pod.parent.stat().st_mode & 0o7777 == 0o1777
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives programs users of their own")
+def test_where_it_could_move_them_no_program_is_started(workdir_in_a_pod, monkeypatch):
+    def refused(path, _mode):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    held = Holder(Sandbox(Mode.USER, has_accounts=True), first_uid=own_uids(), uids=UIDS)
+    with (
+        pytest.raises(InvalidConfigurationError, match="sticky bit"),
+        held.hold(workdir_in_a_pod, CancelToken()),
+    ):
+        pass
 
 
 @EVERY

@@ -26,6 +26,9 @@ class Api:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 api.posted.append(json.loads(body)["payload"]["output_task_output"])
                 status, message, headers = api.answers.pop(0) if api.answers else (202, "", {})
+                if not status:  # as of a server that expects TLS
+                    self.wfile.write(message.encode())
+                    return
                 answer = json.dumps({"type": "X", "errors": [{"type": "X", "message": message}]}).encode()
                 self.send_response(status)
                 for name, value in headers.items():
@@ -71,6 +74,23 @@ def api(monkeypatch):
 def test_an_output_of_the_largest_size_is_told(api):
     finish("é" * 500)
     assert [one["value"] for one in api.posted] == ["é" * 500]
+
+
+NO_HTTP = (0, "\x15\x03\x03\r\n", {})
+
+
+def test_an_answer_that_is_no_http_is_one_of_an_api_that_is_away(api):
+    api.answers = [NO_HTTP]
+    finish("on")
+    assert [one["value"] for one in api.posted] == ["on", "on"]
+
+
+def test_a_server_that_is_no_api_is_told_as_the_platforms_failure(api, capsys):
+    api.answers = [NO_HTTP] * 1000
+    with pytest.raises(SystemExit) as ended:
+        finish_or_exit("on")
+    assert ended.value.code == NOT_POSTED
+    assert capsys.readouterr().err.startswith("The output was not posted: in 60 s the API took nothing: ")
 
 
 def test_of_a_larger_output_the_limit_is_told_and_the_setting(api):

@@ -238,6 +238,15 @@ def test_each_kind_of_end_ends_one_line(output, batches, pieces, lines):
     assert texts(batches) == lines
 
 
+def test_lines_that_end_as_of_two_terminals_are_no_progress(output, batches):
+    """Each puts a carriage return before a line feed."""
+    one = output(limit=2**20)
+    lines = [f"line {number}" for number in range(2 * PROGRESS_BURST)]
+    one.feed(OUT, b"".join(line.encode() + b"\r\r\n" for line in lines))
+    one.close()
+    assert texts(batches) == lines
+
+
 def test_progress_that_nobody_could_follow_does_not_use_up_the_log(output, batches, clock):
     one = output(limit=2**20)
     for number in range(60_000):  # ten minutes
@@ -249,6 +258,25 @@ def test_progress_that_nobody_could_follow_does_not_use_up_the_log(output, batch
     assert said[: PROGRESS_BURST // 2] == [f"{n:5d} of 60000" for n in range(PROGRESS_BURST // 2)]
     assert said[-2:] == ["59999 of 60000", "the result"]
     assert 600 < len(said) < 800
+
+
+@pytest.mark.parametrize(
+    ("piece", "newest"),
+    [(b"\r", []), (b"12%\r", ["12%"]), (b"\r12%\r", ["12%"])],
+    ids=["returns", "lines", "both"],
+)
+def test_progress_costs_little_time_however_much_it_is(output, batches, piece, newest):
+    """Other runs of the process would wait for it: each took microseconds by itself."""
+    one = output(limit=1_000_000)
+    chunk = piece * (65_536 // len(piece))
+    begun = time.thread_time()
+    for _ in range(100):
+        one.feed(OUT, chunk)
+    spent = time.thread_time() - begun
+    one.close()
+    assert spent < 1
+    assert texts(batches)[-1:] == newest
+    assert len(texts(batches)) <= PROGRESS_BURST + 1
 
 
 def test_the_newest_progress_shows_though_no_more_comes(output, batches, clock):
