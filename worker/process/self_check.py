@@ -7,7 +7,8 @@ from pathlib import Path
 import structlog
 
 from shared.extensions import ECHO, FRAMEWORK_PROVIDERS, shadowed_extensions
-from shared.settings import Settings, names_of
+from shared.setting_types import names_of
+from shared.settings import Settings
 from shared.structures.allowed import Allowed, AllowListError
 from shared.structures.sandbox import choose
 from worker.cancellation import CancelToken
