@@ -8,7 +8,11 @@ from typing import Any, Final
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -37,6 +41,17 @@ document.addEventListener("securitypolicyviolation", (event) => {
   window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
 });
 """
+
+
+@contextmanager
+def _replaced_is_stale() -> Generator[None]:
+    """Say of an element that the page replaces at this moment what the driver says a moment later."""
+    try:
+        yield
+    except WebDriverException as error:
+        if "does not belong to the document" in str(error.msg):
+            raise StaleElementReferenceException(error.msg) from error
+        raise
 
 
 class Browser:
@@ -70,7 +85,8 @@ class Browser:
     def text(self, selector: str = "main") -> str:
         """Return the text of an element at the moment; the empty text if it is not there."""
         try:
-            return self.driver.find_element(By.CSS_SELECTOR, selector).text
+            with _replaced_is_stale():
+                return self.driver.find_element(By.CSS_SELECTOR, selector).text
         except (NoSuchElementException, StaleElementReferenceException):
             return ""
 
@@ -78,7 +94,12 @@ class Browser:
         """Wait until a condition holds."""
         ignored = (NoSuchElementException, StaleElementReferenceException)
         waiting = WebDriverWait(self.driver, PATIENCE, 0.1, ignored_exceptions=ignored)
-        return waiting.until(lambda _: condition(), what)
+
+        def holds(_driver: webdriver.Chrome) -> Any:
+            with _replaced_is_stale():
+                return condition()
+
+        return waiting.until(holds, what)
 
     def wait_for_text(self, text: str, selector: str = "main") -> None:
         self.wait(lambda: text in self.text(selector), f"{text!r} in {selector}")
