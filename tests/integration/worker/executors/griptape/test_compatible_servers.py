@@ -23,7 +23,7 @@ from tests.integration.worker.executors.griptape.test_chunks import (
     piece,
 )
 from tests.support.llm_script import DONE, Reply, call, called, chunk, events, named_events, refusal, said
-from worker.executors.base import REASONING_CHUNK, Failed, Rule, Ruleset, Succeeded
+from worker.executors.base import REASONING_CHUNK, Failed, InvalidConfigurationError, Rule, Ruleset, Succeeded
 from worker.executors.griptape import model_driver, refused_parameters
 from worker.executors.griptape.providers import answer as answer_so_far
 
@@ -213,10 +213,11 @@ def test_what_comes_instead_of_an_answer_is_told_in_a_sentence(
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 @pytest.mark.parametrize(
-    ("charset", "text"), [("latin-1", "zu groß"), ("shift_jis", "だめ"), ("nonsense", "no")]
+    ("charset", "text"),
+    [("latin-1", "zu groß"), ("shift_jis", "だめ"), ("nonsense", "no"), ("idna", "no"), ("undefined", "no")],
 )
 def test_a_refusal_may_be_in_any_encoding(script, execution, provider, charset, text) -> None:
-    encoding = "utf-8" if charset == "nonsense" else charset
+    encoding = charset if charset in {"latin-1", "shift_jis"} else "utf-8"
     body = json.dumps({"error": {"message": text}}, ensure_ascii=False).encode(encoding)
     script.replies = [Reply([body], 400, {"Content-Type": f"application/json; charset={charset}"})]
 
@@ -267,6 +268,19 @@ def test_a_refusal_without_end_is_read_as_far_as_it_may_tell_anything(
     assert isinstance(outcome, Failed), outcome
     assert "(status 400): It is so." in outcome.message
     assert len(outcome.message) < 600
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("encoding", [None, "gzip"], ids=["cut", "not what it claims to be"])
+def test_a_refusal_whose_body_breaks_counts_by_its_status(script, execution, provider, encoding) -> None:
+    headers = {"Content-Encoding": encoding} if encoding else {}
+    script.replies = [Reply(['{"message": "It is so."'], 401, headers, ends=encoding is not None)]
+
+    outcome = execution(f"{provider}/m", options=PATIENT).run().outcome
+
+    assert isinstance(outcome, InvalidConfigurationError), outcome
+    assert "refuses the key it was called with (status 401): " in str(outcome)
+    assert len(script.requests) == 1
 
 
 def test_an_answer_without_end_is_given_up(script, execution, monkeypatch) -> None:
