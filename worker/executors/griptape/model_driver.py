@@ -24,6 +24,7 @@ from shared import tracing
 from shared.metrics import definitions as metrics
 from worker.cancellation import CancelToken, RunStopped
 from worker.executors.griptape.model_errors import (
+    MAX_TOLD,
     MAX_WORDS,
     AnswerIncompleteError,
     Cause,
@@ -493,7 +494,7 @@ def _content_of(role: str, text: str) -> dict[str, Any]:
 
 
 def _cut(words: str) -> str:
-    words = redact(" ".join(words.split()))
+    words = redact(" ".join(words[:MAX_TOLD].split()))
     return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
 
 

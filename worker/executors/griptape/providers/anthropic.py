@@ -24,8 +24,8 @@ from worker.executors.griptape.providers.setup import (
 )
 from worker.executors.griptape.refused_parameters import THOUGHTS
 
-_MOST_TOKENS: Final = re.compile(r"max_tokens\D{0,20}\d+\s*>\s*(\d+)")
-_BEYOND_WINDOW: Final = re.compile(r"(\d+)\s*\+\s*\d+\s*>\s*(\d+)")
+_MOST_TOKENS: Final = re.compile(r"max_tokens\D{0,20}\d{1,9}\s*>\s*(\d{1,9})\b")
+_BEYOND_WINDOW: Final = re.compile(r"\b(\d{1,9})\s*\+\s*\d{1,9}\s*>\s*(\d{1,9})\b")
 """How a conversation is refused that fits into the window, but not together with the longest answer."""
 _FOUND_LATER: Final = (
     "opentelemetry.baggage.propagation",

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 import time
+from http import HTTPStatus
 from itertools import pairwise
 
 import pytest
@@ -281,6 +282,57 @@ def test_a_refusal_whose_body_breaks_counts_by_its_status(script, execution, pro
     assert isinstance(outcome, InvalidConfigurationError), outcome
     assert "refuses the key it was called with (status 401): " in str(outcome)
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [
+        ("anthropic", "4"),
+        ("google", "4"),
+        ("openai", "violat"),
+        ("openai", "invalid"),
+        ("openai", "parameter" + 100 * " "),
+        ("openai", "<title"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 200])
+def test_a_refusal_that_is_made_to_be_looked_at_for_long_is_not(
+    script, execution, provider, told, status
+) -> None:
+    words = told * ((60_000 if status == HTTPStatus.BAD_REQUEST else 3_000_000) // len(told))
+    body = {"error": {"code": 400, "message": words, "details": [{"retryDelay": words}]}}
+    script.replies = [refusal(status, body)]
+    begun = time.process_time()
+
+    outcome = execution(f"{provider}/m").run().outcome
+
+    assert isinstance(outcome, Failed), outcome
+    assert "refused the request" in outcome.message
+    assert time.process_time() - begun < 5
+
+
+def test_a_page_that_is_made_to_be_looked_at_for_long_is_not(script, execution) -> None:
+    script.replies = [Reply(["<title" * 1_000_000])]
+    begun = time.process_time()
+
+    assert "cannot be read" in execution("openai/m").run().outcome.message
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        ("openai", {"error": {"code": "4" * 5_000, "message": "It is so."}}),
+        ("anthropic", {"error": {"type": "4" * 5_000, "message": "It is so."}}),
+        ("anthropic", {"error": {"message": f"It is so. max_tokens: 9 > {'4' * 5_000}"}}),
+        ("anthropic", {"error": {"message": f"It is so. 9 + 9 > {'4' * 5_000}"}}),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 200])
+def test_a_number_that_is_none_does_not_hide_a_refusal(script, execution, provider, body, status) -> None:
+    script.replies = [refusal(status, body)]
+
+    assert ": It is so." in execution(f"{provider}/m").run().outcome.message
 
 
 def test_an_answer_without_end_is_given_up(script, execution, monkeypatch) -> None:
