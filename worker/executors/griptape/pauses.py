@@ -50,7 +50,7 @@ def _until(text: str) -> float:
     """Seconds until a date, as HTTP writes it."""
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - datetime.now(UTC).timestamp()
 
