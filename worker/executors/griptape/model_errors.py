@@ -45,6 +45,7 @@ _KINDS: Final = (
         is_transient=True,
     ),
     _Kind("sends the request elsewhere", frozenset({"RedirectRefusedError"}), quotes=True),
+    _Kind("redirects the request again and again.", frozenset({"TooManyRedirects"})),
     _Kind("answered with something that is no answer", frozenset({"UnexpectedTextError"}), quotes=True),
     _Kind("sent more than a run may hold, and was given up.", frozenset({"AnswerTooLongError"})),
     _Kind("sent an empty answer.", frozenset({"EmptyAnswerError"}), is_transient=True),
