@@ -272,6 +272,17 @@ def test_a_refusal_without_end_is_read_as_far_as_it_may_tell_anything(
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize(
+    ("status", "verdict"), [(200, "cannot be read."), (400, "(status 400): Bad Request")]
+)
+def test_what_is_compressed_twice_is_not_read(script, execution, provider, status, verdict) -> None:
+    bomb = gzip.compress(gzip.compress(b'{"message": "It is so."}' + b" " * 32_000_000))
+    script.replies = [Reply([bomb], status, {"Content-Encoding": "gzip, gzip"})]
+
+    assert execution(f"{provider}/m").run().outcome.message.endswith(verdict)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
 @pytest.mark.parametrize("encoding", [None, "gzip"], ids=["cut", "not what it claims to be"])
 def test_a_refusal_whose_body_breaks_counts_by_its_status(script, execution, provider, encoding) -> None:
     headers = {"Content-Encoding": encoding} if encoding else {}
