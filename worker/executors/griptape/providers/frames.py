@@ -63,15 +63,26 @@ def frames(parts: Iterable[bytes]) -> Iterator[Json]:
     yield from reader(chain([first], lines))
 
 
+def bounded(parts: Iterable[bytes], *, is_stream: bool) -> Iterator[bytes]:
+    """The parts of an answer that is a stream, or one document.
+
+    Raises:
+        AnswerTooLongError: there are too many.
+    """
+    taken = 0
+    for part in parts:
+        taken += len(part)
+        if taken > (MAX_BYTES if is_stream else MAX_FRAME):
+            raise AnswerTooLongError
+        yield part
+
+
 def _lines(parts: Iterable[bytes]) -> Iterator[str]:
     """Lines as the formats define them: text may hold what Python takes for the end of one."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
     pending: list[str] = []  # of a line whose end has not come
-    length = taken = 0
-    for part in parts:
-        taken += len(part)
-        if taken > MAX_BYTES:
-            raise AnswerTooLongError
+    length = 0
+    for part in bounded(parts, is_stream=True):
         text = decoder.decode(part)
         may_end = "\n" in text or "\r" in text or (pending and pending[-1].endswith("\r"))
         pending.append(text)
@@ -157,7 +168,7 @@ def _events(lines: Iterable[str]) -> Iterator[Json]:
             name = value.strip()
         elif field == "data":
             data.append(value)
-            size = _bounded(size + len(value))
+            size = _bounded(size + len(line) + 1)
         elif field not in _FIELDS:
             stray = stray or line.strip()
             if line.startswith("error:"):  # some servers tell of errors in that way

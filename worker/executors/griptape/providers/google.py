@@ -113,7 +113,7 @@ class Google(Provider):
                     arguments=arguments if arguments is not None else {},
                 )
             if part != {"text": ""}:
-                kept.append(part)
+                kept.append(answer.keep(part))
         end = ending(candidate.get("finishReason"))
         answer.end(end)
         if end and end.how is not How.COMPLETE:
