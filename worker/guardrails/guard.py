@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from shared.extensions import DEFAULT_THRESHOLD, installed_guardrails
+from worker.cancellation import is_stop
 from worker.executors.base import InvalidConfigurationError
 from worker.guardrails.base import Detector, Finding
 
@@ -38,7 +39,9 @@ class Watch:
         """
         try:
             return [finding for finding in self.detect(text) if not finding.score < self.threshold]
-        except Exception as error:  # noqa: BLE001  # somebody else's code; what it says may quote the text
+        except BaseException as error:  # somebody else's code; what it says may quote the text
+            if is_stop(error):
+                raise
             reason = type(error).__name__
         raise GuardrailError(f"The detector of the guardrail {self.guardrail!r} failed: {reason}.")
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from shared.lifecycle import Reason
 from shared.models import JsonObject
+from worker.cancellation import is_stop
 from worker.executors.base import (
     REASONING_CHUNK,
     CallableStructure,
@@ -85,8 +86,8 @@ class _Guarded:
             return self._executor(context, self._pass_on if self._out_of else self._emit)
         except InvalidConfigurationError as error:
             message = self._out_of.screen(str(error))
-        except Exception as error:
-            if not self._out_of:
+        except BaseException as error:
+            if is_stop(error) or not self._out_of:
                 raise
             return Failed(self._out_of.screen(f"{type(error).__name__}: {error}"))
         finally:

@@ -1,5 +1,7 @@
 """One side of a run's guardrails."""
 
+import asyncio
+
 import pytest
 
 from shared import extensions
@@ -39,13 +41,18 @@ def test_a_score_that_is_no_number_is_as_good_as_any():
     assert guard(Watch("pii", finds("ada", score=float("nan")), 0.5, masks=True)).screen("ada") == "[ADA]"
 
 
-def test_a_detector_that_fails_lets_nothing_pass_and_quotes_nothing():
+class PanicException(BaseException):
+    """As libraries that are written in Rust raise it."""
+
+
+@pytest.mark.parametrize("error", [ValueError, PanicException, asyncio.CancelledError])
+def test_a_detector_that_fails_lets_nothing_pass_and_quotes_nothing(error):
     def broken(text):
-        raise ValueError(text)
+        raise error(text)
 
     with pytest.raises(GuardrailError) as failure:
         guard(Watch("pii", broken, 0.5, masks=True)).screen("ada")
-    assert str(failure.value) == "The detector of the guardrail 'pii' failed: ValueError."
+    assert str(failure.value) == f"The detector of the guardrail 'pii' failed: {error.__name__}."
     assert failure.value.__context__ is None
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import uuid
+from asyncio import CancelledError
 from datetime import timedelta
 
 import pytest
@@ -232,6 +233,11 @@ def test_so_is_what_an_executor_raises(context):
     with pytest.raises(InvalidConfigurationError, match=r"^no \[EMAIL_ADDRESS\]$") as broken:
         guarded(raises(InvalidConfigurationError(f"no {ADA}")), rails(out_of=True, masks=True))(context, None)
     assert broken.value.__context__ is None
+
+
+def test_an_exception_that_is_no_error_is_looked_at_too(context):
+    outcome = guarded(raises(CancelledError(f"said {ADA}")), rails(out_of=True, masks=True))(context, None)
+    assert outcome.message == "CancelledError: said [EMAIL_ADDRESS]"
 
 
 @pytest.mark.parametrize("error", [RunStopped(), ValueError("broken")])
