@@ -57,6 +57,25 @@ def test_a_detector_that_fails_lets_nothing_pass_and_quotes_nothing(error):
 
 
 @pytest.mark.parametrize(
+    "place", [(-1, 3), (-4, -1), (2, 2), (3, 1), (2, 5), (None, 3), (0.0, 3.0), ("0", "3")]
+)
+@pytest.mark.parametrize("kind", ["ADA", None])
+def test_what_cannot_be_masked_does_not_pass(place, kind):
+    masking = guard(Watch("pii", lambda _: [Finding(*place, kind, 1.0)], 0.5, masks=True))
+
+    with pytest.raises(GuardrailError, match=r"^The detector of the guardrail 'pii' failed: \w+\.$"):
+        masking.screen("ada.")
+
+
+@pytest.mark.parametrize("kinds", [[1, "ADA"], [None, None]])
+def test_a_kind_that_is_no_text_is_a_failure_of_the_detector(kinds):
+    findings = [Finding(0, 3, kind, 1.0) for kind in kinds]
+
+    with pytest.raises(GuardrailError, match=r" failed: \w+\.$"):
+        guard(Watch("pii", lambda _: findings, 0.5, masks=False)).screen("ada.")
+
+
+@pytest.mark.parametrize(
     ("findings", "masked"),
     [
         ([], "0123456789"),
