@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from worker.executors.griptape.json_text import load
 from worker.executors.griptape.pauses import asked_pause
 from worker.redaction import redact
 
@@ -63,6 +64,7 @@ _KINDS: Final = (
                 "JSONDecodeError",
                 "NoAnswerError",
                 "ParserError",  # botocore's, of frames that are none
+                "RecursionError",  # of JSON that botocore reads
                 "UnicodeDecodeError",
                 "ValidationError",
             }
@@ -467,7 +469,7 @@ def page_title(page: str) -> str:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return load(text)
     except ValueError:
         return text
 

@@ -8,9 +8,9 @@ from itertools import count
 from typing import Any, Final, TypeVar
 
 from shared.events.text import storable_text
+from worker.executors.griptape.json_text import load
 from worker.executors.griptape.model_errors import AnswerTooLongError
 from worker.executors.griptape.providers.endings import Ending
-from worker.executors.griptape.providers.frames import load
 from worker.executors.griptape.providers.inline_thoughts import InlineThoughts
 
 T = TypeVar("T")
@@ -47,8 +47,6 @@ _CALL_WEIGHT: Final = 1_000  # characters that a call counts for, beyond its own
 _PIECE_WEIGHT: Final = (
     100  # the same of each piece of JSON that is kept: it takes memory, however short it is
 )
-
-_DEEPEST: Final = 100  # levels of JSON in arguments
 
 _BESIDE_NAME: Final = re.compile(r"^(?:functions?|tools?|default_api)(?:::|[.:/])|<\|.*", re.DOTALL)
 """What some models put before and after the name of a tool, as they were told of tools."""
@@ -107,22 +105,7 @@ class Call:
             return None
         if found is None:
             return {}
-        return mended(found) if isinstance(found, dict) and _is_shallow(found) else None
-
-
-def _is_shallow(value: Any) -> bool:
-    """Whether JSON is not nested so deeply that whatever reads it next would fail."""
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-        if not level:
-            return True
-    return False
+        return mended(found) if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ not stream. Which of them it is, the bytes say: what was asked for and what a he
 """
 
 import codecs
-import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Final
 
+from worker.executors.griptape.json_text import load
 from worker.executors.griptape.model_errors import (
     AnswerTooLongError,
     NoAnswerError,
@@ -243,15 +243,3 @@ def _loaded(text: str) -> Any:
         return load(text)
     except ValueError as error:
         raise NoAnswerError from error
-
-
-def load(text: str) -> Any:
-    """What a JSON text says; line ends in its strings are let pass.
-
-    Raises:
-        ValueError: it is none, or nested beyond what can be read.
-    """
-    try:
-        return json.loads(text, strict=False)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error

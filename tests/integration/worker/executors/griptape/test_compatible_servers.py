@@ -347,6 +347,28 @@ def test_a_number_that_is_none_does_not_hide_a_refusal(script, execution, provid
     assert ": It is so." in execution(f"{provider}/m").run().outcome.message
 
 
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("levels", [900, 9_000])
+@pytest.mark.parametrize(
+    ("begin", "end"), [('{"error":', "}"), ('{"message": "It is so.", "a":', "}"), ("[", "]")]
+)
+def test_a_refusal_may_be_nested_deeply(script, execution, provider, levels, begin, end) -> None:
+    script.replies = [Reply([begin * levels + "5" + end * levels], 401, JSON)]
+
+    outcome = execution(f"{provider}/m").run().outcome
+
+    assert isinstance(outcome, InvalidConfigurationError), outcome
+    assert f"(status 401): {begin}{begin}"[:30] in str(outcome)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("levels", [900, 9_000])
+def test_an_error_within_an_answer_may_be_nested_deeply(script, execution, provider, levels) -> None:
+    script.replies = [Reply(['{"error":' * levels + "5" + "}" * levels])]
+
+    assert "cannot be read" in execution(f"{provider}/m").run().outcome.message
+
+
 def test_an_answer_without_end_is_given_up(script, execution, monkeypatch) -> None:
     monkeypatch.setattr(answer_so_far, "MAX_LENGTH", 10_000)
     script.replies = [said(*["x" * 1_000] * 50)]
