@@ -398,7 +398,12 @@ def _sources(error: BaseException) -> Iterator[Any]:
     places = _places(getattr(error, "body", None))
     codes = (place.get(key) for place in places for key in ("code", "type", "status"))
     yield next((code for code in codes if isinstance(code, str) and code), "")
-    yield str(error)
+    yield without_address(error)
+
+
+def without_address(error: BaseException) -> str:
+    """What an exception says; of an address that is none, no part: it may be one of a password."""
+    return str(error).partition(":")[0] if type(error).__name__ == "InvalidURL" else str(error)
 
 
 def _words(error: BaseException) -> str:

@@ -86,6 +86,27 @@ def test_an_address_that_is_none_is_our_configuration(stub, execution, monkeypat
     assert str(outcome).startswith("openai/any cannot be called: ")
 
 
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("password", ["pa55/word", "pa55#word"])
+def test_no_part_of_a_password_that_makes_an_address_none_is_told(
+    stub, execution, monkeypatch, provider, password
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:{password}@127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+
+    outcome = execution(f"{provider}/any").run().outcome
+
+    assert isinstance(outcome, InvalidConfigurationError)
+    assert f"{provider}/any cannot be called: " in str(outcome)
+    assert "pa55" not in str(outcome)
+
+
+def test_no_part_of_a_password_in_a_providers_address_is_told(stub, execution, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:pa55/word@127.0.0.1:9")
+
+    assert "pa55" not in str(execution("openai/any").run().outcome)
+
+
 def test_a_call_that_fails_before_its_answer_began_is_repeated(stub, execution) -> None:
     answered = execution("openai/flaky-503-1", options={"model_attempts": 2}).run()
 
