@@ -25,7 +25,7 @@ from tests.integration.worker.executors.griptape.test_chunks import (
 )
 from tests.support.llm_script import DONE, Reply, call, called, chunk, events, named_events, refusal, said
 from worker.executors.base import REASONING_CHUNK, Failed, InvalidConfigurationError, Rule, Ruleset, Succeeded
-from worker.executors.griptape import model_driver, refused_parameters
+from worker.executors.griptape import endpoint, model_driver, refused_parameters
 from worker.executors.griptape.providers import answer as answer_so_far
 from worker.executors.griptape.providers import frames as framing
 
@@ -294,6 +294,30 @@ def test_a_refusal_whose_body_breaks_counts_by_its_status(script, execution, pro
     assert isinstance(outcome, InvalidConfigurationError), outcome
     assert "refuses the key it was called with (status 401): " in str(outcome)
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("provider", ["openai", "cohere"])  # of either HTTP client
+@pytest.mark.parametrize("after", ["", " "], ids=["hangs", "drips"])
+def test_a_refusal_whose_body_does_not_end_is_not_waited_for(
+    script, execution, monkeypatch, provider, after
+) -> None:
+    monkeypatch.setattr(endpoint, "REFUSAL_TIMEOUT", 0.3)
+    left = threading.Event()
+
+    def forever():
+        yield '{"message": "It is so."}'
+        while not left.wait(0.05):
+            yield after
+
+    script.replies = [Reply(forever(), 401)]
+    executed = execution(f"{provider}/m").start()
+    try:
+        has_ended = executed.has_ended(within=20)
+    finally:
+        left.set()
+
+    assert has_ended
+    assert "(status 401): It is so." in str(executed.outcome)
 
 
 @pytest.mark.parametrize(
