@@ -48,6 +48,9 @@ _PIECE_WEIGHT: Final = (
     100  # the same of each piece of JSON that is kept: it takes memory, however short it is
 )
 
+LONGEST_NAME: Final = 1_000
+"""Characters of a tool's name as it comes; no tool has so long a one."""
+
 _BESIDE_NAME: Final = re.compile(r"^(?:functions?|tools?|default_api)(?:::|[.:/])|<\|.*", re.DOTALL)
 """What some models put before and after the name of a tool, as they were told of tools."""
 
@@ -232,7 +235,7 @@ class Answer:
         self._keys[key] = call
         call.given_id = call.given_id or given_id
         if not call.has_arguments and given_name != call.name:
-            call.name += given_name
+            call.name += given_name[: LONGEST_NAME - len(call.name)]
         self._lengthen(len(given) + len(given_name))
         if given.lstrip().startswith("{") and call.is_whole:
             call.replace(given)  # all of them again: nothing may follow what is complete
