@@ -60,10 +60,10 @@ class EventRedactor:
     def cleaned(self, value: Any) -> Any:
         """Return a JSON value without keys."""
         match value:
-            case str():
+            case str() if len(value) >= redaction.MIN_SECRET:
                 return self._keys.redact(value)
             case dict():
-                return {key: self.cleaned(item) for key, item in value.items()}
+                return {self.cleaned(key): self.cleaned(item) for key, item in value.items()}
             case list() | tuple():
                 return [self.cleaned(item) for item in value]
             case _:

@@ -42,6 +42,14 @@ def test_a_key_that_is_split_over_thoughts_or_arguments_is_redacted(monkeypatch,
         )
 
 
+def test_a_key_that_is_the_name_of_an_argument_is_redacted(monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    assert EventRedactor().cleaned({"input": {KEY: [{f"a {KEY}": 1}]}}) == {
+        "input": {"[OPENAI_API_KEY]": [{"a [OPENAI_API_KEY]": 1}]}
+    }
+
+
 def arguments(text: str, **head: str) -> ExecutorEvent:
     payload = {"tag": None, "name": None, "path": None, "index": 1, **head}
     return ExecutorEvent("ActionChunkEvent", {**payload, "partial_input": text})
