@@ -393,7 +393,8 @@ class Attempt:
         if options.get("output") is not None:
             options["output"] = self._redactor.cleaned(options["output"])
         if (detail := conclusion.detail) is not None:
-            options["detail"] = StatusDetail(detail["reason"], redact(detail["message"]), **detail)
+            more = self._redactor.cleaned(dict(detail))
+            options["detail"] = StatusDetail(detail["reason"], redact(detail["message"]), **more)
         return options
 
     def _abandon(self) -> None:

@@ -121,6 +121,18 @@ def test_an_exception_that_is_no_error_fails_the_run(start, reload, error):
     assert after.status_detail["message"] == f"{type(error).__name__}: {error}"
 
 
+@pytest.mark.parametrize("outcome", [Succeeded, Failed])
+def test_the_details_of_a_status_hold_no_key(start, reload, monkeypatch, outcome):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-operator")
+    given = {"said": ["key sk-of-the-operator"]}
+    failed = Failed("It broke.", detail=given)
+    answered = Succeeded(ANSWER, detail=given)
+
+    run, _, join = start(lambda *_: failed if outcome is Failed else answered)
+    join()
+    assert reload(run).status_detail["said"] == ["key [OPENAI_API_KEY]"]
+
+
 def test_an_event_is_stored_while_the_assistant_goes_on(start, events_of):
     go_on = threading.Event()
 
