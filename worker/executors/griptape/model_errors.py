@@ -37,8 +37,9 @@ class _Kind:
 _KINDS: Final = (
     _Kind(
         "sent nothing for {silence:g} seconds and was given up.",
-        frozenset({"ReadTimeout", "ReadTimeoutError", "WriteTimeout"}),
+        frozenset({"ReadTimeout", "ReadTimeoutError"}),
     ),
+    _Kind("did not take the request.", frozenset({"WriteTimeout"}), is_transient=True),
     _Kind(
         "cannot be reached",
         frozenset({"ConnectError", "ConnectTimeout", "ProxyError", "EndpointConnectionError"}),

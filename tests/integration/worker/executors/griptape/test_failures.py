@@ -1,11 +1,13 @@
 """What a run says of a model that fails it, and how often the model is asked again."""
 
+import socket
 import time
 
 import pytest
 
 from shared.lifecycle import Reason
 from worker.executors.base import Failed, InvalidConfigurationError, Succeeded
+from worker.executors.griptape import connections
 
 PROVIDERS = ["openai", "anthropic", "ollama"]
 
@@ -68,6 +70,21 @@ def test_a_model_that_is_silent_for_too_long_is_given_up(stub, execution, provid
 
     assert message == f"{provider}/{model} sent nothing for 0.3 seconds and was given up."
     assert len(stub.records.requests) == 1
+
+
+@pytest.mark.parametrize("provider", ["openai", "cohere"])  # of either HTTP client
+def test_a_server_that_does_not_read_its_request_is_told(stub, execution, monkeypatch, provider) -> None:
+    monkeypatch.setattr(connections, "WRITE_TIMEOUT", 0.2)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        for name in ("OPENAI_BASE_URL", "CO_API_URL"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+
+        message = failure(execution(f"{provider}/any", "x" * 16_000_000))
+
+    assert message == f"{provider}/any did not take the request."
 
 
 def test_an_address_where_nobody_listens_is_told(stub, execution, monkeypatch) -> None:
