@@ -163,6 +163,11 @@ class Answer:
         return "".join(self.texts)
 
     @property
+    def length(self) -> int:
+        """Characters so far, and what else counts for its limit."""
+        return self._length
+
+    @property
     def refusal(self) -> str:
         """What the model said instead of an answer."""
         return "".join(self.refusals)
