@@ -5,13 +5,12 @@ not stream. Which of them it is, the bytes say: what was asked for and what a he
 """
 
 import codecs
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Final
 
-from worker.executors.griptape.json_text import load
+from worker.executors.griptape.json_text import BRACKETS, load
 from worker.executors.griptape.model_errors import (
     AnswerTooLongError,
     NoAnswerError,
@@ -39,8 +38,6 @@ _PAGE_LINES: Final = 100  # of a web page, among which its title is looked for
 
 _FIELDS: Final = frozenset({"event", "data", "id", "retry"})
 """Of events; a line that begins with none of them is no part of one."""
-
-_BRACKETS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|([{\[])|([}\]])')
 
 
 def frames(parts: Iterable[bytes]) -> Iterator[Json]:
@@ -139,7 +136,7 @@ def _documents(lines: Iterable[str]) -> Iterator[Json]:
                 continue
         pending.append(given)
         length = _bounded(length + len(given))
-        depth += sum(1 if opened else -1 for opened, closed in _BRACKETS.findall(given) if opened or closed)
+        depth += sum(1 if opened else -1 for opened, closed in BRACKETS.findall(given) if opened or closed)
         if depth <= 0:
             yield from _objects(_loaded("\n".join(pending)))
             pending, depth, length = [], 0, 0
