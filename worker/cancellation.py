@@ -35,6 +35,17 @@ class RunStopped(BaseException):  # like SystemExit, it is no error: it ends cod
         self.how = how
 
 
+def is_stop(error: BaseException) -> bool:
+    """Whether an exception ends the work of its thread: that of a stop, or of a signal under prefork.
+
+    Any other that is no `Exception` comes from somebody's code, such as the panic of a library in Rust.
+    """
+    is_signal = isinstance(error, KeyboardInterrupt | SystemExit)
+    return isinstance(error, RunStopped) or (
+        is_signal and threading.current_thread() is threading.main_thread()
+    )
+
+
 class CancelToken:
     """Asks the code of a run to stop: fires once, with a reason. Safe from any thread."""
 

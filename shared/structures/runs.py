@@ -41,6 +41,7 @@ class StructureRunRequest:
     parent_run_id: uuid.UUID | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)  # of the caller's, to find the run by
     traceparent: str | None = field(default_factory=current_traceparent)  # where this was asked for
+    run_id: uuid.UUID = field(default_factory=uuid.uuid4)  # of the run to come, by which it is known again
 
 
 def again(run: Run, *, args: Sequence[str] | None = None) -> StructureRunRequest:
@@ -82,7 +83,7 @@ def submit(
         session, structure_id, organization_id=principal.organization_id, lock=Lock.REFERENCE
     )
     run = Run(
-        id=uuid.uuid4(),
+        id=request.run_id,
         organization_id=principal.organization_id,
         structure_id=structure.id,
         parent_run_id=request.parent_run_id,

@@ -32,7 +32,7 @@ class Ending(StrEnum):
 class Result:
     """How the work of an attempt ended."""
 
-    outcome: Outcome | Exception | None  # returned or raised; None if RunStopped was raised
+    outcome: Outcome | BaseException | None  # returned or raised; None if RunStopped was raised
     stop_reason: StopReason | None = None  # of the token when the work ended; None if it had not fired
     stopped_how: StoppedHow = StoppedHow.COOPERATIVE
     policy: Policy = DEFAULT_POLICY

@@ -37,7 +37,7 @@ from worker.attempt.resources import Resources
 from worker.attempt.revocation import cancel_revoked
 from worker.attempt.structure_calls import StructureCalls
 from worker.attempt.usage import UsageMeter
-from worker.cancellation import RunStopped, Slot, StopReason
+from worker.cancellation import RunStopped, Slot, StopReason, is_stop
 from worker.executors.base import (
     Executor,
     ExecutorEvent,
@@ -302,7 +302,7 @@ class Attempt:
 
     def _work(self, work: Callable[[], Outcome], interrupter: Interrupter, policy: Policy) -> Result:
         """Do the work; whatever comes of it is a result."""
-        outcome: Outcome | Exception
+        outcome: Outcome | BaseException
         try:
             returned: object = interrupter.watch(work)  # by an extension, it may be anything
             if isinstance(returned, Succeeded | Failed):
@@ -314,7 +314,9 @@ class Attempt:
             return self._result(None, stopped.how or interrupter.how, policy)
         except InvalidConfigurationError as error:
             outcome = error
-        except Exception as error:
+        except BaseException as error:
+            if is_stop(error):  # a signal's
+                raise
             kind = type(error).__name__
             if policy.blame_of(error) is Blame.PLATFORM:
                 log.exception("platform failed a run", error_type=kind)
@@ -344,7 +346,7 @@ class Attempt:
 
     def _result(
         self,
-        outcome: Outcome | Exception | None,
+        outcome: Outcome | BaseException | None,
         how: StoppedHow = StoppedHow.COOPERATIVE,
         policy: Policy = DEFAULT_POLICY,
     ) -> Result:
@@ -391,7 +393,8 @@ class Attempt:
         if options.get("output") is not None:
             options["output"] = self._redactor.cleaned(options["output"])
         if (detail := conclusion.detail) is not None:
-            options["detail"] = StatusDetail(detail["reason"], redact(detail["message"]), **detail)
+            more = self._redactor.cleaned(dict(detail))
+            options["detail"] = StatusDetail(detail["reason"], redact(detail["message"]), **more)
         return options
 
     def _abandon(self) -> None:

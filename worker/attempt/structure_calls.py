@@ -8,9 +8,11 @@ from typing import Final
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from shared.artifacts import error_artifact, text_artifact
 from shared.errors import LeaseLostError, StructureNotFoundError
+from shared.events.text import storable_text
 from shared.fence import held_by
 from shared.keys.principal import Principal
 from shared.lifecycle import TERMINAL, RunStatus, StoppedHow
@@ -94,24 +96,30 @@ class StructureCalls:
         return text_artifact("The structure ended without an output."), True
 
     def _submit(self, structure_id: uuid.UUID, args: Sequence[str]) -> uuid.UUID:
-        """Submit a structure run, once: a repeat could start a second one.
+        """Submit a structure run, once, also through an outage.
 
         Raises:
-            RunStopped: the caller is lost.
+            RunStopped: the caller is lost, or PostgreSQL was away for too long.
             StructureNotFoundError: there is no such structure any more.
         """
         resources, run_id = self._caller.resources, self._caller.id
-        with self._caller.fenced() as session:
+        request = StructureRunRequest(args=[storable_text(arg) for arg in args], parent_run_id=run_id)
+
+        def submit_once(session: Session) -> None:
             # With the caller locked: it cannot end before it has a child to cancel.
             held = held_by(self._caller.attempt, run_id=run_id)
             caller = session.scalars(select(Run).where(held).with_for_update(key_share=True)).one_or_none()
             if caller is None:
                 raise LeaseLostError(status=session.scalar(select(Run.status).where(Run.id == run_id)))
+            if session.get(Run, request.run_id) is not None:
+                return  # by a commit whose answer got lost
             name = f"assistant run {caller.id}"
             principal = Principal(caller.organization_id, caller.created_by, caller.id, name)
-            request = StructureRunRequest(args=args, parent_run_id=caller.id)
             terms = resources.settings.terms
-            return submit(session, resources.dispatcher, principal, structure_id, request, terms=terms).id
+            submit(session, resources.dispatcher, principal, structure_id, request, terms=terms)
+
+        self._caller.write(submit_once)
+        return request.run_id
 
     def _ended(self, run_id: uuid.UUID) -> Run | None:
         """Wait for a call to end; steal it once it has been in the queue for long enough.

@@ -8,6 +8,7 @@ from worker.executors.base import InvalidConfigurationError, RunContext
 from worker.executors.griptape.connections import ModelConnections
 from worker.executors.griptape.credentials import require_all
 from worker.executors.griptape.model_driver import ModelDriver
+from worker.executors.griptape.model_errors import without_address
 from worker.executors.griptape.parameters import Request, honour
 from worker.executors.griptape.providers.setup import Provider, Setup
 from worker.executors.griptape.tokenizer import estimating_tokenizer
@@ -94,7 +95,7 @@ def build_driver(context: RunContext, connections: ModelConnections) -> ModelDri
     except InvalidConfigurationError:
         raise
     except Exception as error:  # nothing is called yet: whatever it is, it is how the worker is set up
-        message = f"{context.model} cannot be called: {type(error).__name__}: {error}"
+        message = f"{context.model} cannot be called: {type(error).__name__}: {without_address(error)}"
         raise InvalidConfigurationError(message) from error
     honoured, ignored = honour(context.llm_params, name, Request(model, provider.parameters))
     attempts = context.options.get("model_attempts")

@@ -27,7 +27,7 @@ class Policy:
     cooperative_share: float = 0.4  # of the grace, from 0 to 1
     stop_margin: float = 0.0  # seconds
 
-    def blame_of(self, error: Exception) -> Blame:
+    def blame_of(self, error: BaseException) -> Blame:
         """Who is to blame for an exception of the executor, other than InvalidConfigurationError."""
         return Blame.PLATFORM if isinstance(error, PlatformError) else self.blame
 

@@ -1,11 +1,13 @@
 """A guard: one side of a run's guardrails. It blocks a text for its findings, or masks them."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
 from shared.extensions import DEFAULT_THRESHOLD, installed_guardrails
+from worker.cancellation import is_stop
 from worker.executors.base import InvalidConfigurationError
 from worker.guardrails.base import Detector, Finding
 
@@ -37,10 +39,28 @@ class Watch:
             GuardrailError: the detector failed.
         """
         try:
-            return [finding for finding in self.detect(text) if not finding.score < self.threshold]
-        except Exception as error:  # noqa: BLE001  # somebody else's code; what it says may quote the text
+            found = [finding for finding in self.detect(text) if not finding.score < self.threshold]
+            for finding in found:
+                self._check(finding, text)
+        except BaseException as error:  # somebody else's code; what it says may quote the text
+            if is_stop(error):
+                raise
             reason = type(error).__name__
+        else:
+            return found
         raise GuardrailError(f"The detector of the guardrail {self.guardrail!r} failed: {reason}.")
+
+    def _check(self, finding: Finding, text: str) -> None:
+        """Check that a finding is one.
+
+        Raises:
+            TypeError: its kind or its place is none.
+            ValueError: it is to be masked, and is nowhere in the text.
+        """
+        if not isinstance(finding.kind, str):
+            raise TypeError
+        if self.masks and not 0 <= operator.index(finding.start) < operator.index(finding.end) <= len(text):
+            raise ValueError
 
 
 class Guard:

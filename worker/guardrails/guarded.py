@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from shared.lifecycle import Reason
 from shared.models import JsonObject
+from worker.cancellation import is_stop
 from worker.executors.base import (
     REASONING_CHUNK,
     CallableStructure,
@@ -16,11 +17,12 @@ from worker.executors.base import (
     Failed,
     InvalidConfigurationError,
     Outcome,
+    PlatformError,
     RunContext,
     Succeeded,
     text_chunk,
 )
-from worker.executors.policy import policy_of, with_policy
+from worker.executors.policy import Blame, policy_of, with_policy
 from worker.guardrails.guard import Direction, Guard, GuardrailError, make_guard
 from worker.guardrails.values import screened
 
@@ -83,16 +85,18 @@ class _Guarded:
         """
         try:
             return self._executor(context, self._pass_on if self._out_of else self._emit)
-        except InvalidConfigurationError as error:
+        except (InvalidConfigurationError, PlatformError) as error:
+            is_platform = isinstance(error, PlatformError)
             message = self._out_of.screen(str(error))
-        except Exception as error:
-            if not self._out_of:
+        except BaseException as error:
+            is_told = policy_of(self._executor).blame_of(error) is Blame.ASSISTANT
+            if is_stop(error) or not (self._out_of and is_told):
                 raise
             return Failed(self._out_of.screen(f"{type(error).__name__}: {error}"))
         finally:
             if self._refusal is not None:
                 raise self._refusal
-        raise InvalidConfigurationError(message)
+        raise PlatformError(message) if is_platform else InvalidConfigurationError(message)
 
     def _context(self, context: RunContext) -> RunContext:
         def see(text: str) -> str:

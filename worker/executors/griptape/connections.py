@@ -28,6 +28,8 @@ class RedirectRefusedError(Exception):
 def refuse_redirect(response: Any) -> None:
     """Refuse to follow a response of httpx or httpx2 to another scheme, host or port.
 
+    The body of one that is followed is not read: the client would read one without end.
+
     Raises:
         RedirectRefusedError: naming the address.
     """
@@ -43,6 +45,8 @@ def refuse_redirect(response: Any) -> None:
         raise RedirectRefusedError(
             f"to {target.scheme}://{target.host[:MAX_HOST]}{port}, where the worker's key does not go"
         )
+    response.close()
+    response._content = b""  # noqa: SLF001  # what the client takes for a body that was read
 
 
 MAX_HOST: Final = 255  # characters of a host's name that are quoted

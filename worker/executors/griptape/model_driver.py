@@ -24,6 +24,7 @@ from shared import tracing
 from shared.metrics import definitions as metrics
 from worker.cancellation import CancelToken, RunStopped
 from worker.executors.griptape.model_errors import (
+    MAX_TOLD,
     MAX_WORDS,
     AnswerIncompleteError,
     Cause,
@@ -296,7 +297,7 @@ class ModelDriver(BasePromptDriver):
                     if answer.is_over:
                         break
                     if answer.ending is not None:
-                        farewell.begin()
+                        farewell.begin(answer.length)
             self.token.raise_if_cancelled()  # a connection that was shut may look like a proper end
         except Exception as error:
             self.token.raise_if_cancelled()
@@ -444,12 +445,20 @@ class _Farewell:
     def __init__(self, hang_up: Callable[[], None]) -> None:
         self._hang_up = hang_up
         self._timer: threading.Timer | None = None
+        self._length = -1  # of the answer, when the wait began
 
     def __enter__(self) -> Self:
         return self
 
-    def begin(self) -> None:
-        """Wait for a while from now on: token counts may follow, and some tell of an end in every frame."""
+    def begin(self, length: int) -> None:
+        """Wait for a while: token counts may follow. An answer that has grown begins the wait anew.
+
+        Args:
+            length: of the answer. Some providers tell of an end in every frame.
+        """
+        if length == self._length:
+            return
+        self._length = length
         self.__exit__()
         self._timer = threading.Timer(KEEP_OPEN_TIMEOUT, self._hang_up)
         self._timer.daemon = True
@@ -493,7 +502,7 @@ def _content_of(role: str, text: str) -> dict[str, Any]:
 
 
 def _cut(words: str) -> str:
-    words = redact(" ".join(words.split()))
+    words = redact(" ".join(words[:MAX_TOLD].split()))
     return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
 
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from worker.executors.griptape.json_text import load
 from worker.executors.griptape.pauses import asked_pause
 from worker.redaction import redact
 
 MAX_WORDS: Final = 400  # characters of the provider's own message
+MAX_TOLD: Final = 64 * 1024  # characters of a refusal that are looked at: to look holds up the whole process
+_LONGEST_CODE: Final = 3  # digits of a status
 
 _INVALID_TOKEN: Final = 498  # of several gateways: a token that has expired meanwhile
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 424, 425, 429, _INVALID_TOKEN})  # and all from 500 on
@@ -34,8 +37,9 @@ class _Kind:
 _KINDS: Final = (
     _Kind(
         "sent nothing for {silence:g} seconds and was given up.",
-        frozenset({"ReadTimeout", "ReadTimeoutError", "WriteTimeout"}),
+        frozenset({"ReadTimeout", "ReadTimeoutError"}),
     ),
+    _Kind("did not take the request.", frozenset({"WriteTimeout"}), is_transient=True),
     _Kind(
         "cannot be reached",
         frozenset({"ConnectError", "ConnectTimeout", "ProxyError", "EndpointConnectionError"}),
@@ -43,6 +47,7 @@ _KINDS: Final = (
         is_transient=True,
     ),
     _Kind("sends the request elsewhere", frozenset({"RedirectRefusedError"}), quotes=True),
+    _Kind("redirects the request again and again.", frozenset({"TooManyRedirects"})),
     _Kind("answered with something that is no answer", frozenset({"UnexpectedTextError"}), quotes=True),
     _Kind("sent more than a run may hold, and was given up.", frozenset({"AnswerTooLongError"})),
     _Kind("sent an empty answer.", frozenset({"EmptyAnswerError"}), is_transient=True),
@@ -60,6 +65,7 @@ _KINDS: Final = (
                 "JSONDecodeError",
                 "NoAnswerError",
                 "ParserError",  # botocore's, of frames that are none
+                "RecursionError",  # of JSON that botocore reads
                 "UnicodeDecodeError",
                 "ValidationError",
             }
@@ -148,7 +154,7 @@ _FILTERED: Final = re.compile(
     r"content.?filter|content.?policy|content management policy|responsible_?ai|moderation|was flagged"
     r"|been flagged|content exists risk|data_?inspection_?failed|inappropriate content|safety system"
     r"|considered high risk|blocked by (?:our |the )?(?:content|safety)"
-    r"|violat\w+ (?:of )?(?:\w+ ){0,3}(?:usage|safety|acceptable use) (?:polic|guideline)",
+    r"|violat\w{1,9} (?:of )?(?:\w+ ){0,3}(?:usage|safety|acceptable use) (?:polic|guideline)",
     re.IGNORECASE,
 )
 """A prompt that is filtered is refused with the status of one that is malformed."""
@@ -358,7 +364,7 @@ def _told_status(body: Any) -> int | None:
     for place in _places(body):
         for key in ("code", "status", "status_code", "type", "__type", "error_type"):
             value = place.get(key)
-            if isinstance(value, str) and value.isdecimal():
+            if isinstance(value, str) and len(value) <= _LONGEST_CODE and value.isdecimal():
                 value = int(value)
             if isinstance(value, int) and HTTPStatus.BAD_REQUEST <= value < 600:  # noqa: PLR2004  # of HTTP
                 return value
@@ -393,7 +399,12 @@ def _sources(error: BaseException) -> Iterator[Any]:
     places = _places(getattr(error, "body", None))
     codes = (place.get(key) for place in places for key in ("code", "type", "status"))
     yield next((code for code in codes if isinstance(code, str) and code), "")
-    yield str(error)
+    yield without_address(error)
+
+
+def without_address(error: BaseException) -> str:
+    """What an exception says; of an address that is none, no part: it may be one of a password."""
+    return str(error).partition(":")[0] if type(error).__name__ == "InvalidURL" else str(error)
 
 
 def _words(error: BaseException) -> str:
@@ -403,17 +414,18 @@ def _words(error: BaseException) -> str:
         if location := headers.get("location"):
             return f": it redirects to {redact(location, MAX_WORDS)}"
     for source in _sources(error):
-        if text := " ".join(_message_in(source).split()):
+        if text := " ".join(_message_in(source)[:MAX_TOLD].split()):
             return f": {redact(text, MAX_WORDS)}"
     return f": {_phrase(status) if status else type(error).__name__}"
 
 
 def _everything(error: Exception) -> str:
-    """Return all text of an error, names of parameters included."""
+    """Return the text of an error, names of parameters included, as far as it is looked at."""
     body = next(
         (source for source in _sources(error) if isinstance(source, dict | list | str) and source), ""
     )
-    return body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+    return text[:MAX_TOLD]
 
 
 _MESSAGES: Final = (
@@ -452,7 +464,7 @@ def _message_in(source: Any) -> str:
 
 
 _SAYS_NOTHING: Final = re.compile(r"\s*|Error code: \d+|success|ok", re.IGNORECASE)
-_TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>([^<]+)</\1", re.IGNORECASE)
+_TITLE: Final = re.compile(r"<(title|h1)\b[^<>]*>([^<]+)</\1", re.IGNORECASE)
 
 
 def page_title(page: str) -> str:
@@ -463,7 +475,7 @@ def page_title(page: str) -> str:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return load(text)
     except ValueError:
         return text
 

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION: Final = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)(ms|s|m|h)")
 _IN_WORDS: Final = re.compile(
     r"(?:try again|retry|wait)[^.\d]{0,40}?"
     r"((?:\d+(?:\.\d+)?\s?(?:ms|s|m|h)(?![a-z])\s?)+|\d+(?:\.\d+)?\s?seconds?)",
@@ -50,7 +50,7 @@ def _until(text: str) -> float:
     """Seconds until a date, as HTTP writes it."""
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - datetime.now(UTC).timestamp()
 

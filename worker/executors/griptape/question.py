@@ -13,10 +13,14 @@ from griptape.tools import BaseTool
 
 from worker.executors.griptape.model_driver import SLIP, ModelDriver
 
+MAX_CALLS: Final = 128
+"""Calls of one answer that are made, as many as OpenAI's API allows: each may execute a program."""
+
 _LAST_ASK: Final = "You have called tools as often as you may. Answer with what you know by now."
 _NATIVE: Final = {"is_react_prompt": False}
 """What the framework notes of an answer whose calls are no text."""
 
+_NOT_MADE: Final = "This call is not made: an answer may call tools {most} times."
 _CUT_NOTE: Final = "\n[The rest was cut: it had {length} characters, of which {kept} are shown.]"
 
 
@@ -68,13 +72,16 @@ class Step(ActionsSubtask):
     longest_output: int = field(default=100_000, kw_only=True)
 
     def attach_to(self, parent_task: BaseTask[Any]) -> None:
-        """Take the calls of the answer; one that is wrong has its outcome already."""
+        """Take the calls of the answer; one that is wrong, or one too many, has its outcome already."""
         BaseSubtask.attach_to(self, parent_task)
         self.structure = parent_task.structure
         tools = cast("Question", parent_task).tools
         for part in _parts(self.input):
             if isinstance(part, ActionArtifact):
-                self.actions.append(_prepared(part, tools))
+                action = _prepared(part, tools)
+                if len(self.actions) >= MAX_CALLS:
+                    action.output = ErrorArtifact(_NOT_MADE.format(most=MAX_CALLS))
+                self.actions.append(action)
             elif isinstance(part, TextArtifact) and not self.thought:
                 self.thought = part.to_text()
 

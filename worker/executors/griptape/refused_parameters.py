@@ -16,11 +16,11 @@ _VERBS: Final = "(?:support|allow|accept|permit|recogni[sz]e|known|invalid|extra
 _FORMS: Final = (
     _QUOTE + r"{name}" + _QUOTE,
     r"\\\"{name}\\\"",  # in JSON within JSON
-    r"\b(?:parameters?|arguments?|fields?|keys?|options?)\s*:?\s*{name}\b",
+    r"\b(?:parameters?|arguments?|fields?|keys?|options?)\s*(?::\s*)?{name}\b",
     r"(?:^|[\s\"]){name}\s*:",
     r"\b{name}(?:ing)?\b[^.;,]{{0,20}}\b(?:is|are|was) (?:not\b|un|only\b|deprecated)",
     r"\b{name}(?:ing)?\b[^.;,]{{0,20}}\b(?:not (?:supported|allowed|permitted|available)|unsupported)",
-    _VERBS + r"\w*{link}\s+{name}(?:ing)?\b",
+    _VERBS + r"\w{{0,20}}{link}\s+{name}(?:ing)?\b",
 )
 """How refusals name a parameter."""
 

@@ -1,5 +1,6 @@
 """One attempt from claim to outcome, on the real database, with executors that do as they are told."""
 
+import asyncio
 import dataclasses
 import threading
 from datetime import timedelta
@@ -101,6 +102,35 @@ def test_a_run_succeeds_with_its_events_in_order(start, reload, events_of):
     text = "".join(event.payload["token"] for event in events if event.type == "TextChunkEvent")
     assert text == "one two three"
     assert [event.seq for event in events] == list(range(len(events)))
+
+
+class PanicException(BaseException):
+    """As libraries that are written in Rust raise it."""
+
+
+@pytest.mark.parametrize("error", [PanicException("at 5"), SystemExit(3), asyncio.CancelledError("no")])
+def test_an_exception_that_is_no_error_fails_the_run(start, reload, error):
+    def executor(_context, _emit):
+        raise error
+
+    run, _, join = start(executor)
+    assert join() is Ending.FAILED
+    after = reload(run)
+    assert after.status is RunStatus.FAILED
+    assert after.status_detail["reason"] == Reason.ASSISTANT_FAILED
+    assert after.status_detail["message"] == f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("outcome", [Succeeded, Failed])
+def test_the_details_of_a_status_hold_no_key(start, reload, monkeypatch, outcome):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-operator")
+    given = {"said": ["key sk-of-the-operator"]}
+    failed = Failed("It broke.", detail=given)
+    answered = Succeeded(ANSWER, detail=given)
+
+    run, _, join = start(lambda *_: failed if outcome is Failed else answered)
+    join()
+    assert reload(run).status_detail["said"] == ["key [OPENAI_API_KEY]"]
 
 
 def test_an_event_is_stored_while_the_assistant_goes_on(start, events_of):

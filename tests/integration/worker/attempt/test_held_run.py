@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 from shared.db import unit_of_work
@@ -14,7 +14,9 @@ from shared.events.log import NewEvent, append
 from shared.lifecycle import Reason, RunStatus, StatusDetail, Trigger
 from shared.models import Origin, Run, RunLogLine
 from shared.runs import moves
+from worker.attempt import structure_calls
 from worker.attempt.log_writer import LogWriter
+from worker.attempt.structure_calls import StructureCalls
 from worker.cancellation import RunStopped, StopReason
 from worker.executors.base import LogLine, LogStream
 
@@ -118,6 +120,25 @@ def test_lines_whose_answer_got_lost_are_stored_once(hold, factories, committed_
             select(RunLogLine.text).where(RunLogLine.run_id == run.id).order_by(RunLogLine.seq)
         )
         assert list(stored) == ["one", "two", "three"]
+
+
+def test_a_structure_whose_call_lost_its_answer_runs_once(
+    hold, factories, make_assistant, committed_sessions, dispatcher, lose_answers, monkeypatch
+):
+    monkeypatch.setattr(structure_calls, "STEAL_AFTER", 0.0)
+    structure = factories.structure()
+    run = factories.run(status=RunStatus.RUNNING, assistant=make_assistant(structure_ids=[structure.id]))
+
+    def cancel(run_id, *_):  # instead of executing it
+        with unit_of_work(committed_sessions) as session:
+            moves.cancel(session, dispatcher, run_id, requested_by="me")
+
+    lose_answers(1)
+    answer = StructureCalls(hold(run), execute=cancel).call(structure.id, ["x"])
+
+    assert answer["value"].startswith("The structure run is CANCELLED")
+    with committed_sessions() as session:
+        assert session.scalar(select(func.count()).where(Run.parent_run_id == run.id)) == 1
 
 
 def test_lines_for_a_run_that_another_attempt_has_written_to_fire_the_token(

@@ -5,10 +5,11 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from shared.db import make_engine, make_sessions
 from shared.lifecycle import RunStatus
+from shared.models import Run
 from shared.runs import moves
 from tests.support.batched_runs import numbers_of, say
 from tests.support.refusals import raising, refusing_writes
@@ -161,3 +162,33 @@ def test_a_run_whose_event_writer_dies_does_not_succeed(attempt, monkeypatch, re
 
 def test_a_reconciler_goes_on_after_a_database_that_only_reads(check_reconciler, read_only):
     check_reconciler(read_only())
+
+
+def test_a_structure_is_called_once_though_writes_are_refused(
+    resources, read_only, refusals, factories, make_assistant, committed_sessions
+):
+    structure = factories.structure(code={"default": {"folder": "none"}})
+    run = factories.run(assistant=make_assistant(structure_ids=[structure.id]))
+    ready, go_on, answers = threading.Event(), threading.Event(), []
+
+    def call(context, _emit):
+        ready.set()
+        assert go_on.wait(PATIENCE)
+        answers.append(context.structures[0].call(["a\0b", "\ud800"]))
+        return Succeeded(ANSWER)
+
+    thread = threading.Thread(
+        target=lambda: execute(resources, run.id, 1, FakeSlot(), resolve=lambda *_: call), daemon=True
+    )
+    thread.start()
+    assert ready.wait(PATIENCE)
+    with read_only():
+        go_on.set()
+        wait_until(lambda: any(one.startswith("SELECT") for one in refusals), timeout=PATIENCE)
+    thread.join(PATIENCE)
+
+    (answer,) = answers
+    assert answer["value"].startswith("The structure run is ERROR: The operator has set no directory")
+    with committed_sessions() as session:
+        (child,) = session.scalars(select(Run).where(Run.parent_run_id == run.id)).all()
+    assert child.args == ["a\N{REPLACEMENT CHARACTER}b", "\N{REPLACEMENT CHARACTER}"]

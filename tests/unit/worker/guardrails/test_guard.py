@@ -1,5 +1,7 @@
 """One side of a run's guardrails."""
 
+import asyncio
+
 import pytest
 
 from shared import extensions
@@ -39,14 +41,38 @@ def test_a_score_that_is_no_number_is_as_good_as_any():
     assert guard(Watch("pii", finds("ada", score=float("nan")), 0.5, masks=True)).screen("ada") == "[ADA]"
 
 
-def test_a_detector_that_fails_lets_nothing_pass_and_quotes_nothing():
+class PanicException(BaseException):
+    """As libraries that are written in Rust raise it."""
+
+
+@pytest.mark.parametrize("error", [ValueError, PanicException, asyncio.CancelledError])
+def test_a_detector_that_fails_lets_nothing_pass_and_quotes_nothing(error):
     def broken(text):
-        raise ValueError(text)
+        raise error(text)
 
     with pytest.raises(GuardrailError) as failure:
         guard(Watch("pii", broken, 0.5, masks=True)).screen("ada")
-    assert str(failure.value) == "The detector of the guardrail 'pii' failed: ValueError."
+    assert str(failure.value) == f"The detector of the guardrail 'pii' failed: {error.__name__}."
     assert failure.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "place", [(-1, 3), (-4, -1), (2, 2), (3, 1), (2, 5), (None, 3), (0.0, 3.0), ("0", "3")]
+)
+@pytest.mark.parametrize("kind", ["ADA", None])
+def test_what_cannot_be_masked_does_not_pass(place, kind):
+    masking = guard(Watch("pii", lambda _: [Finding(*place, kind, 1.0)], 0.5, masks=True))
+
+    with pytest.raises(GuardrailError, match=r"^The detector of the guardrail 'pii' failed: \w+\.$"):
+        masking.screen("ada.")
+
+
+@pytest.mark.parametrize("kinds", [[1, "ADA"], [None, None]])
+def test_a_kind_that_is_no_text_is_a_failure_of_the_detector(kinds):
+    findings = [Finding(0, 3, kind, 1.0) for kind in kinds]
+
+    with pytest.raises(GuardrailError, match=r" failed: \w+\.$"):
+        guard(Watch("pii", lambda _: findings, 0.5, masks=False)).screen("ada.")
 
 
 @pytest.mark.parametrize(

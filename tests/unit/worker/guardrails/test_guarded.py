@@ -2,6 +2,7 @@
 
 import dataclasses
 import uuid
+from asyncio import CancelledError
 from datetime import timedelta
 
 import pytest
@@ -15,9 +16,11 @@ from worker.executors.base import (
     ExecutorEvent,
     Failed,
     InvalidConfigurationError,
+    PlatformError,
     RunContext,
     Succeeded,
 )
+from worker.executors.policy import Blame, Policy, with_policy
 from worker.guardrails.guarded import guarded
 
 ADA = "ada@example.com"
@@ -232,6 +235,21 @@ def test_so_is_what_an_executor_raises(context):
     with pytest.raises(InvalidConfigurationError, match=r"^no \[EMAIL_ADDRESS\]$") as broken:
         guarded(raises(InvalidConfigurationError(f"no {ADA}")), rails(out_of=True, masks=True))(context, None)
     assert broken.value.__context__ is None
+
+
+def test_what_the_platform_fails_stays_its_failure(context):
+    masks = rails(out_of=True, masks=True)
+    with pytest.raises(PlatformError, match=r"^no \[EMAIL_ADDRESS\]$") as broken:
+        guarded(raises(PlatformError(f"no {ADA}")), masks)(context, None)
+    assert broken.value.__context__ is None
+    ours = with_policy(raises(ValueError("broken")), Policy(blame=Blame.PLATFORM))
+    with pytest.raises(ValueError, match="broken"):
+        guarded(ours, masks)(context, None)
+
+
+def test_an_exception_that_is_no_error_is_looked_at_too(context):
+    outcome = guarded(raises(CancelledError(f"said {ADA}")), rails(out_of=True, masks=True))(context, None)
+    assert outcome.message == "CancelledError: said [EMAIL_ADDRESS]"
 
 
 @pytest.mark.parametrize("error", [RunStopped(), ValueError("broken")])

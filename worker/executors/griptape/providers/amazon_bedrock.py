@@ -17,7 +17,7 @@ from worker.executors.griptape.model_errors import ToldError
 from worker.executors.griptape.providers.answer import Answer
 from worker.executors.griptape.providers.conversation import Conversation, Role, Turn
 from worker.executors.griptape.providers.endings import ending
-from worker.executors.griptape.providers.frames import Json
+from worker.executors.griptape.providers.frames import Json, bounded
 from worker.executors.griptape.providers.setup import (
     STREAM,
     Provider,
@@ -36,11 +36,12 @@ _REDACTED: Final = "redactedContent"
 class _Body:
     """A response as boto3 reads one of its own."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, *, is_stream: bool) -> None:
         self._response = response
+        self._is_stream = is_stream
 
     def stream(self) -> Iterator[bytes]:
-        yield from self._response.iter_bytes()
+        yield from bounded(self._response.iter_bytes(), is_stream=self._is_stream)
 
     def close(self) -> None:
         self._response.close()
@@ -156,20 +157,26 @@ class AmazonBedrock(Provider):
         answer.echo = blocks
         if isinstance(text := delta.get("text"), str):
             answer.text(text)
-            blocks.setdefault(index, {}).setdefault("text", []).append(text)
+            _block(blocks, index, answer).setdefault("text", []).append(text)
         elif isinstance(piece := inner(delta, "toolUse").get("input"), str):
             answer.call(("block", index), arguments=piece)
         elif thought := inner(delta, "reasoningContent"):
             thought = inner(thought, "reasoningText") or thought
             answer.thought(thought.get("text"))
-            known = blocks.setdefault(index, {}).setdefault("reasoningContent", {})
+            known = _block(blocks, index, answer).setdefault("reasoningContent", {})
             for name, value in thought.items():
                 if isinstance(value, bytes if name == _REDACTED else str):
-                    known.setdefault(name, []).append(value)
+                    known.setdefault(name, []).append(answer.keep(value))
 
     @staticmethod
     def _count(usage: Json, answer: Answer) -> None:
         answer.count(asked=usage.get("inputTokens"), answered=usage.get("outputTokens"))
+
+
+def _block(blocks: dict[Any, Json], index: Any, answer: Answer) -> Json:
+    if index not in blocks:
+        blocks[index] = answer.keep({})
+    return blocks[index]
 
 
 def _told_of(events: Iterable[Json]) -> Iterator[Json]:
@@ -248,7 +255,10 @@ def build(setup: Setup) -> AmazonBedrock:
             request.method, request.url, headers=dict(request.headers.items()), content=request.body
         )
         response = http_client.send(outgoing, stream=True)
-        return AWSResponse(request.url, response.status_code, response.headers, _Body(response))
+        is_stream = request.url.endswith("-stream")
+        return AWSResponse(
+            request.url, response.status_code, response.headers, _Body(response, is_stream=is_stream)
+        )
 
     client.meta.events.register("before-send.bedrock-runtime", send)
     return AmazonBedrock(setup, client)

@@ -5,13 +5,15 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from shared.events.text import storable_text
+from worker.executors.griptape.json_text import load
 from worker.executors.griptape.model_errors import AnswerTooLongError
 from worker.executors.griptape.providers.endings import Ending
-from worker.executors.griptape.providers.frames import load
 from worker.executors.griptape.providers.inline_thoughts import InlineThoughts
+
+T = TypeVar("T")
 
 _MOST_TOKENS: Final = 10**12  # beyond it is no count
 
@@ -39,9 +41,15 @@ def is_made_up(call_id: str) -> bool:
 
 
 MAX_LENGTH: Final = 32 * 1024 * 1024
-"""Characters of an answer, its thoughts and the arguments of its calls included."""
+"""Characters of an answer, with its thoughts, its calls, and what is kept to go back with them."""
 
-_DEEPEST: Final = 100  # levels of JSON in arguments
+_CALL_WEIGHT: Final = 1_000  # characters that a call counts for, beyond its own
+_PIECE_WEIGHT: Final = (
+    100  # the same of each piece of JSON that is kept: it takes memory, however short it is
+)
+
+LONGEST_NAME: Final = 1_000
+"""Characters of a tool's name as it comes; no tool has so long a one."""
 
 _BESIDE_NAME: Final = re.compile(r"^(?:functions?|tools?|default_api)(?:::|[.:/])|<\|.*", re.DOTALL)
 """What some models put before and after the name of a tool, as they were told of tools."""
@@ -100,22 +108,7 @@ class Call:
             return None
         if found is None:
             return {}
-        return mended(found) if isinstance(found, dict) and _is_shallow(found) else None
-
-
-def _is_shallow(value: Any) -> bool:
-    """Whether JSON is not nested so deeply that whatever reads it next would fail."""
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-        if not level:
-            return True
-    return False
+        return mended(found) if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +144,7 @@ class Answer:
         self.texts: list[str] = []
         self.thoughts: list[str] = []
         self.calls: list[Call] = []
-        self.refusal = ""  # what the model said instead of an answer
+        self.refusals: list[str] = []
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.ending: Ending | None = None
@@ -170,6 +163,16 @@ class Answer:
         return "".join(self.texts)
 
     @property
+    def length(self) -> int:
+        """Characters so far, and what else counts for its limit."""
+        return self._length
+
+    @property
+    def refusal(self) -> str:
+        """What the model said instead of an answer."""
+        return "".join(self.refusals)
+
+    @property
     def has_begun(self) -> bool:
         """Whether a part was emitted, so that the call cannot be repeated."""
         return bool(self.texts) or any(call.is_announced for call in self.calls)
@@ -177,7 +180,7 @@ class Answer:
     @property
     def is_nothing(self) -> bool:
         """Whether nothing of an answer was received, not even its end."""
-        has_any = self.texts or self.thoughts or self.calls or self.refusal or self._inline.is_waiting
+        has_any = self.texts or self.thoughts or self.calls or self.refusals or self._inline.is_waiting
         return not has_any and self.ending is None
 
     @property
@@ -194,8 +197,14 @@ class Answer:
             self._sort([(True, whole)])
 
     def refuse(self, text: object) -> None:
-        if isinstance(text, str):
-            self.refusal += text
+        if isinstance(text, str) and text:
+            self._lengthen(len(text))
+            self.refusals.append(text)
+
+    def keep(self, piece: T) -> T:
+        """Note that a JSON value, or bytes, is kept to go back; returns it."""
+        self._lengthen(_weight(piece))
+        return piece
 
     def count(self, *, asked: object = None, answered: object = None) -> None:
         """Note how many tokens there are so far."""
@@ -225,12 +234,13 @@ class Answer:
         )
         call = self._keys.get(key) if key is not None else (self.calls[-1] if self.calls else None)
         if call is None or _is_another(call, key, given_id, given_name, given):
+            self._lengthen(_CALL_WEIGHT + len(given_id))
             call = Call(index=len(self.calls) + 1, given_id=given_id)
             self.calls.append(call)
         self._keys[key] = call
         call.given_id = call.given_id or given_id
         if not call.has_arguments and given_name != call.name:
-            call.name += given_name
+            call.name += given_name[: LONGEST_NAME - len(call.name)]
         self._lengthen(len(given) + len(given_name))
         if given.lstrip().startswith("{") and call.is_whole:
             call.replace(given)  # all of them again: nothing may follow what is complete
@@ -301,6 +311,19 @@ def _is_another(call: Call, key: object, given_id: str, given_name: str, given: 
         is_other_name = not call.has_arguments and given_name != call.name
         return bool(given_name) and (is_other_name or call.is_whole)
     return bool(given_name) and (bool(given) or given_name != call.name) and call.is_whole
+
+
+def _weight(value: Any) -> int:
+    """The characters that a JSON value counts for."""
+    match value:
+        case str() | bytes():
+            return _PIECE_WEIGHT + len(value)
+        case dict():
+            return _PIECE_WEIGHT + sum(_weight(key) + _weight(each) for key, each in value.items())
+        case list():
+            return _PIECE_WEIGHT + sum(map(_weight, value))
+        case _:
+            return _PIECE_WEIGHT
 
 
 def mended_text(text: str) -> str:

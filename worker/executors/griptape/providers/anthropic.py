@@ -24,8 +24,8 @@ from worker.executors.griptape.providers.setup import (
 )
 from worker.executors.griptape.refused_parameters import THOUGHTS
 
-_MOST_TOKENS: Final = re.compile(r"max_tokens\D{0,20}\d+\s*>\s*(\d+)")
-_BEYOND_WINDOW: Final = re.compile(r"(\d+)\s*\+\s*\d+\s*>\s*(\d+)")
+_MOST_TOKENS: Final = re.compile(r"max_tokens\D{0,20}\d{1,9}\s*>\s*(\d{1,9})\b")
+_BEYOND_WINDOW: Final = re.compile(r"\b(\d{1,9})\s*\+\s*\d{1,9}\s*>\s*(\d{1,9})\b")
 """How a conversation is refused that fits into the window, but not together with the longest answer."""
 _FOUND_LATER: Final = (
     "opentelemetry.baggage.propagation",
@@ -159,6 +159,7 @@ class Anthropic(Provider):
         blocks: dict[Any, Json] = answer.echo if isinstance(answer.echo, dict) else {}
         answer.echo = blocks
         key = len(blocks) if index is None else index
+        answer.keep(block)
         match block.get("type"):
             case "tool_use":
                 given = block.get("input") or None
@@ -188,14 +189,14 @@ class Anthropic(Provider):
         match delta.get("type"):
             case "text_delta":
                 if block is None:
-                    block = blocks[index] = {"type": "text", "text": []}
+                    block = blocks[index] = answer.keep({"type": "text", "text": []})
                 answer.text(delta.get("text"))
                 _lengthen(block, "text", delta.get("text"))
             case "thinking_delta":
                 answer.thought(delta.get("thinking"))
                 _lengthen(block, "thinking", delta.get("thinking"))
             case "signature_delta":
-                _lengthen(block, "signature", delta.get("signature"))
+                _lengthen(block, "signature", answer.keep(delta.get("signature")))
             case "input_json_delta" if block is None or block["type"] == _CALL:
                 answer.call(("block", index), arguments=delta.get("partial_json"))
 

@@ -3,7 +3,7 @@
 import openai
 
 from worker.executors.griptape.providers.openai import OpenAi, warm_up
-from worker.executors.griptape.providers.setup import Setup
+from worker.executors.griptape.providers.setup import Setup, segment
 
 __all__ = ["build", "warm_up"]
 
@@ -16,7 +16,7 @@ def build(setup: Setup) -> OpenAi:
     setup.require("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
     client = openai.AzureOpenAI(
         azure_endpoint=endpoint,
-        azure_deployment=setup.model,
+        azure_deployment=segment(setup.model),
         api_key=setup.find("AZURE_OPENAI_API_KEY"),
         azure_ad_token=setup.find("AZURE_OPENAI_AD_TOKEN"),
         api_version=setup.find("OPENAI_API_VERSION") or API_VERSION,

@@ -5,13 +5,12 @@ not stream. Which of them it is, the bytes say: what was asked for and what a he
 """
 
 import codecs
-import json
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Final
 
+from worker.executors.griptape.json_text import BRACKETS, load
 from worker.executors.griptape.model_errors import (
     AnswerTooLongError,
     NoAnswerError,
@@ -40,8 +39,6 @@ _PAGE_LINES: Final = 100  # of a web page, among which its title is looked for
 _FIELDS: Final = frozenset({"event", "data", "id", "retry"})
 """Of events; a line that begins with none of them is no part of one."""
 
-_BRACKETS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|([{\[])|([}\]])')
-
 
 def frames(parts: Iterable[bytes]) -> Iterator[Json]:
     """Yield the JSON objects of an answer in order, and `DONE` where the provider sends it.
@@ -63,15 +60,26 @@ def frames(parts: Iterable[bytes]) -> Iterator[Json]:
     yield from reader(chain([first], lines))
 
 
+def bounded(parts: Iterable[bytes], *, is_stream: bool) -> Iterator[bytes]:
+    """The parts of an answer that is a stream, or one document.
+
+    Raises:
+        AnswerTooLongError: there are too many.
+    """
+    taken = 0
+    for part in parts:
+        taken += len(part)
+        if taken > (MAX_BYTES if is_stream else MAX_FRAME):
+            raise AnswerTooLongError
+        yield part
+
+
 def _lines(parts: Iterable[bytes]) -> Iterator[str]:
     """Lines as the formats define them: text may hold what Python takes for the end of one."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
     pending: list[str] = []  # of a line whose end has not come
-    length = taken = 0
-    for part in parts:
-        taken += len(part)
-        if taken > MAX_BYTES:
-            raise AnswerTooLongError
+    length = 0
+    for part in bounded(parts, is_stream=True):
         text = decoder.decode(part)
         may_end = "\n" in text or "\r" in text or (pending and pending[-1].endswith("\r"))
         pending.append(text)
@@ -128,7 +136,7 @@ def _documents(lines: Iterable[str]) -> Iterator[Json]:
                 continue
         pending.append(given)
         length = _bounded(length + len(given))
-        depth += sum(1 if opened else -1 for opened, closed in _BRACKETS.findall(given) if opened or closed)
+        depth += sum(1 if opened else -1 for opened, closed in BRACKETS.findall(given) if opened or closed)
         if depth <= 0:
             yield from _objects(_loaded("\n".join(pending)))
             pending, depth, length = [], 0, 0
@@ -157,7 +165,7 @@ def _events(lines: Iterable[str]) -> Iterator[Json]:
             name = value.strip()
         elif field == "data":
             data.append(value)
-            size = _bounded(size + len(value))
+            size = _bounded(size + len(line) + 1)
         elif field not in _FIELDS:
             stray = stray or line.strip()
             if line.startswith("error:"):  # some servers tell of errors in that way
@@ -232,15 +240,3 @@ def _loaded(text: str) -> Any:
         return load(text)
     except ValueError as error:
         raise NoAnswerError from error
-
-
-def load(text: str) -> Any:
-    """What a JSON text says; line ends in its strings are let pass.
-
-    Raises:
-        ValueError: it is none, or nested beyond what can be read.
-    """
-    try:
-        return json.loads(text, strict=False)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error

@@ -15,11 +15,14 @@ from worker.executors.griptape.providers.answer import Answer, is_made_up
 from worker.executors.griptape.providers.conversation import Conversation, Role, Turn
 from worker.executors.griptape.providers.endings import Ending, How, ending
 from worker.executors.griptape.providers.frames import DONE, Json, frames
-from worker.executors.griptape.providers.setup import STREAM, Provider, Setup, chosen, inner, objects
+from worker.executors.griptape.providers.setup import STREAM, Provider, Setup, chosen, inner, objects, segment
 
 _REFUSED_KEYWORDS: Final = frozenset({"additionalProperties", "title", "$schema", "$id"})
 """Of JSON schemas; Gemini refuses them."""
 
+
+_KINDS: Final = ("models/", "tunedModels/")
+"""Of models; a name without one is of the first."""
 
 _OF_ANSWERS: Final = ("candidates", "promptFeedback", "usageMetadata")
 """What answers hold, and errors do not."""
@@ -37,6 +40,8 @@ class Google(Provider):
         self._http_client = http_client
         self._address = setup.find("GOOGLE_GEMINI_BASE_URL") or ""
         self._publisher = "publishers/google/" if client.vertexai else ""
+        kind = next((kind for kind in _KINDS if self.model.startswith(kind)), "")
+        self._path = (kind or _KINDS[0]) + segment(self.model.removeprefix(kind))
 
     @property
     def address(self) -> str:
@@ -62,9 +67,8 @@ class Google(Provider):
 
     @contextmanager
     def send(self, request: Json, *, stream: bool) -> Iterator[Iterable[Json]]:
-        model = self.model if self.model.startswith(("models/", "tunedModels/")) else f"models/{self.model}"
         way = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        path = f"{self._publisher}{model}:{way}"
+        path = f"{self._publisher}{self._path}:{way}"
         made = self._api._build_request("post", path, dict(request))  # noqa: SLF001  # as above
         outgoing = self._http_client.build_request("POST", made.url, headers=made.headers, json=made.data)
         response = self._http_client.send(outgoing, stream=True)
@@ -113,7 +117,7 @@ class Google(Provider):
                     arguments=arguments if arguments is not None else {},
                 )
             if part != {"text": ""}:
-                kept.append(part)
+                kept.append(answer.keep(part))
         end = ending(candidate.get("finishReason"))
         answer.end(end)
         if end and end.how is not How.COMPLETE:

@@ -131,7 +131,7 @@ class OpenAi(Provider):
                 name=named.get("name", given.get("name")),
                 arguments=named.get("arguments", given.get("arguments")),
             )
-            call.extra |= {name: given[name] for name in _KEPT_OF_CALLS if given.get(name)}
+            call.extra |= {name: answer.keep(given[name]) for name in _KEPT_OF_CALLS if given.get(name)}
         function = inner(delta, "function_call")
         if function and not delta.get("tool_calls"):  # some servers send both forms
             answer.call("function_call", name=function.get("name"), arguments=function.get("arguments"))
@@ -152,7 +152,7 @@ class OpenAi(Provider):
         for each in given if not (name or echo) else []:
             echo[each] = []
         if details := list(objects(delta.get(_DETAILS))):
-            echo.setdefault(_DETAILS, []).extend(details)
+            echo.setdefault(_DETAILS, []).extend(answer.keep(details))
 
     @staticmethod
     def _read_content(content: object, answer: Answer) -> None:

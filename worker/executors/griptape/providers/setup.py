@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
-from worker.executors.base import RunContext
+from worker.executors.base import InvalidConfigurationError, RunContext
 from worker.executors.griptape.connections import ModelConnections
 from worker.executors.griptape.credentials import find, require
 from worker.executors.griptape.limits import ModelLimits, limits_of
@@ -123,6 +124,17 @@ def inner(value: object, *names: str) -> Json:
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def segment(name: str) -> str:
+    """The name of a model as one segment of a path. A caller chooses it: it must lead nowhere else.
+
+    Raises:
+        InvalidConfigurationError: no server would take it for a name.
+    """
+    if not name.strip("."):
+        raise InvalidConfigurationError(f"{name!r} is no name of a model.")
+    return quote(name, safe="")
 
 
 def place(value: object) -> int | str | None:

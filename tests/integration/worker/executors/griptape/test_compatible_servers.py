@@ -5,6 +5,7 @@ import json
 import re
 import threading
 import time
+from http import HTTPStatus
 from itertools import pairwise
 
 import pytest
@@ -23,9 +24,10 @@ from tests.integration.worker.executors.griptape.test_chunks import (
     piece,
 )
 from tests.support.llm_script import DONE, Reply, call, called, chunk, events, named_events, refusal, said
-from worker.executors.base import REASONING_CHUNK, Failed, Rule, Ruleset, Succeeded
-from worker.executors.griptape import model_driver, refused_parameters
+from worker.executors.base import REASONING_CHUNK, Failed, InvalidConfigurationError, Rule, Ruleset, Succeeded
+from worker.executors.griptape import endpoint, model_driver, refused_parameters
 from worker.executors.griptape.providers import answer as answer_so_far
+from worker.executors.griptape.providers import frames as framing
 
 HI = said("Hi ", "there")
 JSON = {"Content-Type": "application/json"}
@@ -213,10 +215,11 @@ def test_what_comes_instead_of_an_answer_is_told_in_a_sentence(
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 @pytest.mark.parametrize(
-    ("charset", "text"), [("latin-1", "zu groß"), ("shift_jis", "だめ"), ("nonsense", "no")]
+    ("charset", "text"),
+    [("latin-1", "zu groß"), ("shift_jis", "だめ"), ("nonsense", "no"), ("idna", "no"), ("undefined", "no")],
 )
 def test_a_refusal_may_be_in_any_encoding(script, execution, provider, charset, text) -> None:
-    encoding = "utf-8" if charset == "nonsense" else charset
+    encoding = charset if charset in {"latin-1", "shift_jis"} else "utf-8"
     body = json.dumps({"error": {"message": text}}, ensure_ascii=False).encode(encoding)
     script.replies = [Reply([body], 400, {"Content-Type": f"application/json; charset={charset}"})]
 
@@ -269,6 +272,127 @@ def test_a_refusal_without_end_is_read_as_far_as_it_may_tell_anything(
     assert len(outcome.message) < 600
 
 
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize(
+    ("status", "verdict"), [(200, "cannot be read."), (400, "(status 400): Bad Request")]
+)
+def test_what_is_compressed_twice_is_not_read(script, execution, provider, status, verdict) -> None:
+    bomb = gzip.compress(gzip.compress(b'{"message": "It is so."}' + b" " * 32_000_000))
+    script.replies = [Reply([bomb], status, {"Content-Encoding": "gzip, gzip"})]
+
+    assert execution(f"{provider}/m").run().outcome.message.endswith(verdict)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("encoding", [None, "gzip"], ids=["cut", "not what it claims to be"])
+def test_a_refusal_whose_body_breaks_counts_by_its_status(script, execution, provider, encoding) -> None:
+    headers = {"Content-Encoding": encoding} if encoding else {}
+    script.replies = [Reply(['{"message": "It is so."'], 401, headers, ends=encoding is not None)]
+
+    outcome = execution(f"{provider}/m", options=PATIENT).run().outcome
+
+    assert isinstance(outcome, InvalidConfigurationError), outcome
+    assert "refuses the key it was called with (status 401): " in str(outcome)
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("provider", ["openai", "cohere"])  # of either HTTP client
+@pytest.mark.parametrize("after", ["", " "], ids=["hangs", "drips"])
+def test_a_refusal_whose_body_does_not_end_is_not_waited_for(
+    script, execution, monkeypatch, provider, after
+) -> None:
+    monkeypatch.setattr(endpoint, "REFUSAL_TIMEOUT", 0.3)
+    left = threading.Event()
+
+    def forever():
+        yield '{"message": "It is so."}'
+        while not left.wait(0.05):
+            yield after
+
+    script.replies = [Reply(forever(), 401)]
+    executed = execution(f"{provider}/m").start()
+    try:
+        has_ended = executed.has_ended(within=20)
+    finally:
+        left.set()
+
+    assert has_ended
+    assert "(status 401): It is so." in str(executed.outcome)
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [
+        ("anthropic", "4"),
+        ("google", "4"),
+        ("openai", "violat"),
+        ("openai", "invalid"),
+        ("openai", "parameter" + 100 * " "),
+        ("openai", "<title"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 200])
+def test_a_refusal_that_is_made_to_be_looked_at_for_long_is_not(
+    script, execution, provider, told, status
+) -> None:
+    words = told * ((60_000 if status == HTTPStatus.BAD_REQUEST else 3_000_000) // len(told))
+    body = {"error": {"code": 400, "message": words, "details": [{"retryDelay": words}]}}
+    script.replies = [refusal(status, body)]
+    begun = time.process_time()
+
+    outcome = execution(f"{provider}/m").run().outcome
+
+    assert isinstance(outcome, Failed), outcome
+    assert "refused the request" in outcome.message
+    assert time.process_time() - begun < 5
+
+
+def test_a_page_that_is_made_to_be_looked_at_for_long_is_not(script, execution) -> None:
+    script.replies = [Reply(["<title" * 1_000_000])]
+    begun = time.process_time()
+
+    assert "cannot be read" in execution("openai/m").run().outcome.message
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        ("openai", {"error": {"code": "4" * 5_000, "message": "It is so."}}),
+        ("anthropic", {"error": {"type": "4" * 5_000, "message": "It is so."}}),
+        ("anthropic", {"error": {"message": f"It is so. max_tokens: 9 > {'4' * 5_000}"}}),
+        ("anthropic", {"error": {"message": f"It is so. 9 + 9 > {'4' * 5_000}"}}),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 200])
+def test_a_number_that_is_none_does_not_hide_a_refusal(script, execution, provider, body, status) -> None:
+    script.replies = [refusal(status, body)]
+
+    assert ": It is so." in execution(f"{provider}/m").run().outcome.message
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("levels", [900, 9_000])
+@pytest.mark.parametrize(
+    ("begin", "end"), [('{"error":', "}"), ('{"message": "It is so.", "a":', "}"), ("[", "]")]
+)
+def test_a_refusal_may_be_nested_deeply(script, execution, provider, levels, begin, end) -> None:
+    script.replies = [Reply([begin * levels + "5" + end * levels], 401, JSON)]
+
+    outcome = execution(f"{provider}/m").run().outcome
+
+    assert isinstance(outcome, InvalidConfigurationError), outcome
+    assert f"(status 401): {begin}{begin}"[:30] in str(outcome)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("levels", [900, 9_000])
+def test_an_error_within_an_answer_may_be_nested_deeply(script, execution, provider, levels) -> None:
+    script.replies = [Reply(['{"error":' * levels + "5" + "}" * levels])]
+
+    assert "cannot be read" in execution(f"{provider}/m").run().outcome.message
+
+
 def test_an_answer_without_end_is_given_up(script, execution, monkeypatch) -> None:
     monkeypatch.setattr(answer_so_far, "MAX_LENGTH", 10_000)
     script.replies = [said(*["x" * 1_000] * 50)]
@@ -280,6 +404,72 @@ def test_an_answer_without_end_is_given_up(script, execution, monkeypatch) -> No
     assert len(script.requests) == 1
 
 
+EMPTY_CALLS = [{"index": number} for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("provider", "reply"),
+    [
+        ("openai", events(*[chunk(refusal="No. ")] * 5_000)),
+        ("openai", events(*[chunk(reasoning_details=[{}] * 100)] * 5)),
+        ("openai", events(chunk(tool_calls=EMPTY_CALLS))),
+        ("openai", events(chunk(tool_calls=[{"function": {"name": "f", "arguments": "{}"}}] * 100))),
+        ("anthropic", events(*[{"type": "content_block_start", "index": n} for n in range(500)])),
+        (
+            "anthropic",
+            events(
+                *[
+                    {"type": "content_block_delta", "index": n, "delta": {"type": "text_delta", "text": ""}}
+                    for n in range(500)
+                ]
+            ),
+        ),
+        (
+            "anthropic",
+            events(
+                *[
+                    {
+                        "type": "content_block_delta",
+                        "delta": {"type": "signature_delta", "signature": "x" * 100},
+                    }
+                ]
+                * 500
+            ),
+        ),
+        ("google", events(candidate(*[{}] * 500))),
+        ("google", events(candidate({"inlineData": {"data": "x" * 20_000}}))),
+        ("ollama", ollama({"tool_calls": [{}] * 100})),
+        ("amazon-bedrock", bedrock(*[{"reasoningContent": {"signature": "x" * 100}}] * 200)),
+        ("amazon-bedrock", bedrock(*[{"reasoningContent": {"redactedContent": "eHh4"}}] * 500)),
+        ("amazon-bedrock", bedrock(*[{"text": ""}] * 200)),
+    ],
+    ids=range(13),
+)
+def test_what_is_kept_beside_the_words_of_an_answer_has_an_end(
+    script, execution, monkeypatch, provider, reply
+) -> None:
+    monkeypatch.setattr(answer_so_far, "MAX_LENGTH", 10_000)
+    script.replies = [reply]
+
+    outcome = execution(f"{provider}/m").run().outcome
+
+    assert outcome.message == f"{provider}/m sent more than a run may hold, and was given up."
+
+
+@pytest.mark.parametrize("is_stream", [True, False], ids=["stream", "whole"])
+def test_an_answer_of_bedrock_without_end_is_given_up(script, execution, monkeypatch, is_stream) -> None:
+    monkeypatch.setattr(framing, "MAX_BYTES" if is_stream else "MAX_FRAME", 10_000)
+    if is_stream:
+        script.replies = [bedrock(*[{"text": ""}] * 500)]
+    else:
+        no_stream = refusal(400, {"message": "The model is unsupported for streaming"})
+        script.replies = [no_stream, Reply([" " * 20_000], headers=JSON)]
+
+    outcome = execution("amazon-bedrock/m").run().outcome
+
+    assert outcome.message == "amazon-bedrock/m sent more than a run may hold, and was given up."
+
+
 @pytest.mark.parametrize(
     ("provider", "frames"),
     [
@@ -288,7 +478,7 @@ def test_an_answer_without_end_is_given_up(script, execution, monkeypatch) -> No
         ("amazon-bedrock", bedrock({"text": "Hi there"}).frames),
     ],
 )
-@pytest.mark.parametrize("after", ["", ": ping\n\n"])
+@pytest.mark.parametrize("after", ["", ": ping\n\n", 'data: {"choices": [], "candidates": []}\n\n'])
 def test_a_server_that_does_not_close_after_its_answer_is_hung_up_on(
     script, execution, monkeypatch, provider, frames, after
 ) -> None:
@@ -301,14 +491,14 @@ def test_a_server_that_does_not_close_after_its_answer_is_hung_up_on(
             yield "" if provider == "amazon-bedrock" else after
 
     script.replies = [Reply(forever())]
-    begun = time.monotonic()
+    executed = execution(f"{provider}/m").start()
     try:
-        executed = execution(f"{provider}/m").run()
+        has_ended = executed.has_ended(within=20)
     finally:
         left.set()
 
+    assert has_ended
     assert answered(executed), executed.outcome
-    assert time.monotonic() - begun < 30
 
 
 # --- Thoughts in the text of an answer

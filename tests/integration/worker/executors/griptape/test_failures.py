@@ -1,11 +1,13 @@
 """What a run says of a model that fails it, and how often the model is asked again."""
 
+import socket
 import time
 
 import pytest
 
 from shared.lifecycle import Reason
 from worker.executors.base import Failed, InvalidConfigurationError, Succeeded
+from worker.executors.griptape import connections
 
 PROVIDERS = ["openai", "anthropic", "ollama"]
 
@@ -70,6 +72,21 @@ def test_a_model_that_is_silent_for_too_long_is_given_up(stub, execution, provid
     assert len(stub.records.requests) == 1
 
 
+@pytest.mark.parametrize("provider", ["openai", "cohere"])  # of either HTTP client
+def test_a_server_that_does_not_read_its_request_is_told(stub, execution, monkeypatch, provider) -> None:
+    monkeypatch.setattr(connections, "WRITE_TIMEOUT", 0.2)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        for name in ("OPENAI_BASE_URL", "CO_API_URL"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+
+        message = failure(execution(f"{provider}/any", "x" * 16_000_000))
+
+    assert message == f"{provider}/any did not take the request."
+
+
 def test_an_address_where_nobody_listens_is_told(stub, execution, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
 
@@ -84,6 +101,27 @@ def test_an_address_that_is_none_is_our_configuration(stub, execution, monkeypat
 
     assert isinstance(outcome, InvalidConfigurationError)
     assert str(outcome).startswith("openai/any cannot be called: ")
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "cohere", "ollama", "amazon-bedrock"])
+@pytest.mark.parametrize("password", ["pa55/word", "pa55#word"])
+def test_no_part_of_a_password_that_makes_an_address_none_is_told(
+    stub, execution, monkeypatch, provider, password
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:{password}@127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+
+    outcome = execution(f"{provider}/any").run().outcome
+
+    assert isinstance(outcome, InvalidConfigurationError)
+    assert f"{provider}/any cannot be called: " in str(outcome)
+    assert "pa55" not in str(outcome)
+
+
+def test_no_part_of_a_password_in_a_providers_address_is_told(stub, execution, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:pa55/word@127.0.0.1:9")
+
+    assert "pa55" not in str(execution("openai/any").run().outcome)
 
 
 def test_a_call_that_fails_before_its_answer_began_is_repeated(stub, execution) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 
 from tests.integration.worker.executors.griptape.test_answers import PROVIDERS
+from tests.support.llm_script import Reply, said
 from worker import credentials
 from worker.executors.base import Failed, InvalidConfigurationError, Succeeded
 
@@ -133,4 +134,21 @@ def test_a_redirect_within_an_address_is_followed(stub, execution, monkeypatch) 
         outcome = execution("openai/words-3").run().outcome
 
     assert isinstance(outcome, Failed)
-    assert "sends the request elsewhere" not in outcome.message  # but too many times
+    assert outcome.message == "openai/words-3 redirects the request again and again."
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_body_of_a_redirect_is_not_read(script, execution, provider) -> None:
+    sent: list[int] = []
+
+    def page():
+        for number in range(1_000):
+            sent.append(number)
+            yield b" " * 65_536
+
+    script.replies = [Reply(page(), 307, {"Location": "/again"}), said("Hi")]
+
+    execution(f"{provider}/m").run()
+
+    assert len(script.requests) == 2
+    assert len(sent) < 500

@@ -1,12 +1,13 @@
 """What a provider is sent: nothing that nobody set, and nothing again that it refuses."""
 
 from itertools import pairwise
+from urllib.parse import quote
 
 import pytest
 
 from tests.support import llm_script as wire
 from tests.support.llm_script import call, called, refusal, said
-from worker.executors.base import Exchange, Failed, Succeeded
+from worker.executors.base import Exchange, Failed, InvalidConfigurationError, Succeeded
 from worker.executors.griptape import refused_parameters
 
 HI = said("Hi there")
@@ -49,6 +50,33 @@ def test_with_tools_a_request_holds_them_and_no_more(script, execution, tool) ->
     execution("openai/o4-mini", structures=(tool.as_structure,)).run()
 
     assert set(script.requests[0]) == {"model", "messages", "stream", "stream_options", "tools"}
+
+
+@pytest.mark.parametrize(
+    "name", ["small/../big", "a?b", "a#b", "../../../other?", "a:b", "a%2Fb", "a\\..\\b"]
+)
+@pytest.mark.parametrize(
+    ("provider", "path"),
+    [
+        ("google", "/v1/models/{}:streamGenerateContent?alt=sse"),
+        ("google/tunedModels", "/v1/tunedModels/{}:streamGenerateContent?alt=sse"),
+        ("azure-openai", "/openai/deployments/{}/chat/completions?api-version=2024-10-21"),
+        ("amazon-bedrock", "/model/{}/converse-stream"),
+    ],
+)
+def test_the_name_of_a_model_leads_to_no_other_path(script, execution, provider, path, name) -> None:
+    script.replies = [said("Hi there")]
+
+    execution(f"{provider}/{name}").run()
+
+    assert script.paths == [path.format(quote(name, safe=""))]
+
+
+def test_a_name_of_dots_alone_is_no_deployment(script, execution) -> None:
+    outcome = execution("azure-openai/..").run().outcome
+
+    assert isinstance(outcome, InvalidConfigurationError)
+    assert script.paths == []
 
 
 def test_what_a_model_refuses_is_left_out_and_remembered(script, execution) -> None:

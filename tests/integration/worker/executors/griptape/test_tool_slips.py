@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.llm_script import call, called, named_events, said
 from worker.executors.base import Failed, Succeeded
+from worker.executors.griptape import question
 
 NAME = "Sample_run_structure"
 
@@ -107,6 +108,19 @@ def test_a_model_that_calls_even_then_fails_the_run(script, execution, tool) -> 
     assert isinstance(executed.outcome, Failed)
     assert "called tools 2 times" in executed.outcome.message
     assert len(script.requests) == 4
+
+
+def test_a_model_that_babbles_calls_has_the_first_of_them_made(script, execution, tool, monkeypatch) -> None:
+    monkeypatch.setattr(question, "MAX_CALLS", 3)
+    calls = [call(NAME, index=number, id=f"c{number}") for number in range(5)]
+    script.replies = [called(*calls), said("Hi there")]
+
+    executed = execution("openai/m", structures=(tool.as_structure,)).run()
+
+    assert executed.output == "Hi there"
+    assert len(tool.calls) == 3
+    results = [one["content"] for one in script.requests[1]["messages"] if one["role"] == "tool"]
+    assert results == [tool.gives] * 3 + ["This call is not made: an answer may call tools 3 times."] * 2
 
 
 def test_a_huge_output_of_a_tool_is_cut_with_a_note(script, execution, tool) -> None:

@@ -1,5 +1,7 @@
 """An answer, put together of whatever pieces a provider sends."""
 
+import time
+
 import pytest
 
 from worker.executors.griptape.providers.answer import (
@@ -68,6 +70,15 @@ def test_a_name_comes_in_pieces(answer) -> None:
     answer.call(0, name="_up", arguments="{}")
 
     assert calls(answer) == [("c1", "look_up", {})]
+
+
+def test_a_name_without_end_takes_no_time_to_speak_of(answer) -> None:
+    begun = time.process_time()
+    for number in range(500_000):
+        call = answer.call(0, name="ab"[number % 2])
+
+    assert time.process_time() - begun < 5
+    assert call.tool_name == "ab" * 500
 
 
 def test_a_name_may_be_repeated_with_each_piece(answer) -> None:

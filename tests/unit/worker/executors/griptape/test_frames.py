@@ -141,6 +141,13 @@ def test_an_answer_without_end_is_given_up(monkeypatch) -> None:
         read(*[ONE] * 1_000)
 
 
+def test_an_event_of_empty_lines_without_end_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(reading, "MAX_FRAME", 10_000)
+
+    with pytest.raises(NoAnswerError):
+        read(b"data:\n" * 5_000)
+
+
 def test_a_long_line_in_small_parts_takes_no_time_to_speak_of() -> None:
     line = b'data: {"n": "' + b"x" * 4_000_000 + b'"}\n\n'
     begun = time.process_time()

@@ -31,6 +31,9 @@ RETRY_INFO = {
         ({"retry-after": "inf"}, 0),
         ({"retry-after": "nan"}, 0),
         ({"retry-after": ""}, 0),
+        ({"retry-after": "Wed, 21 Oct 99999999999 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wed, 99999999999 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 +9999999999"}, 0),
         ({}, 0),
     ],
 )
