@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 
 from shared.db import Sessions, make_engine, make_sessions
+from shared.events.channels import InstallationSecret
 from shared.keys.principal import Principal
 from shared.models import Assistant, Run
 from shared.processes.garbage import search_less
@@ -24,10 +25,10 @@ from tests.support.factories import Factories
 from tests.support.keeping import Kept
 from tests.support.llm_stub import LlmStub
 from tests.support.scheduling import LaneScheduling, lane_of, rank
-from tests.support.services import TestServices, fast_directory, running_services
+from tests.support.services import TEMPLATE, TestServices, fast_directory, running_services
 from tests.support.stack import Stack, environment, running_stack
 
-WAITING_PROCESSES = 4  # most of the time, most tests wait for other processes
+WAITING_PROCESSES = 3  # most of the time, most tests wait for other processes
 
 # How long one example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)
@@ -103,6 +104,24 @@ def _plain_logs() -> None:
         [structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _secret_read_once() -> Generator[None]:
+    """Read the secret of the installation once: all databases are copies of one, and connecting takes long."""
+    read = InstallationSecret._read
+    known: list[bytes] = []
+
+    def read_once(self: InstallationSecret) -> bytes | None:
+        if TEMPLATE not in self._settings.database_url.get_secret_value():
+            return read(self)
+        if not known and (secret := read(self)) is not None:
+            known.append(secret)
+        return known[0] if known else None
+
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(InstallationSecret, "_read", read_once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,7 @@ import pytest
 
 from tests.support.stack import RUNYARD, environment
 
-pytestmark = pytest.mark.timeout(300)
-
-full_length = pytest.mark.full_length
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 BROKEN = 3  # the exit code for a broken promise
 
@@ -119,26 +117,14 @@ def broken_checks(report: dict) -> set[str]:
     return {check["name"] for check in report["checks"] if not check["kept"]}
 
 
-@pytest.mark.parametrize(
-    ("runs", "duration", "faults"),
-    [
-        (20, 8, "worker-kill,redis-wipe"),
-        pytest.param(
-            60,
-            30,
-            "worker-kill,worker-drain,api-kill,redis-wipe,postgres-crash,reconciler-kill",
-            marks=full_length,
-        ),
-    ],
-    ids=["short", "full"],
-)
-def test_every_promise_is_kept_under_faults(tmp_path, runs, duration, faults):
+def test_every_promise_is_kept_under_faults(tmp_path):
     """Promises 1 to 6, from outside."""
-    options = ["--runs", str(runs), "--duration", str(duration), "--faults", faults]
+    faults = "worker-kill,worker-drain,api-kill,redis-wipe,postgres-crash,reconciler-kill"
+    options = ["--runs", "60", "--duration", "30", "--faults", faults]
     code, report, said = hold(tmp_path, *options, env=environment_of_a_drill())
     assert (code, broken_checks(report)) == (0, set()), said
     assert {fault["name"] for fault in report["faults"]} == set(faults.split(","))
-    assert report["load"]["accepted"] == runs
+    assert report["load"]["accepted"] == 60
     assert report["load"]["cancels"] > 0
     seen = {check["name"]: check["examined"] for check in report["checks"]}
     assert min(seen.values()) > 0, seen
@@ -147,10 +133,10 @@ def test_every_promise_is_kept_under_faults(tmp_path, runs, duration, faults):
 @pytest.mark.parametrize(
     ("build", "faults", "found"),
     [
-        pytest.param(NEVER_TAKES_OVER, "worker-kill,redis-wipe", "accepted-runs-end", marks=full_length),
-        pytest.param(DROPS_THE_TAIL, "none", "streams-end", marks=full_length),
-        pytest.param(CANCELS_IN_WORDS_ONLY, "none", "true-cancels", marks=full_length),
-        pytest.param(SHOWS_ANOTHER_BYTE, "none", "same-bytes", marks=full_length),
+        (NEVER_TAKES_OVER, "worker-kill,redis-wipe", "accepted-runs-end"),
+        (DROPS_THE_TAIL, "none", "streams-end"),
+        (CANCELS_IN_WORDS_ONLY, "none", "true-cancels"),
+        (SHOWS_ANOTHER_BYTE, "none", "same-bytes"),
     ],
     ids=["lost-runs", "no-tail", "untrue-cancel", "other-bytes"],
 )

@@ -20,28 +20,18 @@ LANES: Final[Sequence[tuple[str, str]]] = (
     ("tests/e2e/test_installation.py", "installation"),
     ("tests/e2e/test_traces.py", "told"),
     ("tests/e2e/test_following_logs.py", "told"),
-    ("tests/e2e/test_console.py", "pages"),
-    ("tests/e2e/test_dev.py", "pages"),
-    ("tests/e2e/test_doctor.py", "pages"),
-    ("tests/e2e/test_flower_alone.py", "pages"),
-    ("tests/e2e/test_operation.py", "pages"),
-    ("tests/e2e/test_readme.py", "pages"),
     ("tests/e2e/", "e2e"),
-    ("tests/chaos/test_accept.py", "outages"),
-    ("tests/chaos/test_loss.py", "outages"),
-    ("tests/chaos/test_outages.py", "outages"),
-    ("tests/chaos/test_streams.py", "outages"),
     ("tests/chaos/test_clocks.py", "deploys"),
     ("tests/chaos/test_deploys.py", "deploys"),
     ("tests/chaos/test_hostile_hour.py", "own stacks"),
     ("tests/chaos/test_recovery_time.py", "own stacks"),
-    ("tests/chaos/", "workers"),
+    ("tests/chaos/", "faults"),
     ("tests/conformance/", "conformance"),
 )
 """Path prefix and lane; the first match counts. A lane starts its stack once."""
 
 ORDER: Final[Sequence[str]] = (
-    *("outages", "deploys", "workers", "conformance", "e2e", "pages"),
+    *("faults", "deploys", "e2e", "conformance"),
     *("flower", "own stacks", "told", "installation"),
 )
 """The lanes, longest first: one that starts late would prolong the whole."""

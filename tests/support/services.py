@@ -6,9 +6,9 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import psycopg
@@ -36,6 +36,7 @@ class TestServices:
         self.postgres = services.postgres
         self.redis = services.redis
         self._numbers = itertools.count(1)
+        self._administration: psycopg.Connection[Any] | None = None
 
     def settings(self, **values: object) -> Settings:
         """Settings for these servers; a test names what it is about, durations as timedelta or seconds."""
@@ -75,9 +76,14 @@ class TestServices:
         self._execute("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, template)
 
     def _execute(self, statement: str, *names: str) -> None:
-        url = self.postgres.database_url("postgres")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        if self._administration is None:  # once: a connection takes longer than many a test
+            self._administration = psycopg.connect(self.postgres.database_url("postgres"), autocommit=True)
+        self._administration.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def close(self) -> None:
+        """Close what is open still."""
+        if self._administration is not None:
+            self._administration.close()
 
 
 @contextmanager
@@ -103,4 +109,5 @@ def running_services(directory: Path) -> Generator[TestServices]:
     with embedded_services(directory, durable=False) as services:
         guard(services.postgres.pid, signal.SIGQUIT)
         guard(services.redis.pid)
-        yield TestServices(services)
+        with closing(TestServices(services)) as running:
+            yield running

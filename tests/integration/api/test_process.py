@@ -29,7 +29,9 @@ def process(committed_settings, secret):
         yield process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full_length)]
+)
 def test_a_signal_ends_streams_and_then_the_process(process, make_run, number):
     client = process.client
     run = make_run(status=RunStatus.RUNNING)
@@ -57,7 +59,10 @@ def test_a_signal_ends_streams_and_then_the_process(process, make_run, number):
 
 @pytest.mark.parametrize(
     ("path", "shape"),
-    [("/api/assistant-runs/{}/cancel", "errors"), ("/api/v1/orchestrate/runs/cancel/{}", "detail")],
+    [
+        ("/api/assistant-runs/{}/cancel", "errors"),
+        pytest.param("/api/v1/orchestrate/runs/cancel/{}", "detail", marks=pytest.mark.full_length),
+    ],
 )
 def test_a_request_that_is_not_done_when_the_process_ends_is_told_so(
     committed_settings, committed_sessions, secret, make_run, path, shape
@@ -118,7 +123,7 @@ def test_the_log_of_a_request_names_its_key_and_has_neither_secret_nor_query(pro
     assert not [text for text in (secret, "unheard-of") if text in process.log]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("localhost", marks=pytest.mark.full_length)])
 def test_a_port_that_is_taken_is_one_sentence_and_the_end(committed_settings, host):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -98,13 +98,14 @@ def body_of(operation, world):
     return body
 
 
-@pytest.mark.parametrize("rounds", [FEW, pytest.param(MANY, marks=pytest.mark.full_length)])
+RESOURCES = [(dialect, name) for dialect, prefix in DIALECTS.items() for name in sorted(NAMES[prefix])]
+
+
 @pytest.mark.parametrize(
-    ("dialect", "name"),
+    ("dialect", "name", "rounds"),
     [
-        pytest.param(dialect, name, id=f"{dialect}-{name}")
-        for dialect, prefix in DIALECTS.items()
-        for name in sorted(NAMES[prefix])
+        *((*resource, FEW) for resource in RESOURCES[::2]),
+        *(pytest.param(*resource, MANY, marks=pytest.mark.full_length) for resource in RESOURCES),
     ],
 )
 def test_two_verbs_at_once_are_both_answered_honestly(served, factories, dialect, name, rounds):

@@ -71,6 +71,7 @@ def test_all_of_a_worker_ends_and_is_not_started_again(bench: PoolBench, drain: 
         check_ended(supervisor, born, bench)
 
 
+@pytest.mark.full_length
 def test_a_process_that_is_named_is_followed_by_its_worker(bench: PoolBench, drain: Runyard) -> None:
     with bench.supervisor(WORKER, "--processes=2") as supervisor:
         await_ready(bench)
@@ -119,6 +120,7 @@ def test_an_unknown_name_drains_nobody(bench: PoolBench, drain: Runyard) -> None
         assert "drain begun" not in bench.log
 
 
+@pytest.mark.full_length
 def test_a_name_that_two_answer_to_drains_neither(bench: PoolBench, drain: Runyard) -> None:
     with bench.worker(name="a"), bench.worker(name="a"):
         with pytest.raises(
@@ -139,6 +141,7 @@ def test_a_wait_is_for_the_process_and_not_for_its_name(bench: PoolBench, drain:
         assert workers.answering(["a@test"])
 
 
+@pytest.mark.full_length
 @pytest.mark.parametrize("missed", [["a@test"], ["a@test", "b@test"]])
 def test_a_worker_that_misses_the_first_question_is_drained(bench: PoolBench, monkeypatch, missed) -> None:
     """As one that is just connecting: Redis keeps no ping."""

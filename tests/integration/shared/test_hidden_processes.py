@@ -38,6 +38,7 @@ OPEN = "import sys; print('ready', flush=True); sys.stdin.read()"
 COMMAND_LINE = (
     "import sys; from cli import main; main.app = lambda **_: sys.stdin.read(); main.main()"  # it waits
 )
+full_length = pytest.mark.full_length
 WORKER = ["--processes=1", "--concurrency=2"]
 
 
@@ -95,12 +96,14 @@ def test_a_process_that_does_not_hide_is_read(env):
         (hidden_module("api"), 1),
         ([sys.executable, "-P", "-m", "api"], 1),
         (hidden_module("worker.reconciler.reconciler"), 1),
-        ([sys.executable, "-P", "-m", "worker.reconciler.reconciler"], 1),
+        pytest.param([sys.executable, "-P", "-m", "worker.reconciler.reconciler"], 1, marks=full_length),
         (list(flower.COMMAND), 1),
-        ([sys.executable, "-P", "-m", "celery", "-A", "worker.app", "flower"], 1),
+        pytest.param(
+            [sys.executable, "-P", "-m", "celery", "-A", "worker.app", "flower"], 1, marks=full_length
+        ),
         ([sys.executable, "-P", "-c", COMMAND_LINE], 1),
         ([*hidden_module("worker"), *WORKER], 2),
-        ([*hidden_module("worker"), *WORKER, "--pool=prefork"], 4),
+        pytest.param([*hidden_module("worker"), *WORKER, "--pool=prefork"], 4, marks=full_length),
     ],
     ids=[
         "api",

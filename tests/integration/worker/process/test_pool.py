@@ -67,6 +67,7 @@ def test_capacity_never_leaks(bench: PoolBench) -> None:
         bench.heard("finished")
 
 
+@pytest.mark.full_length
 def test_abandoned_task_costs_its_process_but_no_neighbour(bench: PoolBench) -> None:
     with bench.worker() as process:
         neighbour = bench.start_task("wait", 2)
@@ -110,6 +111,7 @@ def test_drain_gives_back_what_does_not_finish(bench: PoolBench) -> None:
         assert process.wait(60) == 0
 
 
+@pytest.mark.full_length
 def test_second_signal_hurries_and_a_stuck_task_holds_up_nothing(bench: PoolBench) -> None:
     with bench.worker() as process:
         bench.start_task("stuck", 60)
@@ -140,6 +142,7 @@ def test_malformed_run_message_does_no_harm(bench: PoolBench) -> None:
         eventually(lambda: pool_of(bench)["threads"] == 0, "the threads to end")
 
 
+@pytest.mark.full_length
 def test_prefork_terminates_kills_and_drains(bench: PoolBench) -> None:
     with bench.worker(pool="prefork", concurrency=2) as process:
         task = bench.start_task("wait", 60)
