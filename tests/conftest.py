@@ -108,7 +108,7 @@ def _plain_logs() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _secret_read_once() -> Generator[None]:
-    """Read the secret of the installation once: all databases are copies of one, and connecting takes long."""
+    """Read the installation's secret once: all databases are copies of one, and connecting takes long."""
     read = InstallationSecret._read
     known: list[bytes] = []
 
