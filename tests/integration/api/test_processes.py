@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from multiprocessing import util
+from weakref import WeakValueDictionary
 
 import httpx2
 import psutil
@@ -23,6 +25,16 @@ from tests.support.waiting import wait_until
 PATIENCE = 90  # seconds for a process to start beside others
 
 pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_to_close_after_a_fork(monkeypatch):
+    """Have a fork of this process be as one of a supervisor, which has no connections to brokers.
+
+    Other tests have left some of kombu's. A fork would close them, and wait for an answer on a socket that it
+    shares with the tests.
+    """
+    monkeypatch.setattr(util, "_afterfork_registry", WeakValueDictionary())
 
 
 @pytest.fixture
