@@ -28,7 +28,7 @@ from tests.support.scheduling import LaneScheduling, lane_of, rank
 from tests.support.services import TEMPLATE, TestServices, fast_directory, running_services
 from tests.support.stack import Stack, environment, running_stack
 
-WAITING_PROCESSES = 3  # most of the time, most tests wait for other processes
+WAITING_PROCESSES = 4  # most of the time, most tests wait for other processes
 
 # How long one example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)
@@ -276,6 +276,7 @@ def stack(kept: Kept, tmp_path_factory: pytest.TempPathFactory, llm: LlmStub) ->
     env = environment(
         OPENAI_BASE_URL=llm.openai_url,
         OPENAI_API_KEY="sk-stub",
+        RUNYARD_MODEL_PATIENCE="2",  # or a test of a failing model waits for most of half a minute
         RUNYARD_STRUCTURES_DIR=str(STRUCTURES),
         RUNYARD_STRUCTURE_CALLABLES="json:dumps",
     )

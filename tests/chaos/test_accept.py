@@ -17,7 +17,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 REFUSAL = "Cannot connect to"
 EXTRA = 0.5  # seconds an answer may take longer than it does with Redis

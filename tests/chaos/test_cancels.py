@@ -17,7 +17,7 @@ from tests.support.stack import TERMINAL, Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 SLOTS = 2
 MOMENTS = 24
@@ -34,7 +34,7 @@ def threads(make_worker: Callable[..., Worker]) -> Generator[Worker]:
     ("way", "how", "is_recycled"),
     [
         ("busy", "interrupted", False),
-        pytest.param("sleep", "abandoned", True, marks=pytest.mark.full_length),
+        ("sleep", "abandoned", True),
         ("swallow", "abandoned", True),
     ],
 )
@@ -137,7 +137,6 @@ def test_what_waits_behind_full_slots_never_starts(broken_stack: Stack, database
     check_runs(database_url, [*waiting, *holding])
 
 
-@pytest.mark.full_length
 def test_runs_that_are_cancelled_while_a_worker_starts_never_run(
     broken_stack: Stack, new_worker: Callable[..., Worker], threads: Worker, database_url: str
 ) -> None:
@@ -163,7 +162,6 @@ def test_runs_that_are_cancelled_while_a_worker_starts_never_run(
     check_runs(database_url, run_ids)
 
 
-@pytest.mark.full_length
 def test_a_cancel_during_a_drain_ends_run_and_worker(
     broken_stack: Stack,
     new_worker: Callable[..., Worker],

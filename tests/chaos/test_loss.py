@@ -17,7 +17,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 
 def test_a_killed_worker_costs_its_runs_an_attempt_and_nothing_else(
@@ -49,7 +49,6 @@ def test_a_worker_that_dies_of_every_attempt_ends_the_run(
     check_runs(database_url, [run_id])
 
 
-@pytest.mark.full_length
 def test_a_worker_that_sleeps_past_its_lease_writes_nothing_and_stops_by_itself(
     broken_stack: Stack, workers: Worker, database_url: str, llm: LlmStub
 ) -> None:
@@ -96,7 +95,6 @@ def test_a_worker_that_wakes_after_the_end_of_its_run_adds_nothing_to_it(
     check_runs(database_url, [run_id])
 
 
-@pytest.mark.full_length
 def test_a_killed_supervisor_takes_its_processes_along_and_loses_no_run(
     broken_stack: Stack, new_worker, workers: Worker, database_url: str
 ) -> None:

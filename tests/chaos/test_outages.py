@@ -22,7 +22,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 LONG = 8.0  # seconds of an outage: beyond two leases, and beyond every timeout of a socket
 SOON = 10.0  # seconds in which a worker is back at work
@@ -86,7 +86,6 @@ def test_a_redis_that_loses_its_data_under_connected_workers_loses_no_run(
     check_takes_new_runs(stack, database_url)
 
 
-@pytest.mark.full_length
 def test_a_redis_that_hangs_holds_up_no_run_and_its_worker_comes_back(
     broken_stack: Stack, workers: Worker, database_url: str
 ) -> None:
@@ -160,7 +159,6 @@ def created(stack: Stack, assistant_id: str) -> str | None:
     return answer.json()["assistant_run_id"] if answer.is_success else None
 
 
-@pytest.mark.full_length
 def test_without_a_reconciler_runs_go_on_and_what_is_lost_waits_for_it(
     broken_stack: Stack, workers: Worker, database_url: str
 ) -> None:
@@ -177,7 +175,6 @@ def test_without_a_reconciler_runs_go_on_and_what_is_lost_waits_for_it(
     check_runs(database_url, [lost])
 
 
-@pytest.mark.full_length
 def test_a_worker_redis_and_the_reconciler_may_die_together(
     broken_stack: Stack, workers: Worker, database_url: str
 ) -> None:

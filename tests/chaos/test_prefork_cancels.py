@@ -13,7 +13,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 CHILDREN = 2
 
@@ -29,9 +29,9 @@ def prefork(make_worker: Callable[..., Worker]) -> Generator[Worker]:
 @pytest.mark.parametrize(
     ("way", "how"),
     [
-        pytest.param("busy", "interrupted", marks=pytest.mark.full_length),
-        pytest.param("sleep", "killed", marks=pytest.mark.full_length),
-        pytest.param("swallow", "killed", marks=pytest.mark.full_length),
+        ("busy", "interrupted"),
+        ("sleep", "killed"),
+        ("swallow", "killed"),
         ("deaf", "killed"),
     ],
 )

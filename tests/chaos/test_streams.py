@@ -18,7 +18,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 PATIENCE = 60.0  # seconds
 SHUTDOWN = 6.0  # seconds the API may take with open streams

@@ -8,7 +8,7 @@ from tests.support.faults import kill, of_program
 from tests.support.invariants import check_runs, holder_of, read_events, read_row
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -21,17 +21,21 @@ LANES: Final[Sequence[tuple[str, str]]] = (
     ("tests/e2e/test_traces.py", "told"),
     ("tests/e2e/test_following_logs.py", "told"),
     ("tests/e2e/", "e2e"),
+    ("tests/chaos/test_accept.py", "outages"),
+    ("tests/chaos/test_loss.py", "outages"),
+    ("tests/chaos/test_outages.py", "outages"),
+    ("tests/chaos/test_streams.py", "outages"),
     ("tests/chaos/test_clocks.py", "deploys"),
     ("tests/chaos/test_deploys.py", "deploys"),
     ("tests/chaos/test_hostile_hour.py", "own stacks"),
     ("tests/chaos/test_recovery_time.py", "own stacks"),
-    ("tests/chaos/", "faults"),
+    ("tests/chaos/", "workers"),
     ("tests/conformance/", "conformance"),
 )
 """Path prefix and lane; the first match counts. A lane starts its stack once."""
 
 ORDER: Final[Sequence[str]] = (
-    *("faults", "deploys", "e2e", "conformance"),
+    *("outages", "deploys", "workers", "e2e", "conformance"),
     *("flower", "own stacks", "told", "installation"),
 )
 """The lanes, longest first: one that starts late would prolong the whole."""
