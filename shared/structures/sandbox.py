@@ -104,9 +104,7 @@ def _user(first_uid: int, uids: int) -> Sandbox | str:
         return (
             f"{taken[0].pw_name} ({taken[0].pw_uid}) is among the users for programs (RUNYARD_STRUCTURE_UID)"
         )
-    uid = (
-        first_uid + uids
-    )  # no program has it: killing the processes of a program's user would kill the trial
+    uid = first_uid + uids  # no program has it: the end of one kills all processes of its user
     if _said(["/bin/true"], uid=uid) is not None:
         return f"a program cannot become the user {uid}"
     can_mount = _said([sys.executable, "-I", "-S", "-c", _UNSHARE]) is None

@@ -44,9 +44,8 @@ MAX_LENGTH: Final = 32 * 1024 * 1024
 """Characters of an answer, with its thoughts, its calls, and what is kept to go back with them."""
 
 _CALL_WEIGHT: Final = 1_000  # characters that a call counts for, beyond its own
-_PIECE_WEIGHT: Final = (
-    100  # the same of each piece of JSON that is kept: it takes memory, however short it is
-)
+_PIECE_WEIGHT: Final = 100
+"""The same of each piece of JSON that is kept: it takes memory, however short it is."""
 
 LONGEST_NAME: Final = 1_000
 """Characters of a tool's name as it comes; no tool has so long a one."""
