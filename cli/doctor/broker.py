@@ -83,7 +83,7 @@ def _writes(client: redis.Redis, key: str) -> Finding:
 
 
 def _workers(celery: Celery, queues: Sequence[str]) -> list[Finding]:
-    taken = celery.control.inspect(timeout=ANSWER_TIMEOUT).active_queues() or {}
+    taken = dict(ask(celery, "active_queues", timeout=ANSWER_TIMEOUT))
     if not taken:
         advice = "Start `runyard worker`. A running one has lost Redis, or hangs: see its log."
         return [Finding("Workers", Severity.PROBLEM, f"None answers within {ANSWER_TIMEOUT:g} s.", advice)]

@@ -13,7 +13,7 @@ from typing import Any, Final
 import redis
 import structlog
 from celery import Celery
-from kombu import Connection, Producer
+from kombu import Producer
 from kombu.exceptions import KombuError, OperationalError
 from sqlalchemy import Connection as DatabaseConnection
 from sqlalchemy import Engine, func, select
@@ -34,6 +34,8 @@ COMPLAINTS: Final = "complaints"
 
 WHO: Final = "who"
 """The control command that asks a worker for its process: worker names are reused."""
+
+POLL_INTERVAL: Final = 0.05  # seconds; a connection that asks is closed after one, and not after a second
 
 EXECUTE_RUN: Final = "runyard.execute_run"
 
@@ -102,22 +104,25 @@ def ask(
     names: Sequence[str] | None = None,
     timeout: float,
     limit: int | None = None,
-    connection: Connection | None = None,
 ) -> list[tuple[str, Any]]:
     """Send a control command to all workers, or to those named; return each worker's name and answer.
+
+    The connection is closed again: forks of this process would wait on one of a pool.
 
     Args:
         timeout: seconds without an answer after which to return.
         limit: return after so many answers.
-        connection: the connection to use, instead of one of the pool.
 
     Raises:
-        kombu.exceptions.OperationalError, redis.RedisError, OSError: Redis did not take it.
+        kombu.exceptions.OperationalError, redis.RedisError, OSError: Redis refused twice within a second, or
+            did not take it.
     """
     destination = None if names is None else list(names)
-    answers = celery.control.broadcast(
-        command, destination=destination, reply=True, timeout=timeout, limit=limit, connection=connection
-    )
+    with celery.connection_for_write(transport_options={"polling_interval": POLL_INTERVAL}) as own:
+        own.ensure_connection(max_retries=1, interval_start=1)  # for one that is starting again
+        answers = celery.control.broadcast(
+            command, destination=destination, reply=True, timeout=timeout, limit=limit, connection=own
+        )
     return [(name, said) for answer in answers or [] for name, said in answer.items()]
 
 

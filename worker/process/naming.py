@@ -92,9 +92,7 @@ class _NameRegistry:
 
     def _answers(self, name: str, timeout: float) -> bool:
         try:
-            # A connection that is closed again: forks of this process would wait on a shared one.
-            with self._celery.connection_for_write() as own:
-                return bool(ask(self._celery, "ping", names=[name], timeout=timeout, limit=1, connection=own))
+            return bool(ask(self._celery, "ping", names=[name], timeout=timeout, limit=1))
         except SEND_ERRORS as error:
             log.warning("unknown whether a worker has that name", name=name, error=str(error))
             return False

@@ -1,5 +1,6 @@
 """Redis as operators have it: shared with another installation, behind TLS, or on a socket of the system."""
 
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -150,3 +151,27 @@ def test_the_doctor_says_what_is_wrong_with_an_address():
     found = examine_broker(settings_for("sentinel://h:26379")).findings
     assert [(finding.name, finding.severity) for finding in found] == [("Redis", Severity.PROBLEM)]
     assert "Sentinel" in found[0].seen
+
+
+def shortest(done, tries=3):
+    """The seconds of the quickest try: how long one takes says more of what else the machine does."""
+    took = []
+    for _ in range(tries):
+        begun = time.monotonic()
+        done()
+        took.append(time.monotonic() - begun)
+    return min(took)
+
+
+def test_who_asks_where_nobody_answers_waits_no_longer_than_they_said(redis_url):
+    with make_celery(settings_for(redis_url)) as celery:
+        assert shortest(lambda: ask(celery, "ping", timeout=0.1)) < 0.8
+
+
+def test_who_asks_a_redis_that_refuses_is_told_soon():
+    def asked():
+        with pytest.raises(OperationalError):
+            ask(celery, "ping", timeout=0.1)
+
+    with make_celery(settings_for("redis://127.0.0.1:1")) as celery:
+        assert shortest(asked, tries=1) < 4

@@ -95,6 +95,13 @@ def test_a_table_of_a_later_migration_can_be_used_at_once(postgres):
         owner.execute("DROP TABLE later")
 
 
+def test_random_passwords_cost_a_connection_no_time(postgres):
+    with psycopg.connect(postgres.url) as superuser:
+        stored = superuser.execute("SELECT rolpassword FROM pg_authid WHERE rolcanlogin").fetchall()
+    assert len(stored) == 3
+    assert all(word.startswith("SCRAM-SHA-256$1:") for (word,) in stored)
+
+
 def test_data_of_an_earlier_release_is_handed_over(tmp_path):
     with EmbeddedPostgres(tmp_path, durable=False) as earlier:
         with psycopg.connect(earlier.url, autocommit=True) as superuser:

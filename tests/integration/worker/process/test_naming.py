@@ -16,6 +16,7 @@ from shared.processes import beats
 from tests.support.pool_bench import PoolBench
 from tests.support.waiting import wait_until
 from worker import identity
+from worker.process import naming
 from worker.process.naming import settle
 from worker.process.presence import Presence
 
@@ -62,22 +63,32 @@ def rewrite(committed_sessions):
     return rewrite
 
 
+@pytest.fixture
+def nobody_answers(monkeypatch):
+    """Wait less for the answer of a worker that there is not."""
+    monkeypatch.setattr(naming, "ANSWER_TIMEOUT", 0.05)
+    monkeypatch.setattr(naming, "FRESH_ANSWER_TIMEOUT", 0.1)
+
+
 def test_a_name_that_nobody_has_is_had(named, names):
     assert named("blue") == "blue"
     assert names() == {"blue"}
 
 
+@pytest.mark.usefixtures("nobody_answers")
 def test_of_two_that_start_at_once_one_gets_a_number(named, names):
     with ThreadPoolExecutor(2) as both:
         assert set(both.map(named, ["blue@here", "blue@here"])) == {"blue@here", "blue.2@here"}
     assert names() == {"blue@here", "blue.2@here"}
 
 
+@pytest.mark.usefixtures("nobody_answers")
 def test_what_a_supervisor_starts_again_has_the_name_again(named):
     holder = uuid.uuid4()
     assert [named("blue", holder) for _ in range(2)] == ["blue", "blue"]
 
 
+@pytest.mark.usefixtures("nobody_answers")
 @pytest.mark.parametrize(
     ("values", "name"),
     [
@@ -100,6 +111,7 @@ def test_the_name_of_one_that_was_killed_is_free_again(named, rewrite, values, n
     assert named("blue") == name
 
 
+@pytest.mark.usefixtures("nobody_answers")
 def test_one_that_was_killed_on_this_machine_is_known_to_be_dead(named, rewrite):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
