@@ -28,7 +28,7 @@ from tests.support.scheduling import LaneScheduling, lane_of, rank
 from tests.support.services import TEMPLATE, TestServices, fast_directory, running_services
 from tests.support.stack import Stack, environment, running_stack
 
-WAITING_PROCESSES = 4  # most of the time, most tests wait for other processes
+WAITING_PROCESSES = 3  # most of the time, most tests wait for other processes
 
 # How long one example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)

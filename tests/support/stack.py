@@ -149,7 +149,7 @@ def environment(**overrides: str) -> dict[str, str]:
     }
     return {
         **clean,
-        "RUNYARD_LEASE_TTL": "12",
+        "RUNYARD_LEASE_TTL": "8",
         "RUNYARD_HEARTBEAT": "1",
         "RUNYARD_RECONCILE_INTERVAL": "1",
         "RUNYARD_REPUBLISH_AFTER": "2",

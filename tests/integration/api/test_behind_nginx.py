@@ -26,8 +26,8 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
-HEARTBEAT = 0.4  # seconds
-GIVES_UP = 4.0  # seconds; as many heartbeats as of our default are in what nginx waits, or fewer
+HEARTBEAT = 0.22  # seconds
+GIVES_UP = 2.2  # seconds; as many heartbeats as of our default are in what nginx waits, or fewer
 SILENCE = 1.25 * GIVES_UP
 IMPATIENT = {"read_timeout": GIVES_UP}
 PREFIX = "/tools/runyard"

@@ -155,7 +155,7 @@ def test_bodies_that_do_not_come_hold_up_nobody_elses(committed_settings, secret
     )
     with (
         api_process(
-            committed_settings, secret=others, MAX_BODY_MEMORY="2097152", BODY_TIMEOUT="3"
+            committed_settings, secret=others, MAX_BODY_MEMORY="2097152", BODY_TIMEOUT="1"
         ) as process,
         contextlib.ExitStack() as connections,
     ):

@@ -168,7 +168,10 @@ def test_a_wait_that_is_too_short_says_who_is_still_there(bench: PoolBench, drai
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all"]])
-def test_where_nobody_answers_it_says_so(drain: Runyard, arguments: list[str]) -> None:
+def test_where_nobody_answers_it_says_so(
+    drain: Runyard, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.commands.drain.ANSWER_TIMEOUT", 0.05)
     with pytest.raises(NoWorkerError, match="No worker answers"):
         drain(*arguments)
 

@@ -161,8 +161,9 @@ def test_a_redis_that_is_away_is_a_fault_and_no_error(settings):
 
 
 @pytest.fixture
-def runyard(committed_settings):
+def runyard(committed_settings, monkeypatch):
     """Call the command line on the test's own database and an empty Redis, where no worker answers."""
+    monkeypatch.setattr("cli.operation.broker.ANSWER_TIMEOUT", 0.05)
     urls = {
         name: getattr(committed_settings, name).get_secret_value() for name in ("database_url", "redis_url")
     }

@@ -24,8 +24,9 @@ from worker.cancellation import StopReason
 
 
 @pytest.fixture
-def setting_overrides():
-    return {"event_flush": timedelta(milliseconds=20), "database_outage_grace": timedelta(seconds=20)}
+def setting_overrides(request):
+    usual = {"event_flush": timedelta(milliseconds=20), "database_outage_grace": timedelta(seconds=20)}
+    return {**usual, **getattr(request, "param", {})}
 
 
 @pytest.fixture

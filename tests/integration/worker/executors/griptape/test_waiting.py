@@ -17,6 +17,12 @@ def _brisk(monkeypatch):
     monkeypatch.setattr(model_driver, "FIRST_RETRY_INTERVAL", 0.01)
 
 
+@pytest.fixture
+def _even(monkeypatch):
+    """Pauses hardly become longer."""
+    monkeypatch.setattr(model_driver, "MAX_RETRY_INTERVAL", 0.05)
+
+
 PATIENT = {"model_attempts": None}
 HI = said("Hi there")
 BUSY = {"error": {"message": "Too much to do."}}
@@ -147,7 +153,7 @@ def test_a_pause_that_is_asked_for_is_made(script, execution, headers, body, sec
     assert time.monotonic() - begun >= seconds
 
 
-@pytest.mark.usefixtures("_brisk")
+@pytest.mark.usefixtures("_brisk", "_even")
 def test_patience_is_a_time_and_not_a_number_of_tries(script, execution) -> None:
     script.replies = [*[refusal(429, BUSY, Retry_After="0.01")] * 12, HI]
 
@@ -183,7 +189,7 @@ def test_what_waiting_cannot_help_is_not_waited_for(script, execution, reply) ->
     assert len(script.requests) == 1
 
 
-@pytest.mark.usefixtures("_brisk")
+@pytest.mark.usefixtures("_brisk", "_even")
 @pytest.mark.parametrize("status", [500, 502, 520, 524])
 def test_a_server_that_is_down_is_waited_for_as_long_as_patience_lasts(script, execution, status) -> None:
     script.replies = [*[refusal(status, {"error": {"message": "broken"}})] * 7, HI]
