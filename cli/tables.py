@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from cli.operation.durations import ago
+from cli.durations import ago
 from shared.instants import rfc3339
 
 Item = Mapping[str, Any]

@@ -94,7 +94,8 @@ def _has_work(reading: Reading, data_dir: Path) -> bool:
 def _database_answers(data_dir: Path) -> bool:
     from sqlalchemy import text  # noqa: PLC0415  # likewise
 
-    from cli.database_access import DatabaseRefusedError, database_settings, one_session  # noqa: PLC0415
+    from cli.database_access import database_settings  # noqa: PLC0415
+    from cli.database_sessions import DatabaseRefusedError, one_session  # noqa: PLC0415
 
     try:
         with one_session(database_settings(data_dir)) as session:

@@ -8,7 +8,8 @@ import typer
 from cli.choices import choice
 from cli.commands.joining import joined
 from cli.console import notice, output
-from cli.database_access import DataDir, database_settings, one_session
+from cli.database_access import DataDir, database_settings
+from cli.database_sessions import one_session
 from cli.listing import AsJson, Yes, confirm, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.local.first_key import EMAIL, ORGANIZATION

@@ -3,7 +3,8 @@
 import typer
 
 from cli.console import notice
-from cli.database_access import DataDir, database_settings, readable_database_errors
+from cli.database_access import DataDir, database_settings
+from cli.database_sessions import readable_database_errors
 from cli.local.dev_file import DATA_DIR
 from cli.progress import progress
 from shared.migrations.upgrade import upgrade

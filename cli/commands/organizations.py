@@ -7,7 +7,8 @@ import typer
 
 from cli.ages import DEFAULT, read_retention
 from cli.console import notice, output
-from cli.database_access import DataDir, database_settings, one_session
+from cli.database_access import DataDir, database_settings
+from cli.database_sessions import one_session
 from cli.listing import AsJson, Yes, confirm, counted, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.progress import progress

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from cli.ages import read_age
 from cli.console import notice, output_json
-from cli.database_access import DataDir, database_settings, readable_database_errors
+from cli.database_access import DataDir, database_settings
+from cli.database_sessions import readable_database_errors
 from cli.listing import AsJson, Yes, confirm, counted, print_list
 from cli.local.dev_file import DATA_DIR
 from cli.tables import Column

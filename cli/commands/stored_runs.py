@@ -10,10 +10,10 @@ import typer
 from cli.choices import choice
 from cli.console import notice, output_json, output_line
 from cli.database_access import DataDir, database_settings
+from cli.durations import read_duration
 from cli.ids import RunId, read_id
 from cli.listing import AsJson, plain, print_list
 from cli.local.dev_file import DATA_DIR
-from cli.operation.durations import read_duration
 from cli.operation.reading import reader, reading
 from cli.operation.runs import RunQuery, list_runs, show_run
 from cli.progress import progress

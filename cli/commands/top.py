@@ -14,12 +14,13 @@ from sqlalchemy import Engine
 
 from cli import console
 from cli.commands import queues, workers
-from cli.database_access import DatabaseRefusedError, DataDir, database_settings
+from cli.database_access import DataDir, database_settings
+from cli.database_sessions import DatabaseRefusedError
+from cli.durations import ago
 from cli.exit_codes import EXIT_FAILURE
 from cli.listing import plain
 from cli.local.dev_file import DATA_DIR
 from cli.operation import workload
-from cli.operation.durations import ago
 from cli.operation.reading import TooSlowError, reader, reading
 from cli.operation.runs import RunQuery, list_runs
 from cli.operation.workload import Queue, Sample, Worker
@@ -141,7 +142,7 @@ def look(engine: Engine, settings: Settings, before: Sample | None) -> tuple[Fra
     """Return what is seen now, and the sample for the next frame.
 
     Raises:
-        cli.operation.reading.TooSlowError, cli.database_access.DatabaseRefusedError: PostgreSQL failed.
+        cli.operation.reading.TooSlowError, cli.database_sessions.DatabaseRefusedError: PostgreSQL failed.
     """
     broker = workload.ask_workers(engine, settings)
     with reading(engine) as session:

@@ -5,10 +5,10 @@ from typing import Final
 import typer
 
 from cli.database_access import DataDir
+from cli.durations import short
 from cli.exit_codes import EXIT_PROBLEMS
 from cli.listing import AsJson
 from cli.local.dev_file import DATA_DIR
-from cli.operation.durations import short
 from cli.operation.workload import Worker, WorkerState, read_workers
 from cli.operation.workload_lists import UNKNOWN, print_workload
 from cli.tables import Column, Fit, Item

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from cli.database_access import one_session, readable_database_errors
+from cli.database_sessions import one_session, readable_database_errors
 from cli.local.dev_file import DevFile, remove_dev_file
 from cli.local.embedded.postgres import EmbeddedPostgres
 from cli.local.embedded.redis import EmbeddedRedis

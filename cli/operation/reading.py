@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from cli.database_access import readable_database_errors
+from cli.database_sessions import readable_database_errors
 from shared.db import make_engine
 from shared.errors import RunyardError
 from shared.settings import Settings
@@ -49,7 +49,8 @@ def reading(engine: Engine) -> Generator[Session]:
 
     Raises:
         TooSlowError: a statement took too long.
-        cli.database_access.DatabaseEmptyError, cli.database_access.DatabaseRefusedError: the database failed.
+        cli.database_sessions.DatabaseEmptyError,
+        cli.database_sessions.DatabaseRefusedError: the database failed.
     """
     with readable_database_errors():
         try:

@@ -154,7 +154,7 @@ def ask_workers(engine: Engine, settings: Settings) -> BrokerView:
     """Ask the workers that send heartbeats, through Redis; no transaction is open while they answer.
 
     Raises:
-        cli.operation.reading.TooSlowError, cli.database_access.DatabaseRefusedError: PostgreSQL failed.
+        cli.operation.reading.TooSlowError, cli.database_sessions.DatabaseRefusedError: PostgreSQL failed.
     """
     with reading(engine) as session:
         expected = beating_workers(session, settings)

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from cli.database_access import one_session
+from cli.database_sessions import one_session
 from shared.keys.service import find_principal
 from shared.keys.sessions import SessionSeal
 from shared.settings import Settings

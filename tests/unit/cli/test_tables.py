@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cli import console, listing
 from cli.commands import config, doctor, keys, organizations, purge, queues, stored_runs, top, users, workers
+from cli.durations import ago
 from cli.listing import print_list
-from cli.operation.durations import ago
 from cli.tables import Column, Fit, Table
 from shared.lifecycle import Reason, RunStatus
 

@@ -9,7 +9,7 @@ from sqlalchemy import text, update
 from typer.testing import CliRunner
 
 from cli import main
-from cli.database_access import DatabaseRefusedError
+from cli.database_sessions import DatabaseRefusedError
 from cli.operation import reading as bounds
 from cli.operation.reading import TooSlowError, reader, reading
 from cli.operation.runs import RunQuery, SubjectNotFoundError, keys_of, list_runs, show_run
