@@ -14,6 +14,7 @@ from tests.support.llm_stub import LlmStub
 from worker.cancellation import CancelToken, RunStopped, StopReason
 from worker.executors import registry
 from worker.executors.base import CallableStructure, ExecutorEvent, Outcome, RunContext
+from worker.executors.griptape import refused_parameters
 
 
 @dataclass
@@ -135,6 +136,14 @@ def _addresses(stub: LlmStub | ScriptedLlm) -> Mapping[str, str]:
         "AWS_ACCESS_KEY_ID": "aws-test",
         "AWS_SECRET_ACCESS_KEY": "aws-test",
     }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_refused() -> Generator[None]:
+    """No parameter is known to be refused by a model of an earlier test."""
+    refused_parameters.forget()
+    yield
+    refused_parameters.forget()
 
 
 @pytest.fixture

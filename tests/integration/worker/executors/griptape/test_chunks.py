@@ -4,17 +4,27 @@ import json
 
 import pytest
 
+from tests.integration.worker.executors.griptape.frames import (
+    HI,
+    NAME,
+    SIGNED,
+    TEXT,
+    THINKING,
+    THOUGHT,
+    USE,
+    answered,
+    bedrock,
+    candidate,
+    cohere,
+    message,
+    ollama,
+    piece,
+)
 from tests.support import llm_script as wire
 from tests.support.llm_script import DONE, call, called, chunk, events, named_events, said
-from worker.executors.base import REASONING_CHUNK, Succeeded
+from worker.executors.base import REASONING_CHUNK
 
-NAME = "Sample_run_structure"
-HI = said("Hi ", "there")
 FUNCTION = {"name": NAME, "arguments": '{"args": ["x"]}'}
-
-
-def answered(executed) -> bool:
-    return isinstance(executed.outcome, Succeeded) and executed.output == "Hi there"
 
 
 ANNOTATION = {"choices": [{"index": 0, "finish_reason": None, "content_filter_results": {}}]}
@@ -208,33 +218,6 @@ def test_the_events_of_a_call_are_whole(script, execution, tool) -> None:
 # --- Anthropic
 
 
-def message(*blocks, stop="end_turn", usage=True):
-    """An answer of Anthropic's protocol, each block with what follows its start."""
-    frames = [{"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1}}}]
-    for index, (block, *deltas) in enumerate(blocks):
-        frames.append({"type": "content_block_start", "index": index, "content_block": block})
-        frames += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
-        frames.append({"type": "content_block_stop", "index": index})
-    end = {"type": "message_delta", "delta": {"stop_reason": stop}}
-    frames.append({**end, "usage": {"output_tokens": 7}} if usage else end)
-    return named_events(*frames, {"type": "message_stop"})
-
-
-TEXT = (
-    {"type": "text", "text": ""},
-    {"type": "text_delta", "text": "Hi "},
-    {"type": "text_delta", "text": "there"},
-)
-THINKING = {"type": "thinking", "thinking": "", "signature": ""}
-SIGNED = {"type": "signature_delta", "signature": "c2ln"}
-THOUGHT = (THINKING, {"type": "thinking_delta", "thinking": "Hm"}, SIGNED)
-USE = (
-    {"type": "tool_use", "id": "toolu_1", "name": NAME, "input": {}},
-    {"type": "input_json_delta", "partial_json": '{"args": '},
-    {"type": "input_json_delta", "partial_json": '["x"]}'},
-)
-
-
 @pytest.mark.parametrize(
     "before",
     [(THINKING, SIGNED), THOUGHT, ({"type": "redacted_thinking", "data": "x"},), ({"type": "newer_block"},)],
@@ -267,13 +250,6 @@ def test_what_claude_thought_goes_back_with_its_calls(script, execution, tool) -
 
 
 # --- Gemini
-
-
-def candidate(*parts, finish="STOP", **more):
-    frame = {"candidates": [{"content": {"role": "model", "parts": list(parts)}, "index": 0}], **more}
-    if finish:
-        frame["candidates"][0]["finishReason"] = finish
-    return frame
 
 
 ASKED = {"functionCall": {"name": NAME, "args": {"args": ["x"]}}}
@@ -330,16 +306,6 @@ def test_gemini_may_call_in_parts_and_gets_them_back_as_they_came(
 # --- Cohere, Ollama, Bedrock
 
 
-def cohere(*parts):
-    start = {"type": "message-start", "delta": {"message": {"role": "assistant"}}}
-    end = {"finish_reason": "COMPLETE", "usage": {"tokens": {"input_tokens": 3, "output_tokens": 7}}}
-    return named_events(start, *parts, {"type": "message-end", "delta": end})
-
-
-def piece(kind, index=0, **message):
-    return {"type": kind, "index": index, "delta": {"message": message}}
-
-
 COHERE_HI = cohere(
     piece("content-start", content={"type": "text", "text": ""}),
     piece("content-delta", content={"text": "Hi there"}),
@@ -384,14 +350,6 @@ def test_coheres_calls_are_made(script, execution, tool, count) -> None:
     assert [each["id"] for each in calling["tool_calls"]] == [each["tool_call_id"] for each in results]
 
 
-def ollama(*messages, **end):
-    lines = [{"message": {"role": "assistant", **each}, "done": False} for each in messages]
-    lines.append(
-        {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop", **end}
-    )
-    return wire.Reply([json.dumps(line, ensure_ascii=False) + "\n" for line in lines])
-
-
 OLLAMA_CALL = {"function": {"name": NAME, "arguments": {"args": ["x"]}}}
 
 
@@ -421,20 +379,6 @@ def test_ollamas_lines_end_only_where_json_ends(script, execution) -> None:
     script.replies = [ollama({"content": "a\x85b\u2028c"})]
 
     assert execution("ollama/m").run().output == "a\x85b\u2028c"
-
-
-def bedrock(*deltas, stop="end_turn"):
-    from tests.support.llm_dialects import Bedrock  # noqa: PLC0415  # its frames are binary
-
-    frame = Bedrock()._frame
-    starts = [delta for delta in deltas if "toolUse" in delta and "name" in delta["toolUse"]]
-    frames = [frame("messageStart", {"role": "assistant"})]
-    for index, delta in enumerate(deltas):
-        kind, key = ("contentBlockStart", "start") if delta in starts else ("contentBlockDelta", "delta")
-        block = index - 1 if index and deltas[index - 1] in starts else index
-        frames.append(frame(kind, {"contentBlockIndex": block, key: delta}))
-    frames.append(frame("messageStop", {"stopReason": stop}))
-    return wire.Reply(frames, headers={"Content-Type": "application/vnd.amazon.eventstream"})
 
 
 def test_bedrock_may_think_and_gets_it_back(script, execution, tool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.worker.executors.griptape.test_chunks import (
+from tests.integration.worker.executors.griptape.frames import (
     NAME,
     TEXT,
     THOUGHT,

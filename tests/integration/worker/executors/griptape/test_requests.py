@@ -8,16 +8,8 @@ import pytest
 from tests.support import llm_script as wire
 from tests.support.llm_script import call, called, refusal, said
 from worker.executors.base import Exchange, Failed, InvalidConfigurationError, Succeeded
-from worker.executors.griptape import refused_parameters
 
 HI = said("Hi there")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known():
-    refused_parameters.forget()
-    yield
-    refused_parameters.forget()
 
 
 def refuses(name, body=None, status=400):
