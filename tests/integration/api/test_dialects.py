@@ -1,6 +1,8 @@
 """A dialect is one value: its routes, its error shape and its document, beside those of the others."""
 
 import dataclasses
+import re
+from types import ModuleType
 
 import httpx2
 import pytest
@@ -17,7 +19,13 @@ from api.errors import Problem
 from api.key_uses import KeyUses
 from api.routing import KeyedRoute
 from api.streaming.responses import JsonResponse
+from shared.db import unit_of_work
+from shared.keys.service import create_key
+from shared.models import KeyScope
 from tests.integration.api.serving import serving
+from tests.support.checkout import ROOT as CHECKOUT
+
+PAGE = CHECKOUT / "docs" / "extending.md"
 
 
 class Greeting(BaseModel):
@@ -132,3 +140,39 @@ def test_the_longest_prefix_wins():
     assert dialects.of("/toy/nestedx") is TOY
     assert dialects.of("/toys") is DIALECTS.root is dialects.of("*")
     assert ROOT in dialects.root.prefixes
+
+
+@pytest.fixture
+def page_dialect():
+    """The dialect that the manual shows, as it stands there."""
+    (code,) = re.findall(r"```python\n# api/toy/dialect\.py\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    module = ModuleType("toy_of_the_manual")
+    exec(code, vars(module))  # noqa: S102  # our own page
+    return module.TOY
+
+
+def test_the_dialect_of_the_manual_creates_runs_and_shows_them(
+    committed_settings, factories, page_dialect, committed_sessions
+):
+    principal = factories.principal()
+    with unit_of_work(committed_sessions) as session:
+        owner = {"organization_id": principal.organization_id, "user_id": principal.user_id}
+        secrets = {
+            scope: create_key(session, **owner, name=scope, scope=scope)[1]
+            for scope in (KeyScope.RUN, KeyScope.READ)
+        }
+    path = f"/toy/assistants/{factories.assistant(principal).id}/runs"
+    dialects = Dialects([*DIALECTS, page_dialect])
+    with serving(committed_settings, secret=secrets[KeyScope.RUN], dialects=dialects) as served:
+        run = served.client.post(path, json={"text": "Hello"})
+        assert (run.status_code, run.json()["status"]) == (201, "QUEUED")
+        assert served.client.get(f"/toy/runs/{run.json()['id']}").json() == run.json()
+        for status, request in (
+            (400, {"json": {"text": 5}}),
+            (403, {"json": {"text": "x"}, "headers": {"Authorization": f"Bearer {secrets[KeyScope.READ]}"}}),
+            (401, {"json": {"text": "x"}, "headers": {"Authorization": "Bearer none"}}),
+        ):
+            refused = served.client.post(path, **request)
+            assert (refused.status_code, list(refused.json())) == (status, ["problems"])
+        document = served.client.get("/toy/openapi.json").json()
+    assert set(document["paths"]) == {"/assistants/{assistant_id}/runs", "/runs/{run_id}"}
