@@ -5,7 +5,6 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Final
 
 import typer
@@ -16,6 +15,7 @@ from cli.local.dev_file import DATA_DIR
 from cli.local.development import Options, development
 from cli.local.stack import Exit
 from shared.processes.invocation import runyard
+from shared.processes.stop_signals import sets
 
 CHECK_INTERVAL: Final = 0.1  # seconds
 app = typer.Typer(add_completion=False)
@@ -66,10 +66,7 @@ def dev(
 def stop_requested() -> Generator[threading.Event]:
     """Yield an event that SIGINT, SIGTERM and SIGHUP set, instead of their usual effect."""
     stopping = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
+    stop = sets(stopping)
     earlier = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     if earlier[signal.SIGHUP] is signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -51,6 +51,7 @@ from shared.processes.hidden import hide_memory
 from shared.processes.metrics import OwnMetrics
 from shared.processes.pulse import Fact, Kind, Limits, Pulse
 from shared.processes.starting import begin, begin_pulse, demand_schema, probe_limit
+from shared.processes.stop_signals import sets
 from shared.retention.policy import Policy
 from shared.runs import moves, queries, receipts
 from shared.settings import Settings
@@ -400,8 +401,9 @@ def main() -> None:
         metrics_listener = listen(settings)
         demand_schema(settings)
     stop = threading.Event()
+    on_signal = sets(stop)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, on_signal)
     limits = Limits(
         turn=TURN_LIMIT + settings.reconcile_interval.total_seconds(), alive=probe_limit(settings)
     )
