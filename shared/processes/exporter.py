@@ -27,6 +27,7 @@ MAX_CONNECTIONS: Final = 8
 """Connections at once; one more is closed."""
 
 CONNECTION_TIMEOUT: Final = 10.0  # seconds from the first to the last byte of a connection
+CHECK_INTERVAL: Final = 0.5  # seconds between two looks at the connections whose time may be up
 TIDY_INTERVAL: Final = 5.0  # seconds
 ANSWER_TTL: Final = 1.0  # seconds for which an answer is good for others, too
 RESTART_PAUSE: Final = 1.0  # seconds
@@ -108,7 +109,7 @@ class Exporter:
         self._server.server_close()
 
     def _run(self) -> None:
-        self._watched("exporter", self._server.serve_forever)
+        self._watched("exporter", lambda: self._server.serve_forever(CHECK_INTERVAL))
 
     def _tidy(self) -> None:
         def tidy() -> None:
@@ -176,7 +177,7 @@ class _Server(HTTPServer):
         ).start()
 
     def service_actions(self) -> None:
-        """Break connections whose time is up; called every half second."""
+        """Break connections whose time is up; called every `CHECK_INTERVAL`."""
         now = time.monotonic()
         with self._changing:
             late = [request for request, since in self._open.items() if now - since > self._limit]

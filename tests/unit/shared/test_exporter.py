@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
+from shared.processes import exporter as exporters
 from shared.processes.exporter import (
     MAX_CONNECTIONS,
     Answers,
@@ -53,8 +54,9 @@ def source():
 
 
 @pytest.fixture
-def serve(source):
+def serve(source, monkeypatch):
     started = []
+    monkeypatch.setattr(exporters, "CHECK_INTERVAL", 0.05)
 
     def start(**options):
         exporter = Exporter(socket.create_server((LOOPBACK, 0)), source, **options)
@@ -114,7 +116,7 @@ def test_scrapers_that_come_together_share_an_answer(source):
 
 
 def test_scrapers_that_hang_have_few_connections_and_little_time(serve):
-    exporter = serve(timeout=1.0)
+    exporter = serve(timeout=0.3)
     hanging = [socket.create_connection(exporter.address) for _ in range(2 * MAX_CONNECTIONS)]
     try:
         for one in hanging:
@@ -130,9 +132,9 @@ def test_scrapers_that_hang_have_few_connections_and_little_time(serve):
 
 
 def test_a_scraper_that_drips_is_cut_off(serve):
-    exporter = serve(timeout=1.0)
+    exporter = serve(timeout=0.3)
     with socket.create_connection(exporter.address) as dripping:
-        dripping.settimeout(0.2)
+        dripping.settimeout(0.05)
         begun_at = time.monotonic()
 
         def is_over():
@@ -145,7 +147,7 @@ def test_a_scraper_that_drips_is_cut_off(serve):
                 return True
 
         wait_until(is_over, timeout=60)
-        assert time.monotonic() - begun_at >= 0.9
+        assert time.monotonic() - begun_at >= 0.25
 
 
 def test_a_failed_scrape_ends_nothing(serve, source):

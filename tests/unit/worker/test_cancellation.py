@@ -8,10 +8,14 @@ import time
 import pytest
 
 from shared.lifecycle import StoppedHow
+from worker.attempt import interruption
 from worker.attempt.interruption import Interrupter
 from worker.cancellation import CancelToken, RunStopped, StopReason
+from worker.executors.policy import DEFAULT_POLICY, Policy
 
 PATIENCE = 60
+IMPATIENT = Policy(cooperative_share=0.005)
+"""Code is interrupted at once, and has nearly all of its grace after that."""
 
 
 def test_the_first_reason_stays():
@@ -44,13 +48,15 @@ def test_a_callback_that_fails_does_not_keep_others_from_being_called():
     assert calls == [1]
 
 
-def climb(work, *, grace):
+def climb(work, *, grace, policy=DEFAULT_POLICY):
     """Do `work` under an interrupter in a thread of its own, firing its token once it has begun."""
     token, begun, seen = CancelToken(), threading.Event(), {}
     gave_up = threading.Event()
 
     def in_thread():
-        interrupter = seen["interrupter"] = Interrupter(token, grace=grace, give_up=gave_up.set)
+        interrupter = seen["interrupter"] = Interrupter(
+            token, grace=grace, give_up=gave_up.set, policy=policy
+        )
         try:
             seen["result"] = interrupter.watch(lambda: work(begun, token))
         except RunStopped:
@@ -81,14 +87,14 @@ def test_a_busy_loop_is_interrupted():
         while True:
             pass
 
-    thread, seen, gave_up = climb(work, grace=0.5)
+    thread, seen, gave_up = climb(work, grace=20, policy=IMPATIENT)
     thread.join(PATIENCE)
     assert seen["stopped"]
     assert seen["interrupter"].how is StoppedHow.INTERRUPTED
     assert not gave_up.is_set()
 
 
-def test_code_that_swallows_the_first_interrupt_meets_another():
+def test_code_that_swallows_the_first_interrupt_meets_another(monkeypatch):
     def work(begun, token):
         begun.set()
         try:
@@ -98,7 +104,8 @@ def test_code_that_swallows_the_first_interrupt_meets_another():
             while True:
                 pass
 
-    thread, seen, gave_up = climb(work, grace=2)
+    monkeypatch.setattr(interruption, "INTERRUPT_INTERVAL", 0.1)
+    thread, seen, gave_up = climb(work, grace=20, policy=IMPATIENT)
     thread.join(PATIENCE)
     assert seen["stopped"]
     assert not gave_up.is_set()
@@ -115,7 +122,7 @@ def test_code_that_never_stops_is_given_up_within_the_grace():
             except RunStopped:
                 continue
 
-    thread, seen, gave_up = climb(work, grace=0.6)
+    thread, seen, gave_up = climb(work, grace=0.3)
     assert gave_up.wait(PATIENCE)
     assert seen["interrupter"].gave_up
     release.set()
@@ -126,7 +133,7 @@ def test_code_that_never_stops_is_given_up_within_the_grace():
 def test_nothing_is_raised_in_the_thread_after_the_work():
     token = CancelToken()
     interrupter = Interrupter(
-        token, grace=0.2, give_up=lambda: pytest.fail("gave up on work that had returned")
+        token, grace=0.1, give_up=lambda: pytest.fail("gave up on work that had returned")
     )
 
     def work():
@@ -134,9 +141,7 @@ def test_nothing_is_raised_in_the_thread_after_the_work():
         return "answer"
 
     assert interrupter.watch(work) == "answer"
-    end = time.monotonic() + 0.5  # longer than the grace: an interrupter still armed would raise in here
-    while time.monotonic() < end:
-        pass
+    time.sleep(0.3)  # longer than the grace: an interrupter still armed would raise at its end
 
 
 PROFILED = """
@@ -175,7 +180,7 @@ def test_the_interpreter_is_left_as_it_was():
 def test_an_import_is_not_broken_in_the_middle(tmp_path, monkeypatch):
     """Half a module would stay in the process: every later run that needs it would fail."""
     slow = (
-        "import time\nend = time.monotonic() + 0.8\nwhile time.monotonic() < end:\n    pass\nwhole = True\n"
+        "import time\nend = time.monotonic() + 0.4\nwhile time.monotonic() < end:\n    pass\nwhole = True\n"
     )
     (tmp_path / "imported_slowly.py").write_text(slow)
     monkeypatch.syspath_prepend(tmp_path)
@@ -189,7 +194,7 @@ def test_an_import_is_not_broken_in_the_middle(tmp_path, monkeypatch):
         while True:
             pass
 
-    thread, seen_of_interrupter, gave_up = climb(work, grace=1.5)
+    thread, seen_of_interrupter, gave_up = climb(work, grace=20, policy=IMPATIENT)
     thread.join(PATIENCE)
     assert seen == {"whole": True}
     assert seen_of_interrupter["interrupter"].how is StoppedHow.INTERRUPTED

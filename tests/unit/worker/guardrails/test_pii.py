@@ -58,7 +58,7 @@ def test_nothing_is_found_in_what_only_looks_alike(text):
 
 
 def test_a_number_behind_many_others_is_found():
-    assert [one.kind for one in detect("99 " * 70_000 + "+14155552671")] == ["PHONE_NUMBER"]
+    assert [one.kind for one in detect("99a" * 70_000 + "+14155552671")] == ["PHONE_NUMBER"]
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_a_number_behind_many_others_is_found():
     ],
 )
 def test_no_text_takes_long(unit):
-    text = unit * (100_000 // len(unit))
+    text = unit * (30_000 // len(unit))
     began = time.process_time()
     detect(text)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 1.5
 
 
 @pytest.mark.parametrize("piece", ["2125550100 ", "AA11" + "a" * 30 + " ", "DE89 3704 0044 0532 0130 00 "])
@@ -96,7 +96,7 @@ def test_a_text_that_is_made_to_be_looked_at_for_long_is_refused(piece, monkeypa
 
 def test_numbers_that_are_none_do_not_take_longer_than_a_text_may(monkeypatch):
     """Between two telephone numbers there may be a megabyte of what looks like one."""
-    monkeypatch.setattr(pii, "MAX_SECONDS", 0.3)
+    monkeypatch.setattr(pii, "MAX_SECONDS", 0.1)
     started = time.thread_time()
     with pytest.raises(pii.TooExpensiveError):
         pii.detect("1/2/" * 250_000)

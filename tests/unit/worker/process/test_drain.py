@@ -9,6 +9,7 @@ import pytest
 
 from shared.settings import Settings
 from worker.cancellation import StopReason
+from worker.process import drain
 from worker.process.drain import Drain
 from worker.process.supervisor_link import EX_RECYCLE
 
@@ -84,13 +85,15 @@ class Scene:
         self.pool.idle.set()
         self.drain.order()
         assert self.control.left.wait(30)
-        while not self.control.exited.wait(0.05):
+        while not self.control.exited.wait(0.01):
             self.drain.order()
 
 
 @pytest.fixture
-def make_scene() -> Generator[Any]:
+def make_scene(monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
     scenes: list[Scene] = []
+    monkeypatch.setattr(drain, "ORDER_INTERVAL", 0.02)
+    monkeypatch.setattr(drain, "STOP_MARGIN", SHORT)
 
     def make(*, grace: float, cancel_grace: float = LONG, obeys: bool = True) -> Scene:
         scenes.append(Scene(RunPool(obeys=obeys), grace=grace, cancel_grace=cancel_grace))
@@ -196,6 +199,6 @@ def test_process_that_lost_what_it_lives_by_gives_its_runs_back_and_is_replaced(
 
 
 def test_process_whose_drain_is_dead_exits_at_once() -> None:
-    drain = Drain(RunPool(), control := WorkerControl(), nowhere())
-    drain.replace()
+    dead = Drain(RunPool(), control := WorkerControl(), nowhere())
+    dead.replace()
     assert control.codes == [EX_RECYCLE]
