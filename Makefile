@@ -49,8 +49,7 @@ check: install docs ## Format, lint, types, import contracts, migrations, wheel,
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_migrations.py
 	scripts/check_wheel
-	$(BIN)/pytest -q tests/unit/test_repository.py tests/unit/test_readme.py tests/unit/test_deploy.py \
-		tests/unit/test_kubernetes.py tests/unit/test_monitoring.py
+	$(BIN)/pytest -q -n auto tests/repository
 
 docs: install ## Build the manual into build/site; a dead link or a missing anchor fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

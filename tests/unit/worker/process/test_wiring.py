@@ -1,7 +1,5 @@
 """What Celery and Flower load."""
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -37,15 +35,3 @@ def test_worker_started_by_hand_is_ours(app: Any) -> None:
 
 def test_queue_names_are_separated_by_commas() -> None:
     assert names_of(" a,b ,, c") == ["a", "b", "c"]
-
-
-def test_loading_it_loads_no_framework_and_opens_nothing() -> None:
-    program = (
-        "import socket, sys; socket.socket.connect = None; import worker.app; "
-        "print([name for name in ('alembic', 'fastapi', 'griptape', 'openai') if name in sys.modules])"
-    )
-    env = {f"RUNYARD_{name.upper()}": value for name, value in URLS.items()}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, check=True, text=True
-    )
-    assert done.stdout.strip() == "[]"

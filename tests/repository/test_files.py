@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole."""
+"""What holds for the files of the repository, and for the versions that it pins."""
 
 import ast
 import importlib.metadata
