@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+import pytest
 
 Thing = TypeVar("Thing")
 
@@ -25,3 +27,7 @@ class Kept:
         """End all of them, the last first; whoever asks afterwards gets others."""
         self._things.clear()
         self._exits.close()
+
+
+KEPT: Final = pytest.StashKey[Kept]()
+"""Where the session has it."""
