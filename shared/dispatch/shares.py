@@ -95,8 +95,13 @@ def take_next(session: Session, organization_id: uuid.UUID, *, share: int) -> Se
     ]
 
 
-def waiting_organizations(session: Session, *, share: int | None, limit: int) -> Sequence[uuid.UUID]:
-    """Organizations with waiting runs and room for them: the process that should send them has failed."""
+def waiting_organizations(
+    session: Session, *, share: int | None, limit: int, after: uuid.UUID | None = None
+) -> Sequence[uuid.UUID]:
+    """Organizations with waiting runs and room for them, in the order of their ids.
+
+    The process that should send the runs has failed.
+    """
     if share is None:
         return []
     is_its = Organization.id == Run.organization_id
@@ -109,7 +114,9 @@ def waiting_organizations(session: Session, *, share: int | None, limit: int) ->
         .having(func.count() >= share)
     )
     waiting = select(Run.organization_id).join(Organization, is_its).where(_WAITING, _TENANT.not_in(full))
-    return session.scalars(waiting.distinct().limit(limit)).all()
+    if after is not None:
+        waiting = waiting.where(Run.organization_id > after)
+    return session.scalars(waiting.distinct().order_by(Run.organization_id).limit(limit)).all()
 
 
 def require_room(session: Session, run: Run, *, share: int | None) -> None:

@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
-from typing import Final, NamedTuple
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,6 +20,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
@@ -267,26 +268,44 @@ def count_waiting(
     return {queue: one.runs for queue, one in waiting(session, queue_of, share=share).items()}
 
 
-def lock_lost(session: Session, *, lease_ttl: timedelta, limit: int) -> Sequence[Run]:
+Place: TypeAlias = tuple[datetime, uuid.UUID]
+"""Where a run is in the order in which runs are locked."""
+
+
+def place_of(run: Run) -> Place:
+    """Where a run is among those that a function below locks, `limit` of them `after` a place."""
+    return run.created_at, run.id
+
+
+def lock_lost(
+    session: Session, *, lease_ttl: timedelta, limit: int, after: Place | None = None
+) -> Sequence[Run]:
     """Lock lost runs; those another reconciler has locked are skipped."""
-    return _locked(session, is_lost(lease_ttl=lease_ttl), limit)
+    return _locked(session, is_lost(lease_ttl=lease_ttl), limit, after)
 
 
-def lock_unconfirmed_stops(session: Session, *, limit: int) -> Sequence[Run]:
+def lock_unconfirmed_stops(session: Session, *, limit: int, after: Place | None = None) -> Sequence[Run]:
     """Lock cancelled runs whose lease lapsed before their worker reported how the work stopped."""
-    return _locked(session, stops_unconfirmed(), limit)
+    return _locked(session, stops_unconfirmed(), limit, after)
 
 
-def lock_expired(session: Session, *, queue_ttl: timedelta, limit: int) -> Sequence[Run]:
+def lock_expired(
+    session: Session, *, queue_ttl: timedelta, limit: int, after: Place | None = None
+) -> Sequence[Run]:
     """Lock runs QUEUED for longer than their limit, at any attempt."""
-    return _locked(session, is_expired(queue_ttl=queue_ttl), limit)
+    return _locked(session, is_expired(queue_ttl=queue_ttl), limit, after)
 
 
 def lock_overdue(
-    session: Session, *, max_duration: timedelta, cancel_grace: timedelta, limit: int
+    session: Session,
+    *,
+    max_duration: timedelta,
+    cancel_grace: timedelta,
+    limit: int,
+    after: Place | None = None,
 ) -> Sequence[Run]:
     """Lock runs that are overdue (`is_overdue`)."""
-    return _locked(session, is_overdue(max_duration=max_duration, cancel_grace=cancel_grace), limit)
+    return _locked(session, is_overdue(max_duration=max_duration, cancel_grace=cancel_grace), limit, after)
 
 
 def lock_undelivered(
@@ -301,6 +320,10 @@ def lock_undelivered(
     return _locked(session, is_undelivered(after=after, waiting=waiting, share=share), limit)
 
 
-def _locked(session: Session, condition: ColumnElement[bool], limit: int) -> Sequence[Run]:
-    query = select(Run).where(condition).order_by(Run.created_at).limit(limit)
+def _locked(
+    session: Session, condition: ColumnElement[bool], limit: int, after: Place | None = None
+) -> Sequence[Run]:
+    query = select(Run).where(condition).order_by(Run.created_at, Run.id).limit(limit)
+    if after is not None:
+        query = query.where(tuple_(Run.created_at, Run.id) > after)
     return session.scalars(query.with_for_update(skip_locked=True)).all()

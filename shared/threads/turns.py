@@ -99,9 +99,13 @@ def _holders(thread_id: uuid.UUID) -> Select[uuid.UUID]:
     return select(Run.id).where(Run.thread_id == thread_id, Run.status.in_(ACTIVE), ~Run.waits_for_thread)
 
 
-def find_free_threads_waited_for(session: Session, *, limit: int) -> Sequence[uuid.UUID]:
-    """Return free threads that runs wait for: normally there is none."""
-    query = select(Run.thread_id).where(*WAITING, ~_is_held(Run.thread_id)).distinct()
+def find_free_threads_waited_for(
+    session: Session, *, limit: int, after: uuid.UUID | None = None
+) -> Sequence[uuid.UUID]:
+    """Return free threads that runs wait for, in the order of their ids: normally there is none."""
+    query = select(Run.thread_id).where(*WAITING, ~_is_held(Run.thread_id)).distinct().order_by(Run.thread_id)
+    if after is not None:
+        query = query.where(Run.thread_id > after)
     return [thread_id for thread_id in session.scalars(query.limit(limit)) if thread_id is not None]
 
 

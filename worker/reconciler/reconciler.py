@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -54,17 +54,16 @@ from shared.processes.starting import begin, begin_pulse, demand_schema, probe_l
 from shared.processes.stop_signals import sets
 from shared.retention.policy import Policy
 from shared.runs import moves, queries, receipts
+from shared.runs.queries import Place
 from shared.settings import Settings
 from shared.threads.turns import admit_next, find_free_threads_waited_for
 from shared.tracing import AttemptTrace
+from worker.reconciler.laps import BATCH, Lap
 from worker.reconciler.lease_trust import LeaseTrust
 from worker.reconciler.observer import Observer
 from worker.reconciler.purger import Purger
 
 log = structlog.get_logger(__name__)
-
-BATCH: Final = 200
-"""Runs handled in one transaction."""
 
 TURN_LIMIT: Final = 300.0
 """Seconds for one transaction, beside the pause after a round; it may wait for the locks of a migration."""
@@ -90,6 +89,16 @@ class Reconciler:
         self._dispatcher = dispatcher
         self._lease_trust = LeaseTrust(settings)
         self.name = f"{socket.gethostname()}/{os.getpid()}"  # among the beats
+        of_runs = partial(Lap[Run], place_of=queries.place_of)
+        by_id = partial(Lap[uuid.UUID], place_of=lambda one: one)
+        self._laps = (
+            of_runs(self._lock_lost, self._take_over),
+            of_runs(self._lock_unconfirmed, self._confirm_stop),
+            of_runs(partial(queries.lock_expired, queue_ttl=settings.queue_ttl), self._expire),
+            of_runs(self._lock_overdue, self._time_out),
+            by_id(find_free_threads_waited_for, self._admit),
+            by_id(partial(shares.waiting_organizations, share=settings.running_share), self._fill_share),
+        )
 
     def round(self) -> int:
         """Do one round.
@@ -100,15 +109,7 @@ class Reconciler:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: PostgreSQL is down.
         """
-        steps = (
-            self._take_over,
-            self._confirm_stops,
-            self._expire,
-            self._time_out,
-            self._admit,
-            self._fill_shares,
-        )
-        changed = sum(self._repeat(step) for step in steps) + self._send_again()
+        changed = sum(lap.go_on(self._sessions, self._beat) for lap in self._laps) + self._send_again()
         self._repeat(partial(forget_expired, limit=BATCH))
         return changed
 
@@ -140,37 +141,40 @@ class Reconciler:
             log.warning("database away", error=words_of(error))
 
     def _repeat(self, step: Callable[[Session], int]) -> int:
-        """Do a step until it finds nothing more that it can do; what it cannot do is found again."""
+        """Do a step that never fails of a row until it finds nothing more; return what it has done in all."""
         total = 0
         while True:
-            self._pulse.beat(Fact.TURN)
+            self._beat()
             with unit_of_work(self._sessions) as session:
                 done = step(session)
             if not done:
                 return total
             total += done
 
+    def _beat(self) -> None:
+        self._pulse.beat(Fact.TURN)
+
     def _can_judge_leases(self, session: Session) -> bool:
         return self._lease_trust.can_judge(session.scalars(select(func.now())).one())
 
-    def _take_over(self, session: Session) -> int:
+    def _lock_lost(self, session: Session, *, after: Place | None, limit: int) -> Sequence[Run]:
         if not self._can_judge_leases(session):
-            return 0
-        moved = 0
-        for run in queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, limit=BATCH):
-            losses = run.losses + 1
-            trigger, detail = self._verdict(run, losses)
-            record_in_trace = _recording(run, ending="lost")
-            note = log.bind(**_about(run), worker=run.worker, of_process=run.process)
-            begins_anew = trigger is Trigger.REQUEUE
-            move = moves.requeue if begins_anew else moves.break_
-            if not self._moves(session, move, run, attempt=run.attempt, detail=detail, losses=losses):
-                continue
-            after_commit(session, record_in_trace)
-            _count(session, "requeued" if begins_anew else "broken")
-            note.warning("run lost", move=trigger)
-            moved += 1
-        return moved
+            return []
+        return queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, after=after, limit=limit)
+
+    def _take_over(self, session: Session, run: Run) -> bool:
+        losses = run.losses + 1
+        trigger, detail = self._verdict(run, losses)
+        record_in_trace = _recording(run, ending="lost")
+        note = log.bind(**_about(run), worker=run.worker, of_process=run.process)
+        begins_anew = trigger is Trigger.REQUEUE
+        move = moves.requeue if begins_anew else moves.break_
+        if not self._moves(session, move, run, attempt=run.attempt, detail=detail, losses=losses):
+            return False
+        after_commit(session, record_in_trace)
+        _count(session, "requeued" if begins_anew else "broken")
+        note.warning("run lost", move=trigger)
+        return True
 
     def _verdict(self, run: Run, losses: int) -> tuple[Trigger, StatusDetail]:
         """What becomes of a run whose worker was lost, and why: it begins anew as long as it may."""
@@ -186,52 +190,46 @@ class Reconciler:
                 message += f" It was the last of {limit} attempts."
         return trigger, StatusDetail(reason, message, worker=run.worker, losses=losses)
 
-    def _confirm_stops(self, session: Session) -> int:
+    def _lock_unconfirmed(self, session: Session, *, after: Place | None, limit: int) -> Sequence[Run]:
         if not self._can_judge_leases(session):
-            return 0
-        confirmed = 0
-        for run in queries.lock_unconfirmed_stops(session, limit=BATCH):
-            record = partial(receipts.record_stop, session, run.id, StoppedHow.WORKER_LOST)
-            if not self._done(session, run, partial(record, attempt=run.attempt)):
-                continue
-            _count(session, "stop_confirmed")
-            log.info("stop never confirmed", **_about(run), worker=run.worker)
-            confirmed += 1
-        return confirmed
+            return []
+        return queries.lock_unconfirmed_stops(session, after=after, limit=limit)
 
-    def _expire(self, session: Session) -> int:
-        moved = 0
-        for run in queries.lock_expired(session, queue_ttl=self._settings.queue_ttl, limit=BATCH):
-            limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
-            detail = StatusDetail(Reason.EXPIRED, f"No worker took the run within {limit:g} s.")
-            if not self._moves(session, moves.break_, run, attempt=run.attempt + 1, detail=detail):
-                continue
-            _count(session, "expired")
-            log.warning("run expired", **_about(run), limit_seconds=limit)
-            moved += 1
-        return moved
+    def _confirm_stop(self, session: Session, run: Run) -> bool:
+        record = partial(receipts.record_stop, session, run.id, StoppedHow.WORKER_LOST)
+        if not self._done(session, run, partial(record, attempt=run.attempt)):
+            return False
+        _count(session, "stop_confirmed")
+        log.info("stop never confirmed", **_about(run), worker=run.worker)
+        return True
 
-    def _time_out(self, session: Session) -> int:
-        overdue = queries.lock_overdue(
-            session,
-            max_duration=self._settings.max_duration,
-            cancel_grace=self._settings.cancel_grace,
-            limit=BATCH,
+    def _expire(self, session: Session, run: Run) -> bool:
+        limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
+        detail = StatusDetail(Reason.EXPIRED, f"No worker took the run within {limit:g} s.")
+        if not self._moves(session, moves.break_, run, attempt=run.attempt + 1, detail=detail):
+            return False
+        _count(session, "expired")
+        log.warning("run expired", **_about(run), limit_seconds=limit)
+        return True
+
+    def _lock_overdue(self, session: Session, *, after: Place | None, limit: int) -> Sequence[Run]:
+        duration, grace = self._settings.max_duration, self._settings.cancel_grace
+        return queries.lock_overdue(
+            session, max_duration=duration, cancel_grace=grace, after=after, limit=limit
         )
-        moved = 0
-        for run in overdue:
-            limit = run.max_duration or self._settings.max_duration
-            detail = StatusDetail(Reason.TIMED_OUT, timed_out_message(limit))
-            record_in_trace = _recording(run, ending="timed_out")
-            if not self._moves(session, moves.break_, run, attempt=run.attempt, detail=detail):
-                continue
-            after_commit(session, record_in_trace)
-            _count(session, "timed_out")
-            log.warning("run timed out", **_about(run), worker=run.worker)
-            if not run.is_external:
-                self._dispatcher.revoke(session, run.id, attempt=run.attempt)
-            moved += 1
-        return moved
+
+    def _time_out(self, session: Session, run: Run) -> bool:
+        limit = run.max_duration or self._settings.max_duration
+        detail = StatusDetail(Reason.TIMED_OUT, timed_out_message(limit))
+        record_in_trace = _recording(run, ending="timed_out")
+        if not self._moves(session, moves.break_, run, attempt=run.attempt, detail=detail):
+            return False
+        after_commit(session, record_in_trace)
+        _count(session, "timed_out")
+        log.warning("run timed out", **_about(run), worker=run.worker)
+        if not run.is_external:
+            self._dispatcher.revoke(session, run.id, attempt=run.attempt)
+        return True
 
     def _moves(self, session: Session, move: Callable[..., Run], run: Run, **options: Any) -> bool:
         """Move a run that this transaction has locked; return whether it has moved.
@@ -271,32 +269,29 @@ class Reconciler:
             log.exception("run left as it is: it cannot be repaired", **about)
             return False
 
-    def _admit(self, session: Session) -> int:
-        free = find_free_threads_waited_for(session, limit=BATCH)
-        admitted = list(filter(None, (self._admitted(session, thread_id) for thread_id in free)))
-        for run_id in admitted:
-            _count(session, "admitted")
-            log.warning("run was left waiting for a free thread", run_id=str(run_id))
-        return len(admitted)
-
-    def _admitted(self, session: Session, thread_id: uuid.UUID) -> uuid.UUID | None:
-        """Admit a run to a free thread; None if there is none any more, or somebody holds the thread."""
+    def _admit(self, session: Session, thread_id: uuid.UUID) -> bool:
+        """Admit a run to a free thread, unless there is none any more, or somebody holds the thread."""
         try:
             with _patient_part_of(session):
-                return admit_next(session, self._dispatcher, thread_id)
+                run_id = admit_next(session, self._dispatcher, thread_id)
         except OperationalError as error:
             if fault_of(error) is not Fault.CONTENTION:
                 raise
             log.warning("thread left: somebody holds it", thread_id=str(thread_id), reason=words_of(error))
-            return None
+            return False
+        if run_id is None:
+            return False
+        _count(session, "admitted")
+        log.warning("run was left waiting for a free thread", run_id=str(run_id))
+        return True
 
-    def _fill_shares(self, session: Session) -> int:
-        """Send runs that wait for a share with room: the process that was to send them died or lost Redis."""
-        share = self._settings.running_share
-        waiting = shares.waiting_organizations(session, share=share, limit=BATCH)
-        for organization_id in waiting:
-            self._dispatcher.enqueue_next(session, organization_id)
-        return 0
+    def _fill_share(self, session: Session, organization_id: uuid.UUID) -> bool:
+        """Send runs that wait for a share with room: the process that was to send them died or lost Redis.
+
+        Whether any is sent shows after the commit.
+        """
+        self._dispatcher.enqueue_next(session, organization_id)
+        return False
 
     def _send_again(self) -> int:
         """Resend runs whose message was lost, and none whose message still waits in a queue."""

@@ -12,6 +12,7 @@ from shared.db import unit_of_work
 from shared.lifecycle import RunStatus
 from shared.models import Run
 from tests.support.waiting import wait_until
+from worker.reconciler import laps
 from worker.reconciler.reconciler import Reconciler
 
 PAST = timedelta(minutes=5)
@@ -192,7 +193,7 @@ REFUSE = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'refused'; END $$;
     CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW
-    WHEN (NEW.id = '{}') EXECUTE FUNCTION refuse();
+    WHEN (NEW.id IN ({})) EXECUTE FUNCTION refuse();
 """
 
 BRIEF = {
@@ -219,7 +220,7 @@ def test_a_run_that_cannot_be_repaired_holds_up_no_other(
     for run in runs:
         age(committed_sessions, run, **{column: PAST, "queued_at": PAST})
     with superuser_engine.begin() as connection:
-        connection.exec_driver_sql(REFUSE.format(odd.id))
+        connection.exec_driver_sql(REFUSE.format(f"'{odd.id}'"))
     before = reload(committed_sessions, odd)
     announced = len(dispatcher.announced)
     with structlog.testing.capture_logs() as lines:
@@ -233,3 +234,21 @@ def test_a_run_that_cannot_be_repaired_holds_up_no_other(
     told = [line["run_id"] for line in lines if line["log_level"] == "error"]
     assert set(told) == {str(odd.id)}
     assert len(told) >= 2
+
+
+def test_runs_that_cannot_be_repaired_hide_none_however_many_they_are(
+    committed_settings, committed_sessions, superuser_engine, dispatcher, factories, monkeypatch
+):
+    monkeypatch.setattr(laps, "BATCH", 2)
+    *odd, last = runs = [factories.run(status=RunStatus.RUNNING) for _ in range(6)]
+    for run in runs:
+        age(committed_sessions, run, lease_expires_at=PAST)
+    with superuser_engine.begin() as connection:
+        connection.exec_driver_sql(REFUSE.format(", ".join(f"'{run.id}'" for run in odd)))
+    reconciler = Reconciler(committed_settings.model_copy(update=BRIEF), committed_sessions, dispatcher)
+    for _ in range(3):
+        with structlog.testing.capture_logs() as lines:
+            reconciler.round()
+        assert len([line for line in lines if line["log_level"] == "error"]) <= 2
+    assert reload(committed_sessions, last).status is RunStatus.ERROR
+    assert all(reload(committed_sessions, run).status is RunStatus.RUNNING for run in odd)

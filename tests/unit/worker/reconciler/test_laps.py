@@ -1,0 +1,70 @@
+"""The laps of a repair, over numbers in the place of rows."""
+
+import pytest
+from sqlalchemy.orm import sessionmaker
+
+from worker.reconciler import laps
+from worker.reconciler.laps import Lap
+
+SESSIONS = sessionmaker()  # of no database: nothing is executed
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(laps, "BATCH", 3)
+
+
+class Repairs:
+    """Numbers to be repaired, some of which cannot be."""
+
+    def __init__(self, broken, *, hopeless=()):
+        self.broken = set(broken)
+        self.hopeless = set(hopeless)
+        self.tried = []
+        self._lap = Lap(self._find, self._repair, place_of=lambda number: number)
+
+    def _find(self, _session, *, after, limit):
+        return sorted(one for one in self.broken if after is None or one > after)[:limit]
+
+    def _repair(self, _session, one):
+        self.tried.append(one)
+        if one not in self.hopeless:
+            self.broken.remove(one)
+        return one not in self.hopeless
+
+    def round(self):
+        """Return how many were repaired, and what was tried."""
+        self.tried.clear()
+        return self._lap.go_on(SESSIONS, lambda: None), list(self.tried)
+
+
+def test_a_round_repairs_all_that_can_be():
+    assert Repairs(range(10)).round() == (10, list(range(10)))
+
+
+def test_what_cannot_be_repaired_hides_nothing_behind_it():
+    repairs = Repairs(range(10), hopeless=range(9))
+    assert [repairs.round() for _ in range(4)] == [
+        (0, [0, 1, 2]),
+        (0, [3, 4, 5]),
+        (0, [6, 7, 8]),
+        (1, [9]),
+    ]
+    assert repairs.round() == (0, [0, 1, 2])
+
+
+def test_a_few_that_cannot_be_repaired_are_passed_in_the_same_round():
+    repairs = Repairs(range(8), hopeless=[0, 4])
+    assert repairs.round() == (6, list(range(8)))
+    assert repairs.round() == (0, [0, 4])
+
+
+def test_a_transaction_that_fails_is_done_again():
+    repairs = Repairs(range(4), hopeless=range(3))
+    repairs.round()
+    assert repairs.tried == [0, 1, 2]
+    find, repairs._lap._find = repairs._lap._find, lambda *_, **__: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        repairs.round()
+    repairs._lap._find = find
+    assert repairs.round() == (1, [3])
