@@ -21,10 +21,10 @@ from prometheus_client.registry import Collector
 
 from shared.metrics import instruments
 from shared.metrics.numbers import allocate
+from shared.processes.owned_directories import OwnedDirectory, remove_orphans
 
 PREFIX: Final = "runyard-metrics-"
 LOCK: Final = "lock"
-OWNER: Final = "owner"
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  # the directory made in it is this user's alone
 ROOM: Final = 32 * 1_048_576  # bytes
@@ -77,10 +77,9 @@ class SharedMetrics:
     with it. A lock keeps a scrape away from files that are being moved; nobody waits for it but a scrape.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._owner = os.open(directory / OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def __init__(self, owned: OwnedDirectory) -> None:
+        self.directory = owned.path
+        self._owned = owned
 
     @classmethod
     def make(cls, parent: Path | None = None) -> Self:
@@ -94,13 +93,13 @@ class SharedMetrics:
             OSError: there is no room for it.
         """
         parent = parent or _roomy_memory() or Path(tempfile.gettempdir())
-        _remove_orphans(parent)
-        return cls(Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)))
+        remove_orphans(parent, PREFIX)
+        return cls(OwnedDirectory.make(parent, PREFIX))
 
     def close(self) -> None:
         """Remove the directory. The processes that write into it have ended."""
         shutil.rmtree(self.directory, ignore_errors=True)
-        os.close(self._owner)
+        self._owned.let_go()
 
     def render(self) -> bytes:
         registry = CollectorRegistry()
@@ -204,16 +203,3 @@ def _lives(pid: int) -> bool:
     except (ProcessLookupError, PermissionError):  # another user's has only the number of ours
         return False
     return True
-
-
-def _remove_orphans(parent: Path) -> None:
-    """Remove this user's directories whose owner does not live any more: it was killed."""
-    for directory in parent.glob(f"{PREFIX}*"):
-        try:
-            if directory.stat().st_uid != os.getuid():
-                continue
-            with (directory / OWNER).open("r+") as owner:
-                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory, ignore_errors=True)
-        except OSError:  # it is in use, or just being made or removed
-            continue

@@ -7,6 +7,7 @@ import pytest
 from tests.support.faults import kill, of_program
 from tests.support.invariants import check_runs, holder_of, read_events, read_row
 from tests.support.waiting import wait_until
+from worker.executors.program.workdirs import PREFIX
 
 pytestmark = [pytest.mark.full_length, pytest.mark.timeout(300)]
 
@@ -46,12 +47,15 @@ def test_promise_3_a_killed_worker_takes_its_program_along_and_another_begins_an
 ):
     """Promise 3: at most `max_attempts` times, and only one attempt can write."""
     health = str(tmp_path / "health")
+    left = tmp_path / f"{PREFIX}left"  # by a worker that died before a shim watched over it
+    (left / "home").mkdir(parents=True)
     new_worker("--concurrency=2", processes=2, TMPDIR=str(tmp_path), RUNYARD_HEALTH_DIR=health)
     mark = uuid.uuid4().hex
     run_id = begin(mark, words=40, seconds=4)
     holder = holder_of(database_url, run_id)
     first = wait_until(lambda: of_program(run_id), timeout=60, what="the program")
-    (place,) = tmp_path.glob("runyard-*")
+    assert not left.exists()
+    (place,) = tmp_path.glob(f"{PREFIX}*")
     kill(holder)
     wait_until(lambda: not any(one.is_running() for one in first), timeout=60, what="the program to be gone")
     wait_until(lambda: not place.exists(), timeout=60, what="its directory to be gone")

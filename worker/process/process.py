@@ -19,6 +19,7 @@ from shared.setting_types import names_of
 from shared.settings import Settings, get_settings
 from shared.workers import Pool
 from worker import identity
+from worker.executors.program.workdirs import remove_left_workdirs
 from worker.process import life, naming, supervisor_link
 from worker.process.options import ProcessOptions
 from worker.process.signals import on_setup_logging
@@ -82,6 +83,7 @@ def main() -> None:
         is_kept = options.pool is Pool.THREADS  # a prefork parent does not beat
         name = naming.settle(settings, options.name, options.holder, is_kept=is_kept)
     identity.set_holder(options.holder)
+    remove_left_workdirs()
     # An abandoned thread may still run, and would delay the interpreter's normal exit.
     end_process(serve(make_app(settings), replace(options, name=name)))
 

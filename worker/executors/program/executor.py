@@ -1,13 +1,9 @@
 """The executor of structure runs: a program is a process within limits, in a sandbox."""
 
 import os
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Final
-
-import structlog
 
 from shared.setting_types import names_of
 from shared.settings import Settings
@@ -29,8 +25,8 @@ from worker.executors.program.finish import LIMIT, NOT_POSTED
 from worker.executors.program.holding import Holder
 from worker.executors.program.homes import Home
 from worker.executors.program.runner import Job, Limits, run_program
-from worker.executors.program.shim import remove
 from worker.executors.program.sources import Sources, Start, prepare
+from worker.executors.program.workdirs import made_workdir
 from worker.redaction import secrets_among
 
 BEFORE_START: Final = ("PATH", "LANG", "LC_ALL", "TZ")
@@ -53,8 +49,6 @@ POLICY: Final = Policy(blame=Blame.PLATFORM, cooperative_share=1.0, stop_margin=
 """A program has the whole grace before it is killed; the margin is for the kill. Its own errors are its
 exit code: an exception beside it is the platform's."""
 
-log = structlog.get_logger(__name__)
-
 
 def make_executor(settings: Settings) -> Executor:
     """Make the executor of structure runs, within the operator's limits."""
@@ -76,7 +70,7 @@ def make_executor(settings: Settings) -> Executor:
         if program.has_earlier_lines:
             text = f"[Begun again, as attempt {context.attempt}: the lines above do not count.]"
             program.write_log([LogLine(LogStream.STDERR, text)])
-        with _workdir() as workdir:
+        with made_workdir() as workdir:
             home = workdir / "home"
             home.mkdir()
             start = prepare(
@@ -102,19 +96,6 @@ def make_executor(settings: Settings) -> Executor:
             return program.judge_exit(ended)
 
     return with_policy(execute, POLICY)
-
-
-@contextmanager
-def _workdir() -> Generator[Path]:
-    """Make the directory of a run, and remove it with all that the program has left there."""
-    workdir = Path(mkdtemp(prefix="runyard-"))
-    try:
-        yield workdir
-    finally:
-        try:
-            remove(workdir)
-        except OSError as error:
-            log.warning("directory of a run not removed", directory=str(workdir), error=str(error))
 
 
 def _sources(settings: Settings) -> Sources:
