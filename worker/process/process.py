@@ -1,5 +1,6 @@
 """One worker process: a Celery worker from its start to its exit."""
 
+import signal
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 from celery import Celery
 from celery.apps.worker import Worker
 from celery.platforms import SecurityWarning  # type: ignore[attr-defined]  # not in the stubs
+from celery.worker import state
 
 from shared.metrics import definitions as metrics
 from shared.processes.ending import end_process
@@ -22,7 +24,8 @@ from worker import identity
 from worker.executors.program.workdirs import remove_left_workdirs
 from worker.process import life, naming, supervisor_link
 from worker.process.options import ProcessOptions
-from worker.process.signals import on_setup_logging
+from worker.process.signals import STOP_SIGNALS, on_setup_logging
+from worker.process.supervisor import EX_DRAINED
 from worker.process.wiring import PREFORK, THREADS, make_app
 
 
@@ -36,6 +39,19 @@ class NamedWorker(Worker):
     def on_before_init(self, quiet: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002  # Celery's
         self.hostname = self._name
         super().on_before_init(quiet=quiet, **kwargs)
+
+    def install_platform_tweaks(self, worker: Any) -> None:
+        """Stop without a word at a signal that comes before the worker is ready, as without Redis.
+
+        Celery's handlers print lines in a form of their own.
+        """
+        super().install_platform_tweaks(worker)
+        for number in STOP_SIGNALS:
+            signal.signal(number, _stop_before_ready)
+
+
+def _stop_before_ready(*_: object) -> None:
+    setattr(state, "should_stop", EX_DRAINED)  # noqa: B010  # the stubs do not know it
 
 
 def serve(celery: Celery, options: ProcessOptions) -> int:
