@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from cli.doctor.broker import examine_broker
 from cli.doctor.findings import Finding, Severity, first_line
 from cli.doctor.invariants import RULES, Violation, check
+from cli.doctor.locks import examine_locks
 from cli.doctor.processes import examine_processes
 from cli.doctor.sandbox import examine_sandbox
 from cli.doctor.server import Clock, examine_schema, examine_server
@@ -80,6 +81,7 @@ def _examine_database(
             found.findings.extend(examine_server(connection, clock))
             found.findings.append(schema := examine_schema(connection))
             if schema.severity is not Severity.PROBLEM:
+                found.findings.extend(examine_locks(connection))
                 with Session(connection) as session:
                     found.findings.extend(examine_processes(session, settings))
                     found.findings.extend(examine_runs(session, settings, waiting=waiting))

@@ -1,0 +1,85 @@
+"""Findings about sessions that hold rows or tables for long: of a person in psql, or a script."""
+
+import time
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from cli.doctor.findings import Finding, Severity
+
+LONG: Final = 60.0
+"""Seconds for which a transaction that holds something is reported."""
+
+LOOK_AGAIN: Final = 2.0
+"""Seconds between two looks at a transaction whose age PostgreSQL tells nobody but its role."""
+
+MAX_NAMED: Final = 3
+"""Sessions in the finding."""
+
+_HOLDERS: Final = text("""
+    SELECT held.pid, held.virtualtransaction, activity.usename, activity.application_name, activity.state,
+        extract(epoch FROM clock_timestamp() - activity.xact_start)::float AS age
+    FROM (
+        SELECT DISTINCT pid, virtualtransaction FROM pg_locks
+        WHERE granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+            AND mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
+                'ExclusiveLock', 'AccessExclusiveLock')
+    ) AS held
+    JOIN pg_stat_activity AS activity USING (pid)
+    WHERE held.pid <> pg_backend_pid()
+    ORDER BY age DESC NULLS LAST, held.pid
+""")
+
+_STILL: Final = text(
+    "SELECT DISTINCT pid, virtualtransaction FROM pg_locks WHERE pid = ANY(CAST(:pids AS integer[]))"
+)
+
+_WAITING: Final = text("""
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND datname = current_database()
+        AND pg_blocking_pids(pid) && CAST(:pids AS integer[])
+""")
+
+
+class Holder(NamedTuple):
+    """A session that holds rows or tables."""
+
+    pid: int
+    transaction: str
+    role: str | None
+    application: str | None
+    state: str | None  # None, as is the age, if it is another role's: PostgreSQL does not tell
+    age: float | None  # seconds
+
+    def __str__(self) -> str:
+        """The session, for an operator who looks for its owner."""
+        age = f"at least {LOOK_AGAIN:g} s" if self.age is None else f"{self.age:.0f} s"
+        facts = [f"role {self.role!r}", repr(self.application or ""), self.state, f"for {age}"]
+        return f"{self.pid} ({', '.join(fact for fact in facts if fact)})"
+
+
+def examine_locks(connection: Connection) -> list[Finding]:
+    """Name the sessions that hold something of ours for long, and say how many others wait for them.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: PostgreSQL failed.
+    """
+    holders = _long(connection, [Holder(*row) for row in connection.execute(_HOLDERS)])
+    if not holders:
+        return []
+    waiting = connection.scalars(_WAITING, {"pids": [holder.pid for holder in holders]}).one()
+    named = ", ".join(map(str, holders[:MAX_NAMED])) + (", …" if len(holders) > MAX_NAMED else "")
+    seen = f"Sessions that hold rows or tables for long: {named}. Sessions that wait for them: {waiting}."
+    advice = f"Ask their owners, or end them: SELECT pg_terminate_backend({holders[0].pid})."
+    return [Finding("Locks", Severity.WARNING, seen, advice)]
+
+
+def _long(connection: Connection, holders: list[Holder]) -> list[Holder]:
+    """Those that hold something for `LONG`, or as far as can be told, over two looks."""
+    if unknown := [holder for holder in holders if holder.age is None]:
+        time.sleep(LOOK_AGAIN)
+        rows = connection.execute(_STILL, {"pids": [holder.pid for holder in unknown]})
+        still = {(pid, transaction) for pid, transaction in rows}
+        unknown = [holder for holder in unknown if (holder.pid, holder.transaction) in still]
+    return [holder for holder in holders if holder.age is not None and holder.age > LONG] + unknown

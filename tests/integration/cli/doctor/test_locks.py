@@ -1,0 +1,69 @@
+"""Sessions that hold what others need, each opened as a person would in psql."""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import select, text
+
+from cli.doctor import locks
+from cli.doctor.locks import examine_locks
+from shared.db import Lock
+from shared.models import Run
+from tests.support.waiting import wait_until
+
+HOLD = Lock.CHANGE(select(Run.id), Run)
+
+
+@pytest.fixture
+def examined(committed_engine):
+    """What is found; the word of the finding, or nothing."""
+
+    def examined():
+        with committed_engine.connect() as connection:
+            return " ".join(f"{one.seen} {one.advice}" for one in examine_locks(connection))
+
+    return examined
+
+
+@contextmanager
+def holding(engine):
+    """Hold all runs for a block; yields the id of the session."""
+    with engine.connect() as holder, holder.begin():
+        holder.execute(HOLD)
+        yield holder.scalars(text("SELECT pg_backend_pid()")).one()
+
+
+def test_nobody_is_named_who_holds_nothing_for_long(examined, committed_engine, factories):
+    factories.run()
+    with holding(committed_engine):
+        assert examined() == ""
+
+
+def test_a_session_of_our_role_is_named_with_its_age(examined, committed_engine, factories, monkeypatch):
+    factories.run()
+    monkeypatch.setattr(locks, "LONG", 0.0)
+    with holding(committed_engine) as pid:
+        assert f"{pid} (role 'runyard_app', 'runyard', idle in transaction, for 0 s)" in examined()
+    assert examined() == ""
+
+
+def test_a_session_of_another_role_is_named_if_it_stays(
+    examined, superuser_engine, committed_engine, factories, monkeypatch
+):
+    factories.run()
+    monkeypatch.setattr(locks, "LOOK_AGAIN", 0.2)
+
+    def wait():
+        with committed_engine.begin() as waiter:
+            waiter.execute(HOLD)
+
+    waiting = threading.Thread(target=wait)
+    with holding(superuser_engine) as pid:
+        waiting.start()
+        told = wait_until(lambda: "wait for them: 1." in (told := examined()) and told, timeout=30)
+    waiting.join(30)
+    assert f"{pid} (role " in told
+    assert "for at least 0.2 s" in told
+    assert f"pg_terminate_backend({pid})" in told
+    assert examined() == ""
