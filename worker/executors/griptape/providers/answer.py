@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, Final, TypeVar
 
 from shared.events.text import storable_text
-from worker.executors.griptape.json_text import load
+from worker.executors.griptape.json_text import JsonEnd, load
 from worker.executors.griptape.model_errors import AnswerTooLongError
 from worker.executors.griptape.providers.endings import Ending
 from worker.executors.griptape.providers.inline_thoughts import InlineThoughts
@@ -50,6 +50,9 @@ _PIECE_WEIGHT: Final = 100
 LONGEST_NAME: Final = 1_000
 """Characters of a tool's name as it comes; no tool has so long a one."""
 
+_LONGEST_NULL: Final = 100
+"""Characters of arguments that may be `null`, with blanks around it."""
+
 _BESIDE_NAME: Final = re.compile(r"^(?:functions?|tools?|default_api)(?:::|[.:/])|<\|.*", re.DOTALL)
 """What some models put before and after the name of a tool, as they were told of tools."""
 
@@ -64,6 +67,9 @@ class Call:
     name: str = ""
     extra: dict[str, Any] = field(default_factory=dict)  # what else belongs to it and is to go back
     _pieces: list[str] = field(default_factory=list)  # of the arguments
+    _length: int = 0  # of all of them
+    _end: JsonEnd = field(default_factory=JsonEnd)
+    _is_whole: bool | None = None  # until more comes
 
     @property
     def arguments(self) -> str:
@@ -82,8 +88,10 @@ class Call:
     @property
     def is_whole(self) -> bool:
         """Whether there are arguments, and nothing more can come of them."""
-        may_be = bool(self._pieces) and self._pieces[-1].rstrip().endswith(("}", '"', "l"))  # null
-        return may_be and self.read() is not None
+        if self._is_whole is None:
+            may_be = self._end.is_reached or 0 < self._length < _LONGEST_NULL
+            self._is_whole = may_be and bool(self.arguments.strip()) and self.read() is not None
+        return self._is_whole
 
     @property
     def tool_name(self) -> str:
@@ -93,9 +101,14 @@ class Call:
     def add(self, arguments: str) -> None:
         if arguments:
             self._pieces.append(arguments)
+            self._length += len(arguments)
+            self._end.feed(arguments)
+            if not arguments.isspace():
+                self._is_whole = None
 
     def replace(self, arguments: str) -> None:
-        self._pieces = [arguments]
+        self._pieces, self._length, self._end = [], 0, JsonEnd()
+        self.add(arguments)
 
     def read(self) -> dict[str, Any] | None:
         """The arguments; None if they are no JSON object. A call without any has none."""

@@ -81,6 +81,19 @@ def test_a_name_without_end_takes_no_time_to_speak_of(answer) -> None:
     assert call.tool_name == "ab" * 500
 
 
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [('{"a": ["b"', ', "b"'), ('{"a": [{}', ", {}"), ('{"a": 1} "and more', ' "'), ("{a}", " "), ("", " ")],
+)
+def test_arguments_without_end_are_not_read_anew_with_each_piece(answer, begin, piece) -> None:
+    answer.call(0, call_id="c1", name="look", arguments=begin)
+    begun = time.process_time()
+    for _ in range(30_000):
+        answer.call(0, call_id="c2", name="look", arguments=piece)
+
+    assert time.process_time() - begun < 2
+
+
 def test_a_name_may_be_repeated_with_each_piece(answer) -> None:
     answer.call(0, call_id="c1", name="look", arguments='{"a"')
     answer.call(0, call_id="c1", name="look", arguments=": 1}")
