@@ -74,10 +74,10 @@ def test_a_name_comes_in_pieces(answer) -> None:
 
 def test_a_name_without_end_takes_no_time_to_speak_of(answer) -> None:
     begun = time.process_time()
-    for number in range(500_000):
+    for number in range(100_000):
         call = answer.call(0, name="ab"[number % 2])
 
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 2
     assert call.tool_name == "ab" * 500
 
 
