@@ -12,6 +12,10 @@ LONGEST_NAME: Final = 64  # characters; a number may be added
 
 RESERVED_NAMES: Final = frozenset({"external"})  # who has a run that its caller executes
 
+_TAKEN_KEYS: Final = frozenset({"unacked", "unacked_index", "unacked_mutex"})
+_TAKEN_PREFIX: Final = "_kombu."
+"""What Celery keeps beside the queues in Redis, under keys that are no lists."""
+
 _FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:@[A-Za-z0-9._-]+)?")
 
 
@@ -46,10 +50,13 @@ def check_queues(listed: str) -> str:
     """Return a list of queues, separated by commas.
 
     Raises:
-        ValueError: it names none; in one sentence.
+        ValueError: it names none, or one that no queue may have; in one sentence.
     """
-    if not listed.replace(",", " ").strip():
+    names = list(filter(str.strip, listed.split(",")))
+    if not names:
         raise ValueError("must name at least one queue")
+    for name in names:
+        check_queue(name)
     return listed
 
 
@@ -57,11 +64,14 @@ def check_queue(name: str) -> str:
     """Return the name of a queue, without blanks around it: workers read lists of names so.
 
     Raises:
-        ValueError: it is none, or a list; in one sentence.
+        ValueError: it is none, or a list, or the key of something else in Redis; in one sentence.
     """
-    if not name.strip() or "," in name:
+    name = name.strip()
+    if not name or "," in name:
         raise ValueError("must be the name of one queue")
-    return name.strip()
+    if name in _TAKEN_KEYS or name.startswith(_TAKEN_PREFIX) or not name.isprintable():
+        raise ValueError("must be a name that Celery does not use itself, in printable characters")
+    return name
 
 
 class Pool(StrEnum):

@@ -133,6 +133,18 @@ def test_runs_are_sent_to_one_queue(name, queue):
         settings(**{name: queue})
 
 
+@pytest.mark.parametrize("name", ["run_queue", "structure_queue", "worker_queues"])
+@pytest.mark.parametrize(
+    "queue", ["unacked", "unacked_index", " unacked_mutex", "_kombu.binding.runs", "a\x06\x163"]
+)
+def test_no_queue_has_the_key_of_something_else(name, queue):
+    """Redis would refuse each send, and workers would take nothing."""
+    with pytest.raises(ValidationError, match="that Celery does not use itself"):
+        settings(**{name: queue})
+    with pytest.raises(ValidationError, match="that Celery does not use itself"):
+        settings(worker_queues=f"runs, {queue}")
+
+
 @pytest.mark.parametrize("name", ["run_queue", "structure_queue"])
 def test_blanks_around_a_queue_do_not_matter_as_they_do_not_to_workers(name):
     assert getattr(settings(**{name: " fast "}), name) == "fast"
