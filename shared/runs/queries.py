@@ -268,29 +268,29 @@ def count_waiting(
     return {queue: one.runs for queue, one in waiting(session, queue_of, share=share).items()}
 
 
-Place: TypeAlias = tuple[datetime, uuid.UUID]
+Position: TypeAlias = tuple[datetime, uuid.UUID]
 """Where a run is in the order in which runs are locked."""
 
 
-def place_of(run: Run) -> Place:
-    """Where a run is among those that a function below locks, `limit` of them `after` a place."""
+def position_of(run: Run) -> Position:
+    """Where a run is among those that a function below locks, `limit` of them `after` a position."""
     return run.created_at, run.id
 
 
 def lock_lost(
-    session: Session, *, lease_ttl: timedelta, limit: int, after: Place | None = None
+    session: Session, *, lease_ttl: timedelta, limit: int, after: Position | None = None
 ) -> Sequence[Run]:
     """Lock lost runs; those another reconciler has locked are skipped."""
     return _locked(session, is_lost(lease_ttl=lease_ttl), limit, after)
 
 
-def lock_unconfirmed_stops(session: Session, *, limit: int, after: Place | None = None) -> Sequence[Run]:
+def lock_unconfirmed_stops(session: Session, *, limit: int, after: Position | None = None) -> Sequence[Run]:
     """Lock cancelled runs whose lease lapsed before their worker reported how the work stopped."""
     return _locked(session, stops_unconfirmed(), limit, after)
 
 
 def lock_expired(
-    session: Session, *, queue_ttl: timedelta, limit: int, after: Place | None = None
+    session: Session, *, queue_ttl: timedelta, limit: int, after: Position | None = None
 ) -> Sequence[Run]:
     """Lock runs QUEUED for longer than their limit, at any attempt."""
     return _locked(session, is_expired(queue_ttl=queue_ttl), limit, after)
@@ -302,7 +302,7 @@ def lock_overdue(
     max_duration: timedelta,
     cancel_grace: timedelta,
     limit: int,
-    after: Place | None = None,
+    after: Position | None = None,
 ) -> Sequence[Run]:
     """Lock runs that are overdue (`is_overdue`)."""
     return _locked(session, is_overdue(max_duration=max_duration, cancel_grace=cancel_grace), limit, after)
@@ -321,7 +321,7 @@ def lock_undelivered(
 
 
 def _locked(
-    session: Session, condition: ColumnElement[bool], limit: int, after: Place | None = None
+    session: Session, condition: ColumnElement[bool], limit: int, after: Position | None = None
 ) -> Sequence[Run]:
     query = select(Run).where(condition).order_by(Run.created_at, Run.id).limit(limit)
     if after is not None:

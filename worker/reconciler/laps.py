@@ -14,7 +14,7 @@ Broken = TypeVar("Broken")
 
 
 class Lap(Generic[Broken]):
-    """One kind of repair, and the place that it has come to.
+    """One kind of repair, and the position that it has come to.
 
     What cannot be repaired stays, and is found again. So a round goes on until it comes to the end or has
     left `BATCH` undone, and the next one goes on from there: each is tried once a lap, however many before
@@ -26,22 +26,22 @@ class Lap(Generic[Broken]):
         find: Callable[..., Sequence[Broken]],
         repair: Callable[[Session, Broken], bool],
         *,
-        place_of: Callable[[Broken], object],
+        position_of: Callable[[Broken], object],
     ) -> None:
         """Begin before the first.
 
         Args:
-            find: called with a session, `after` and `limit`; finds so many in the order of their places.
+            find: called with a session, `after` and `limit`; finds so many in the order of their positions.
             repair: repairs one in the transaction that has found it, and returns whether it did.
-            place_of: the place of what was found, which a repair does not change.
+            position_of: the position of what was found, which a repair does not change.
         """
         self._find = find
         self._repair = repair
-        self._place_of = place_of
-        self._place: object = None
+        self._position_of = position_of
+        self._position: object = None
 
     def go_on(self, sessions: Sessions, beat: Callable[[], object]) -> int:
-        """Repair what is found from the place on; return how many are repaired.
+        """Repair what is found from the position on; return how many are repaired.
 
         Args:
             beat: called before each transaction.
@@ -53,11 +53,11 @@ class Lap(Generic[Broken]):
         while left < BATCH:
             beat()
             with unit_of_work(sessions) as session:
-                found = self._find(session, after=self._place, limit=BATCH)
-                places = [self._place_of(one) for one in found]
+                found = self._find(session, after=self._position, limit=BATCH)
+                positions = [self._position_of(one) for one in found]
                 done = sum(self._repair(session, one) for one in found)
             is_end = len(found) < BATCH
-            self._place = None if is_end else places[-1]
+            self._position = None if is_end else positions[-1]
             repaired += done
             left += len(found) - done
             if is_end:

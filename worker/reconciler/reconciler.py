@@ -54,7 +54,7 @@ from shared.processes.starting import begin, begin_pulse, demand_schema, probe_l
 from shared.processes.stop_signals import sets
 from shared.retention.policy import Policy
 from shared.runs import moves, queries, receipts
-from shared.runs.queries import Place
+from shared.runs.queries import Position
 from shared.settings import Settings
 from shared.threads.turns import admit_next, find_free_threads_waited_for
 from shared.tracing import AttemptTrace
@@ -89,8 +89,8 @@ class Reconciler:
         self._dispatcher = dispatcher
         self._lease_trust = LeaseTrust(settings)
         self.name = f"{socket.gethostname()}/{os.getpid()}"  # among the beats
-        of_runs = partial(Lap[Run], place_of=queries.place_of)
-        by_id = partial(Lap[uuid.UUID], place_of=lambda one: one)
+        of_runs = partial(Lap[Run], position_of=queries.position_of)
+        by_id = partial(Lap[uuid.UUID], position_of=lambda one: one)
         self._laps = (
             of_runs(self._lock_lost, self._take_over),
             of_runs(self._lock_unconfirmed, self._confirm_stop),
@@ -157,7 +157,7 @@ class Reconciler:
     def _can_judge_leases(self, session: Session) -> bool:
         return self._lease_trust.can_judge(session.scalars(select(func.now())).one())
 
-    def _lock_lost(self, session: Session, *, after: Place | None, limit: int) -> Sequence[Run]:
+    def _lock_lost(self, session: Session, *, after: Position | None, limit: int) -> Sequence[Run]:
         if not self._can_judge_leases(session):
             return []
         return queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, after=after, limit=limit)
@@ -190,7 +190,7 @@ class Reconciler:
                 message += f" It was the last of {limit} attempts."
         return trigger, StatusDetail(reason, message, worker=run.worker, losses=losses)
 
-    def _lock_unconfirmed(self, session: Session, *, after: Place | None, limit: int) -> Sequence[Run]:
+    def _lock_unconfirmed(self, session: Session, *, after: Position | None, limit: int) -> Sequence[Run]:
         if not self._can_judge_leases(session):
             return []
         return queries.lock_unconfirmed_stops(session, after=after, limit=limit)
@@ -212,7 +212,7 @@ class Reconciler:
         log.warning("run expired", **_about(run), limit_seconds=limit)
         return True
 
-    def _lock_overdue(self, session: Session, *, after: Place | None, limit: int) -> Sequence[Run]:
+    def _lock_overdue(self, session: Session, *, after: Position | None, limit: int) -> Sequence[Run]:
         duration, grace = self._settings.max_duration, self._settings.cancel_grace
         return queries.lock_overdue(
             session, max_duration=duration, cancel_grace=grace, after=after, limit=limit

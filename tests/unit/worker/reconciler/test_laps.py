@@ -21,7 +21,7 @@ class Repairs:
         self.broken = set(broken)
         self.hopeless = set(hopeless)
         self.tried = []
-        self._lap = Lap(self._find, self._repair, place_of=lambda number: number)
+        self._lap = Lap(self._find, self._repair, position_of=lambda number: number)
 
     def _find(self, _session, *, after, limit):
         return sorted(one for one in self.broken if after is None or one > after)[:limit]
