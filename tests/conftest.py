@@ -24,15 +24,17 @@ load_unsearched()  # tests and what they import are a million objects that stay
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the fixtures, except where the tests are only distributed: they import half of the product."""
-    if config.option.dist == "no":
+    if getattr(config.option, "dist", "no") == "no":
         config.pluginmanager.import_plugin("tests.fixtures")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LaneScheduling:
     """Distribute the tests over the processes of `pytest -n`."""
     return LaneScheduling(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return what `-n auto` means: a process a core, and more for tests that mostly wait."""
     cores = min(len(os.sched_getaffinity(0)), 4)

@@ -1,5 +1,6 @@
 """No process of a test outlives the process that started it, however that ends."""
 
+import atexit
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ def guard(pid: int, at_loss: signal.Signals = signal.SIGKILL) -> None:
         _guard = subprocess.Popen(
             [sys.executable, "-S", __file__], stdin=subprocess.PIPE, start_new_session=True
         )
+        atexit.register(_guard.communicate)
     assert _guard.stdin is not None
     _guard.stdin.write(b"%d %d\n" % (pid, at_loss))
     _guard.stdin.flush()
