@@ -72,10 +72,14 @@ class Dialects:
         Raises:
             ValueError: two have the same prefix, or none has the prefix `ROOT`.
         """
-        by_prefix = [(prefix, dialect) for dialect in dialects for prefix in dialect.prefixes]
-        self.by_prefix = dict(sorted(by_prefix, key=lambda item: len(item[0]), reverse=True))
-        if len(self.by_prefix) < len(by_prefix):
-            raise ValueError("Two dialects have the same prefix.")
+        by_prefix: dict[str, Dialect] = {}
+        for dialect in dialects:
+            for prefix in dialect.prefixes:
+                if prefix in by_prefix:
+                    names = f"{by_prefix[prefix].name!r} and {dialect.name!r}"
+                    raise ValueError(f"The dialects {names} have the same prefix {prefix!r}.")
+                by_prefix[prefix] = dialect
+        self.by_prefix = dict(sorted(by_prefix.items(), key=lambda item: len(item[0]), reverse=True))
         if ROOT not in self.by_prefix:
             raise ValueError("No dialect has the prefix `ROOT`.")
         self.root = self.by_prefix.pop(ROOT)
@@ -90,7 +94,7 @@ class Dialects:
 
     def of(self, path: str) -> Dialect:
         """Return the dialect of a path, which is the one with the longest matching prefix."""
-        matching = (dialect for prefix, dialect in self.by_prefix.items() if path.startswith(f"{prefix}/"))
+        matching = (one for prefix, one in self.by_prefix.items() if f"{path}/".startswith(f"{prefix}/"))
         return next(matching, self.root)
 
     def render_of(self, path: str) -> Render:

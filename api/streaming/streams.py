@@ -102,6 +102,8 @@ class StreamHub:
         `principal`, who reads it; with the process; and after `seconds`, if given. It holds no database
         connection between reads, and has neither a task nor a timer of its own.
 
+        It does not ask whose the run is: its caller has found it among the organization's (`finder`).
+
         Yields:
             Events; an empty batch, whenever there was none for a heartbeat, says "still here".
         """
