@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from shared.extensions import ECHO, FRAMEWORK_PROVIDERS, installed_executors, known_providers
 from shared.settings import Settings
+from worker.executors import extensions
 from worker.executors.base import Executor, InvalidConfigurationError, RunContext
 from worker.executors.program.executor import make_executor as make_program_executor
 
@@ -83,13 +84,7 @@ def _framework() -> Executor:
 def _load(point: EntryPoint) -> Executor:
     if (loaded := _loaded.get(point)) is not None:  # without the lock, under which others import for long
         return loaded
-    try:
-        with _loading:
-            executor: Executor = point.load()
-    except (ImportError, AttributeError) as error:
-        message = f"The executor {point.name!r} ({point.value}) cannot be loaded: {error}."
-        raise InvalidConfigurationError(message) from error
-    if not callable(executor):
-        raise InvalidConfigurationError(f"The executor {point.name!r} ({point.value}) is not callable.")
+    with _loading:
+        executor: Executor = extensions.load(point, kind="executor")
     _loaded[point] = executor
     return executor

@@ -4,10 +4,11 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
 from shared.extensions import DEFAULT_THRESHOLD, installed_guardrails
 from worker.cancellation import is_stop
+from worker.executors import extensions
 from worker.executors.base import InvalidConfigurationError
 from worker.guardrails.base import Detector, Finding
 
@@ -126,11 +127,7 @@ def make_guard(guardrails: Mapping[str, Any], direction: Direction) -> Guard:
             raise InvalidConfigurationError(
                 f"This worker has no detector for the guardrail {guardrail!r}: the run would go unguarded."
             )
-        try:
-            detector = cast("Detector", point.load())
-        except (ImportError, AttributeError) as error:
-            message = f"The detector {guardrail!r} ({point.value}) cannot be loaded: {error}."
-            raise InvalidConfigurationError(message) from error
+        detector: Detector = extensions.load(point, kind="detector")
         masks = bool((options.get("mask") or {}).get("remove_entity_value"))
         threshold = float(here.get("threshold", DEFAULT_THRESHOLD))
         watches.append(Watch(guardrail, detector, threshold, masks))

@@ -12,6 +12,7 @@ from shared.settings import Settings
 from shared.structures.allowed import Allowed, AllowListError
 from shared.structures.sandbox import choose
 from worker.cancellation import CancelToken
+from worker.executors import extensions
 from worker.executors.base import InvalidConfigurationError, RunContext
 from worker.executors.registry import resolve
 
@@ -42,7 +43,7 @@ def check(settings: Settings) -> None:
     choice = choose(settings)
     if choice.sandbox is None and (settings.structures_dir is not None or settings.structure_callables):
         found.append(choice.why_not)
-    _complaints[:] = found
+    _complaints[:] = [*found, *extensions.unusable()]
     for sentence in shadowed_extensions():
         log.warning("extension without effect", reason=sentence)
     for complaint in _complaints:

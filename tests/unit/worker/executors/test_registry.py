@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared import extensions
+from worker.executors import extensions as executor_extensions
 from worker.executors import models, registry
 from worker.executors.base import InvalidConfigurationError
 
@@ -29,6 +30,7 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (tmp_path / "acme_executor.py").write_text(ACME)
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "acme_executor", raising=False)
+        monkeypatch.setattr(registry, "_loaded", {})
         extensions.installed_executors.cache_clear()
 
     yield install
@@ -91,6 +93,35 @@ def test_an_executor_that_is_none_is_our_configuration(acme, target, why) -> Non
     with pytest.raises(InvalidConfigurationError, match=why) as refusal:
         registry.resolve("acme/m")
     assert target in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("raise ValueError('it is broken')", "it is broken"),
+        ("def (", "invalid syntax"),
+        ("raise SystemExit", "SystemExit"),
+        ("import acme_lacks_this", "No module named 'acme_lacks_this'"),
+        ("1 / 0", "division by zero"),
+    ],
+)
+def test_an_executor_whose_module_raises_anything_ends_no_worker(acme, tmp_path, code, why) -> None:
+    """A worker that died of it would be started again and again, and serve nobody."""
+    acme("acme = acme_executor:execute")
+    (tmp_path / "acme_executor.py").write_text(code)
+
+    registry.warm_up()
+
+    (told,) = executor_extensions.unusable()
+    assert told.startswith("The executor 'acme' (acme_executor:execute) cannot be loaded: ")
+    assert why in told
+    with pytest.raises(InvalidConfigurationError, match="cannot be loaded"):
+        registry.resolve("acme/m")
+
+
+def test_what_can_be_loaded_is_not_told(acme) -> None:
+    acme("acme = acme_executor:execute")
+    assert executor_extensions.unusable() == []
 
 
 def test_no_distribution_can_take_a_providers_name(acme) -> None:
