@@ -11,6 +11,7 @@ from celery import Celery
 
 from cli.console import notice, output, output_line
 from cli.exit_codes import EXIT_USAGE
+from cli.listing import counted
 from cli.local.dev_file import DATA_DIR, find_dev_file
 from cli.progress import Advance, progress
 from shared.celery_app import make_celery
@@ -195,6 +196,7 @@ def drain(
         if wait is not None:
             with progress("Waiting for the workers", total=wait) as advance:
                 workers.wait_gone(acknowledged, wait, advance=advance)
+            notice(f"{counted(len(acknowledged), 'worker')} gone.")
 
 
 def _list(workers: Workers) -> None:

@@ -68,6 +68,7 @@ def test_all_of_a_worker_ends_and_is_not_started_again(bench: PoolBench, drain: 
         result = drain("--all", "--wait", "15")
         assert result.exit_code == 0
         assert result.stdout.splitlines() == ["s-1@test\tdraining", "s-2@test\tdraining"]
+        assert "2 workers gone." in result.stderr
         check_ended(supervisor, born, bench)
 
 
