@@ -18,11 +18,13 @@ MAX_NAMED: Final = 3
 
 _HOLDERS: Final = text("""
     SELECT held.pid, held.virtualtransaction, activity.usename, activity.application_name, activity.state,
-        extract(epoch FROM clock_timestamp() - activity.xact_start)::float AS age
+        extract(epoch FROM clock_timestamp() - activity.xact_start)::float AS age,
+        pg_blocking_pids(held.pid) AS waits_for
     FROM (
         SELECT DISTINCT pid, virtualtransaction FROM pg_locks
         WHERE granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+            AND relation IN (SELECT pg_class.oid FROM pg_class JOIN pg_namespace
+                ON pg_namespace.oid = relnamespace WHERE nspname = current_schema())
             AND mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
                 'ExclusiveLock', 'AccessExclusiveLock')
     ) AS held
@@ -36,10 +38,16 @@ _STILL: Final = text(
 )
 
 _WAITING: Final = text("""
-    SELECT count(*) FROM pg_stat_activity
-    WHERE wait_event_type = 'Lock' AND datname = current_database()
-        AND pg_blocking_pids(pid) && CAST(:pids AS integer[])
+    WITH RECURSIVE waiter AS MATERIALIZED (
+        SELECT pid, pg_blocking_pids(pid) AS waits_for
+        FROM (SELECT DISTINCT pid FROM pg_locks WHERE NOT granted) AS waiting
+    ), waiting AS (
+        SELECT pid FROM waiter WHERE waits_for && CAST(:pids AS integer[])
+        UNION SELECT waiter.pid FROM waiter JOIN waiting ON waiting.pid = ANY(waiter.waits_for)
+    )
+    SELECT count(*) FROM waiting
 """)
+"""All but the first of those that wait for a row wait for the one before them."""
 
 
 class Holder(NamedTuple):
@@ -51,6 +59,7 @@ class Holder(NamedTuple):
     application: str | None
     state: str | None  # None, as is the age, if it is another role's: PostgreSQL does not tell
     age: float | None  # seconds
+    waits_for: list[int]  # sessions, by their ids
 
     def __str__(self) -> str:
         """The session, for an operator who looks for its owner."""
@@ -65,7 +74,10 @@ def examine_locks(connection: Connection) -> list[Finding]:
     Raises:
         sqlalchemy.exc.SQLAlchemyError: PostgreSQL failed.
     """
-    holders = _long(connection, [Holder(*row) for row in connection.execute(_HOLDERS)])
+    found = [Holder(*row) for row in connection.execute(_HOLDERS)]
+    pids = {holder.pid for holder in found}
+    # Who waits for another of them holds something, too, but only as long as the other does.
+    holders = _long(connection, [holder for holder in found if pids.isdisjoint(holder.waits_for)])
     if not holders:
         return []
     waiting = connection.scalars(_WAITING, {"pids": [holder.pid for holder in holders]}).one()

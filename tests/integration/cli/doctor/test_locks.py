@@ -34,6 +34,24 @@ def holding(engine):
         yield holder.scalars(text("SELECT pg_backend_pid()")).one()
 
 
+@pytest.fixture
+def wait_for_all(committed_engine):
+    """Let a session of ours wait for all runs, which somebody holds until the test ends at the latest."""
+    waiters = []
+
+    def wait():
+        with committed_engine.begin() as waiter:
+            waiter.execute(HOLD)
+
+    def begin():
+        waiters.append(threading.Thread(target=wait))
+        waiters[-1].start()
+
+    yield begin
+    for waiter in waiters:
+        waiter.join(30)
+
+
 def test_nobody_is_named_who_holds_nothing_for_long(examined, committed_engine, factories):
     factories.run()
     with holding(committed_engine):
@@ -49,21 +67,37 @@ def test_a_session_of_our_role_is_named_with_its_age(examined, committed_engine,
 
 
 def test_a_session_of_another_role_is_named_if_it_stays(
-    examined, superuser_engine, committed_engine, factories, monkeypatch
+    examined, wait_for_all, superuser_engine, factories, monkeypatch
 ):
     factories.run()
     monkeypatch.setattr(locks, "LOOK_AGAIN", 0.2)
-
-    def wait():
-        with committed_engine.begin() as waiter:
-            waiter.execute(HOLD)
-
-    waiting = threading.Thread(target=wait)
     with holding(superuser_engine) as pid:
-        waiting.start()
+        wait_for_all()
         told = wait_until(lambda: "wait for them: 1." in (told := examined()) and told, timeout=30)
-    waiting.join(30)
     assert f"{pid} (role " in told
     assert "for at least 0.2 s" in told
     assert f"pg_terminate_backend({pid})" in told
     assert examined() == ""
+
+
+def test_who_waits_for_a_holder_is_counted_and_not_named(
+    examined, wait_for_all, superuser_engine, factories, monkeypatch
+):
+    factories.run()
+    monkeypatch.setattr(locks, "LONG", 0.0)
+    monkeypatch.setattr(locks, "LOOK_AGAIN", 0.2)
+    with holding(superuser_engine) as pid:
+        for _ in range(3):
+            wait_for_all()
+        named = f"for long: {pid} (role "
+        told = wait_until(lambda: "wait for them: 3." in (told := examined()) and named in told and told)
+    assert "), " not in told
+    assert f"pg_terminate_backend({pid})" in told
+
+
+def test_a_schema_may_have_any_name(superuser_engine):
+    with superuser_engine.connect() as connection:
+        connection.exec_driver_sql('CREATE SCHEMA "My own"')
+        connection.exec_driver_sql('SET search_path = "My own"')
+        connection.exec_driver_sql("CREATE TABLE held ()")
+        assert examine_locks(connection) == []
