@@ -1,6 +1,7 @@
 """A kind of repair, done in laps: what cannot be repaired hides nothing that comes after it."""
 
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from typing import Final, Generic, TypeVar
 
 from sqlalchemy.orm import Session
@@ -11,6 +12,14 @@ BATCH: Final = 200
 """What is repaired in one transaction, and what a round leaves undone of one kind before it does the next."""
 
 Broken = TypeVar("Broken")
+
+
+class Repair(Enum):
+    """What a repair has come to."""
+
+    DONE = auto()
+    NEEDLESS = auto()  # meanwhile it is as it should be: it went with another, or somebody else was faster
+    LEFT = auto()  # undone, to be found again
 
 
 class Lap(Generic[Broken]):
@@ -24,7 +33,7 @@ class Lap(Generic[Broken]):
     def __init__(
         self,
         find: Callable[..., Sequence[Broken]],
-        repair: Callable[[Session, Broken], bool],
+        repair: Callable[[Session, Broken], Repair],
         *,
         position_of: Callable[[Broken], object],
     ) -> None:
@@ -32,7 +41,7 @@ class Lap(Generic[Broken]):
 
         Args:
             find: called with a session, `after` and `limit`; finds so many in the order of their positions.
-            repair: repairs one in the transaction that has found it, and returns whether it did.
+            repair: repairs one in the transaction that has found it.
             position_of: the position of what was found, which a repair does not change.
         """
         self._find = find
@@ -55,11 +64,11 @@ class Lap(Generic[Broken]):
             with unit_of_work(sessions) as session:
                 found = self._find(session, after=self._position, limit=BATCH)
                 positions = [self._position_of(one) for one in found]
-                done = sum(self._repair(session, one) for one in found)
+                repairs = [self._repair(session, one) for one in found]
             is_end = len(found) < BATCH
             self._position = None if is_end else positions[-1]
-            repaired += done
-            left += len(found) - done
+            repaired += repairs.count(Repair.DONE)
+            left += repairs.count(Repair.LEFT)
             if is_end:
                 break
         return repaired

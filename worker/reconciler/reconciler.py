@@ -58,7 +58,7 @@ from shared.runs.queries import Position
 from shared.settings import Settings
 from shared.threads.turns import admit_next, find_free_threads_waited_for
 from shared.tracing import AttemptTrace
-from worker.reconciler.laps import BATCH, Lap
+from worker.reconciler.laps import BATCH, Lap, Repair
 from worker.reconciler.lease_trust import LeaseTrust
 from worker.reconciler.observer import Observer
 from worker.reconciler.purger import Purger
@@ -162,19 +162,19 @@ class Reconciler:
             return []
         return queries.lock_lost(session, lease_ttl=self._settings.lease_ttl, after=after, limit=limit)
 
-    def _take_over(self, session: Session, run: Run) -> bool:
+    def _take_over(self, session: Session, run: Run) -> Repair:
         losses = run.losses + 1
         trigger, detail = self._verdict(run, losses)
         record_in_trace = _recording(run, ending="lost")
         note = log.bind(**_about(run), worker=run.worker, of_process=run.process)
         begins_anew = trigger is Trigger.REQUEUE
         move = moves.requeue if begins_anew else moves.break_
-        if not self._moves(session, move, run, attempt=run.attempt, detail=detail, losses=losses):
-            return False
-        after_commit(session, record_in_trace)
-        _count(session, "requeued" if begins_anew else "broken")
-        note.warning("run lost", move=trigger)
-        return True
+        repair = self._moves(session, move, run, attempt=run.attempt, detail=detail, losses=losses)
+        if repair is Repair.DONE:
+            after_commit(session, record_in_trace)
+            _count(session, "requeued" if begins_anew else "broken")
+            note.warning("run lost", move=trigger)
+        return repair
 
     def _verdict(self, run: Run, losses: int) -> tuple[Trigger, StatusDetail]:
         """What becomes of a run whose worker was lost, and why: it begins anew as long as it may."""
@@ -195,22 +195,22 @@ class Reconciler:
             return []
         return queries.lock_unconfirmed_stops(session, after=after, limit=limit)
 
-    def _confirm_stop(self, session: Session, run: Run) -> bool:
+    def _confirm_stop(self, session: Session, run: Run) -> Repair:
         record = partial(receipts.record_stop, session, run.id, StoppedHow.WORKER_LOST)
-        if not self._done(session, run, partial(record, attempt=run.attempt)):
-            return False
-        _count(session, "stop_confirmed")
-        log.info("stop never confirmed", **_about(run), worker=run.worker)
-        return True
+        repair = self._done(session, run, partial(record, attempt=run.attempt))
+        if repair is Repair.DONE:
+            _count(session, "stop_confirmed")
+            log.info("stop never confirmed", **_about(run), worker=run.worker)
+        return repair
 
-    def _expire(self, session: Session, run: Run) -> bool:
+    def _expire(self, session: Session, run: Run) -> Repair:
         limit = (run.queue_ttl or self._settings.queue_ttl).total_seconds()
         detail = StatusDetail(Reason.EXPIRED, f"No worker took the run within {limit:g} s.")
-        if not self._moves(session, moves.break_, run, attempt=run.attempt + 1, detail=detail):
-            return False
-        _count(session, "expired")
-        log.warning("run expired", **_about(run), limit_seconds=limit)
-        return True
+        repair = self._moves(session, moves.break_, run, attempt=run.attempt + 1, detail=detail)
+        if repair is Repair.DONE:
+            _count(session, "expired")
+            log.warning("run expired", **_about(run), limit_seconds=limit)
+        return repair
 
     def _lock_overdue(self, session: Session, *, after: Position | None, limit: int) -> Sequence[Run]:
         duration, grace = self._settings.max_duration, self._settings.cancel_grace
@@ -218,21 +218,21 @@ class Reconciler:
             session, max_duration=duration, cancel_grace=grace, after=after, limit=limit
         )
 
-    def _time_out(self, session: Session, run: Run) -> bool:
+    def _time_out(self, session: Session, run: Run) -> Repair:
         limit = run.max_duration or self._settings.max_duration
         detail = StatusDetail(Reason.TIMED_OUT, timed_out_message(limit))
         record_in_trace = _recording(run, ending="timed_out")
-        if not self._moves(session, moves.break_, run, attempt=run.attempt, detail=detail):
-            return False
-        after_commit(session, record_in_trace)
-        _count(session, "timed_out")
-        log.warning("run timed out", **_about(run), worker=run.worker)
-        if not run.is_external:
-            self._dispatcher.revoke(session, run.id, attempt=run.attempt)
-        return True
+        repair = self._moves(session, moves.break_, run, attempt=run.attempt, detail=detail)
+        if repair is Repair.DONE:
+            after_commit(session, record_in_trace)
+            _count(session, "timed_out")
+            log.warning("run timed out", **_about(run), worker=run.worker)
+            if not run.is_external:
+                self._dispatcher.revoke(session, run.id, attempt=run.attempt)
+        return repair
 
-    def _moves(self, session: Session, move: Callable[..., Run], run: Run, **options: Any) -> bool:
-        """Move a run that this transaction has locked; return whether it has moved.
+    def _moves(self, session: Session, move: Callable[..., Run], run: Run, **options: Any) -> Repair:
+        """Move a run that this transaction has locked.
 
         What a run has called as a tool is cancelled with it, and may have been found together with it.
         """
@@ -240,10 +240,10 @@ class Reconciler:
             return self._done(session, run, partial(move, session, self._dispatcher, run.id, **options))
         except TransitionRefusedError as refusal:
             log.info("run left: it ended with its caller", **_about(run), reason=str(refusal))
-            return False
+            return Repair.NEEDLESS
 
-    def _done(self, session: Session, run: Run, work: Callable[[], object]) -> bool:
-        """Do something with a run that this transaction has locked; return whether it is done.
+    def _done(self, session: Session, run: Run, work: Callable[[], object]) -> Repair:
+        """Do something with a run that this transaction has locked.
 
         What cannot be done stays undone and is logged: it holds up no other run, now or after a restart. It
         is found again in each round, so that it counts among the stuck runs. The same goes for what concerns
@@ -256,20 +256,20 @@ class Reconciler:
         about = _about(run)
         try:
             with _patient_part_of(session):
-                return bool(work())
+                return Repair.DONE if work() else Repair.NEEDLESS
         except TransitionRefusedError:
             raise
         except Exception as error:
             if fault_of(error) is Fault.CONTENTION:
                 reason = words_of(error)
                 log.warning("run left: somebody holds what its repair concerns", **about, reason=reason)
-                return False
+                return Repair.LEFT
             if is_passing(error):
                 raise
             log.exception("run left as it is: it cannot be repaired", **about)
-            return False
+            return Repair.LEFT
 
-    def _admit(self, session: Session, thread_id: uuid.UUID) -> bool:
+    def _admit(self, session: Session, thread_id: uuid.UUID) -> Repair:
         """Admit a run to a free thread, unless there is none any more, or somebody holds the thread."""
         try:
             with _patient_part_of(session):
@@ -278,20 +278,20 @@ class Reconciler:
             if fault_of(error) is not Fault.CONTENTION:
                 raise
             log.warning("thread left: somebody holds it", thread_id=str(thread_id), reason=words_of(error))
-            return False
+            return Repair.LEFT
         if run_id is None:
-            return False
+            return Repair.NEEDLESS
         _count(session, "admitted")
         log.warning("run was left waiting for a free thread", run_id=str(run_id))
-        return True
+        return Repair.DONE
 
-    def _fill_share(self, session: Session, organization_id: uuid.UUID) -> bool:
+    def _fill_share(self, session: Session, organization_id: uuid.UUID) -> Repair:
         """Send runs that wait for a share with room: the process that was to send them died or lost Redis.
 
         Whether any is sent shows after the commit.
         """
         self._dispatcher.enqueue_next(session, organization_id)
-        return False
+        return Repair.LEFT
 
     def _send_again(self) -> int:
         """Resend runs whose message was lost, and none whose message still waits in a queue."""

@@ -1,13 +1,15 @@
 """What the reconciler does with runs that call structures as tools, when it finds their calls with them."""
 
+import itertools
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from shared.db import unit_of_work
 from shared.lifecycle import RunStatus
 from shared.models import Run
+from worker.reconciler import laps
 from worker.reconciler.reconciler import Reconciler
 
 PAST = timedelta(minutes=5)
@@ -54,6 +56,23 @@ def test_a_call_that_is_lost_with_its_caller_is_cancelled_with_it(
     assert call.status_detail["requested_by"] == f"its parent run {caller.id}"
     assert call.status_detail["stopped_how"] == "worker_lost"
     assert not call.is_stopping
+
+
+def test_calls_that_end_with_their_callers_end_no_round(
+    settings, sessions, dispatcher, make_call, monkeypatch
+):
+    """A worker had many callers, and executed their calls: all of them are lost at once."""
+    monkeypatch.setattr(laps, "BATCH", 4)
+    pairs = [make_call(RunStatus.RUNNING, called=RunStatus.RUNNING) for _ in range(6)]
+    for seconds, run in enumerate(itertools.chain(*pairs)):  # each call comes right after its caller
+        age(sessions, "lease_expires_at", run)
+        with unit_of_work(sessions) as session:
+            created_at = func.now() + timedelta(seconds=seconds)
+            session.execute(update(Run).where(Run.id == run.id).values(created_at=created_at))
+    brief = settings.model_copy(update={"lease_ttl": timedelta(milliseconds=1)})
+    Reconciler(brief, sessions, dispatcher).round()
+    ends = [[run.status for run in reload(sessions, *pair)] for pair in pairs]
+    assert ends == [[RunStatus.ERROR, RunStatus.CANCELLED]] * len(pairs)
 
 
 def test_a_call_that_is_overdue_with_its_caller_is_cancelled_with_it(

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy.orm import sessionmaker
 
 from worker.reconciler import laps
-from worker.reconciler.laps import Lap
+from worker.reconciler.laps import Lap, Repair
 
 SESSIONS = sessionmaker()  # of no database: nothing is executed
 
@@ -17,9 +17,10 @@ def small_batches(monkeypatch):
 class Repairs:
     """Numbers to be repaired, some of which cannot be."""
 
-    def __init__(self, broken, *, hopeless=()):
+    def __init__(self, broken, *, hopeless=(), needless=()):
         self.broken = set(broken)
         self.hopeless = set(hopeless)
+        self.needless = set(needless)
         self.tried = []
         self._lap = Lap(self._find, self._repair, position_of=lambda number: number)
 
@@ -28,9 +29,10 @@ class Repairs:
 
     def _repair(self, _session, one):
         self.tried.append(one)
-        if one not in self.hopeless:
-            self.broken.remove(one)
-        return one not in self.hopeless
+        if one in self.hopeless:
+            return Repair.LEFT
+        self.broken.remove(one)
+        return Repair.NEEDLESS if one in self.needless else Repair.DONE
 
     def round(self):
         """Return how many were repaired, and what was tried."""
@@ -57,6 +59,10 @@ def test_a_few_that_cannot_be_repaired_are_passed_in_the_same_round():
     repairs = Repairs(range(8), hopeless=[0, 4])
     assert repairs.round() == (6, list(range(8)))
     assert repairs.round() == (0, [0, 4])
+
+
+def test_what_needs_no_repair_any_more_does_not_end_a_round():
+    assert Repairs(range(10), needless=range(9)).round() == (1, list(range(10)))
 
 
 def test_a_transaction_that_fails_is_done_again():
