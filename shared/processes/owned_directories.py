@@ -33,11 +33,16 @@ class OwnedDirectory:
         """Make one.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: it cannot be made, or not be locked.
         """
         while True:
             path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-            if (lock := _locked(path)) is not None:
+            try:
+                lock = _locked(path)
+            except OSError:
+                path.rmdir()
+                raise
+            if lock is not None:
                 return cls(path, lock)
 
     def let_go(self) -> None:
@@ -45,10 +50,22 @@ class OwnedDirectory:
         os.close(self._lock)
 
 
-def remove_orphans(parent: Path, prefix: str, *, remove: Callable[[Path], object] = shutil.rmtree) -> None:
-    """Remove this user's directories that have no owner any more, for `REMOVAL_TIME`.
+def is_own(uid: int) -> bool:
+    """Whether a user is that of this process."""
+    return uid == os.geteuid()
+
+
+def remove_orphans(
+    parent: Path,
+    prefix: str,
+    *,
+    is_ours: Callable[[int], bool] = is_own,
+    remove: Callable[[Path], object] = shutil.rmtree,
+) -> None:
+    """Remove directories that have no owner any more, for `REMOVAL_TIME`.
 
     Args:
+        is_ours: whether those of a user are to be removed; by default this user's are.
         remove: removes one. If it fails, the next removal may try.
     """
     end = time.monotonic() + REMOVAL_TIME
@@ -57,7 +74,7 @@ def remove_orphans(parent: Path, prefix: str, *, remove: Callable[[Path], object
             return
         try:
             with _held(path) as lock:
-                if lock is not None and os.fstat(lock).st_uid == os.geteuid():
+                if lock is not None and is_ours(os.fstat(lock).st_uid):
                     remove(path)
         except FileNotFoundError:
             continue  # somebody else was faster
@@ -67,7 +84,10 @@ def remove_orphans(parent: Path, prefix: str, *, remove: Callable[[Path], object
 
 @contextmanager
 def _held(path: Path) -> Generator[int | None]:
-    lock = _locked(path)
+    try:
+        lock = _locked(path)
+    except PermissionError:  # it is another user's
+        lock = None
     try:
         yield lock
     finally:
@@ -76,10 +96,14 @@ def _held(path: Path) -> Generator[int | None]:
 
 
 def _locked(path: Path) -> int | None:
-    """Lock a directory, and return its descriptor; None if it has an owner, is another user's, or is gone."""
+    """Lock a directory, and return its descriptor; None if it has an owner or is gone.
+
+    Raises:
+        OSError: it cannot be opened, or its file system has no locks.
+    """
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, PermissionError):
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

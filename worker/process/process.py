@@ -99,7 +99,7 @@ def main() -> None:
         is_kept = options.pool is Pool.THREADS  # a prefork parent does not beat
         name = naming.settle(settings, options.name, options.holder, is_kept=is_kept)
     identity.set_holder(options.holder)
-    remove_left_workdirs()
+    remove_left_workdirs(settings)
     # An abandoned thread may still run, and would delay the interpreter's normal exit.
     end_process(serve(make_app(settings), replace(options, name=name)))
 

@@ -1,5 +1,7 @@
 """Directories that have an owner, and what is done with those whose owner is gone."""
 
+import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -96,6 +98,18 @@ def test_whoever_removes_orphans_is_soon_done(left, tmp_path, monkeypatch):
     monkeypatch.setattr(owned_directories, "REMOVAL_TIME", -1)
     remove_all(tmp_path)
     assert all(path.exists() for path in paths)
+
+
+def test_one_that_cannot_be_locked_is_not_left(own, tmp_path, monkeypatch):
+    """Some file systems have no locks."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="no locks"):
+        own()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("is_gone", [True, False])

@@ -17,7 +17,7 @@ import structlog
 
 from worker.cancellation import CancelToken
 from worker.executors.base import InvalidConfigurationError, PlatformError
-from worker.executors.program.shim import DIRECTORY, KILL_USER_TIMEOUT
+from worker.executors.program.shim import DIRECTORY, KILL_USER_TIMEOUT, remove
 from worker.executors.program.shim import __file__ as shim_file
 
 LOCKS: Final = "runyard-users"
@@ -95,6 +95,28 @@ def _own_directory() -> Path:
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
             return directory
     raise PlatformError("There is no directory for the locks of the user ids of programs.")
+
+
+def remove_of_user(path: Path, uid: int) -> None:
+    """Remove a directory of a program that nobody watches over any more, after the processes of its user.
+
+    While another program has the user id, the directory is left: a living process of its owner could put
+    something else there. Needs root.
+
+    Raises:
+        OSError: not all of it could be removed.
+    """
+    try:
+        account = _free_account(_own_directory(), uid, 1)
+        if account is None:
+            return
+        try:
+            end_user(uid)
+            remove(path)
+        finally:
+            os.close(account.descriptor)
+    except (PlatformError, subprocess.TimeoutExpired) as error:
+        raise OSError(str(error)) from error
 
 
 def hold_entries(directory: Path) -> None:

@@ -8,7 +8,10 @@ from typing import Final
 
 import structlog
 
-from shared.processes.owned_directories import OwnedDirectory, remove_orphans
+from shared.processes.owned_directories import OwnedDirectory, is_own, remove_orphans
+from shared.settings import Settings
+from shared.structures.sandbox import choose
+from worker.executors.program.accounts import remove_of_user
 from worker.executors.program.shim import remove
 
 PREFIX: Final = "runyard-run-"
@@ -34,10 +37,38 @@ def made_workdir() -> Generator[Path]:
         owned.let_go()
 
 
-def remove_left_workdirs() -> None:
-    """Remove the directories of workers that were killed before a shim could watch over them."""
-    remove_orphans(_parent(), PREFIX, remove=remove)
+def remove_left_workdirs(settings: Settings) -> None:
+    """Remove the directories of workers that were killed before a shim could watch over them, or with it."""
+
+    def is_ours(uid: int) -> bool:
+        return is_own(uid) or _is_account(uid, settings)
+
+    def remove_one(path: Path) -> None:
+        uid = path.lstat().st_uid
+        if is_own(uid):
+            remove(path)
+        else:
+            remove_of_user(path, uid)
+
+    try:
+        parent = _parent()
+    except FileNotFoundError:
+        return  # there can be none
+    remove_orphans(parent, PREFIX, is_ours=is_ours, remove=remove_one)
+
+
+def _is_account(uid: int, settings: Settings) -> bool:
+    """Whether a user is one of those that programs get."""
+    if not settings.structure_uid <= uid < settings.structure_uid + settings.structure_uids:
+        return False
+    sandbox = choose(settings).sandbox
+    return sandbox is not None and sandbox.has_accounts
 
 
 def _parent() -> Path:
+    """The directory of temporary files.
+
+    Raises:
+        FileNotFoundError: there is none that can be written to.
+    """
     return Path(tempfile.gettempdir())

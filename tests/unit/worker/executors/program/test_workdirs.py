@@ -5,7 +5,10 @@ import tempfile
 
 import pytest
 
+from shared.settings import Settings
 from worker.executors.program.workdirs import made_workdir, remove_left_workdirs
+
+SETTINGS = Settings(database_url="postgresql://", redis_url="redis://")
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +20,7 @@ def temporary(tmp_path, monkeypatch):
 def test_a_directory_goes_with_its_run(temporary):
     with made_workdir() as workdir:
         (workdir / "home").mkdir()
-        remove_left_workdirs()
+        remove_left_workdirs(SETTINGS)
         assert (workdir / "home").is_dir()
     assert list(temporary.iterdir()) == []
 
@@ -29,5 +32,11 @@ def test_what_a_worker_leaves_that_is_killed_while_it_prepares_a_run_goes_with_t
             os._exit(0)
     os.waitpid(child, 0)
     assert len(list(temporary.rglob("copied"))) == 1
-    remove_left_workdirs()
+    remove_left_workdirs(SETTINGS)
     assert list(temporary.iterdir()) == []
+
+
+def test_a_worker_without_a_directory_for_temporary_files_starts(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    remove_left_workdirs(SETTINGS)
