@@ -24,7 +24,8 @@ load_unsearched()  # tests and what they import are a million objects that stay
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the fixtures, except where the tests are only distributed: they import half of the product."""
-    if getattr(config.option, "dist", "no") == "no":
+    is_distributing = getattr(config.option, "dist", "no") != "no" and config.option.tx
+    if not is_distributing:  # nor where `--dist` is given without processes
         config.pluginmanager.import_plugin("tests.fixtures")
 
 
