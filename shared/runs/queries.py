@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple, TypeAlias
+from datetime import timedelta
+from typing import Final, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -31,6 +31,7 @@ from shared.errors import RunNotFoundError
 from shared.lifecycle import ACTIVE, HELD, TERMINAL, RunKind, RunStatus
 from shared.logs import note
 from shared.models import Run
+from shared.rows.paging import Position
 from shared.rows.sizes import without_large
 
 
@@ -268,13 +269,9 @@ def count_waiting(
     return {queue: one.runs for queue, one in waiting(session, queue_of, share=share).items()}
 
 
-Position: TypeAlias = tuple[datetime, uuid.UUID]
-"""Where a run is in the order in which runs are locked."""
-
-
 def position_of(run: Run) -> Position:
     """Where a run is among those that a function below locks, `limit` of them `after` a position."""
-    return run.created_at, run.id
+    return Position(run.created_at, run.id)
 
 
 def lock_lost(

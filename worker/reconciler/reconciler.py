@@ -53,8 +53,8 @@ from shared.processes.pulse import Fact, Kind, Limits, Pulse
 from shared.processes.starting import begin, begin_pulse, demand_schema, probe_limit
 from shared.processes.stop_signals import sets
 from shared.retention.policy import Policy
+from shared.rows.paging import Position
 from shared.runs import moves, queries, receipts
-from shared.runs.queries import Position
 from shared.settings import Settings
 from shared.threads.turns import admit_next, find_free_threads_waited_for
 from shared.tracing import AttemptTrace
