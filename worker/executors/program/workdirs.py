@@ -34,7 +34,8 @@ def made_workdir() -> Generator[Path]:
             remove(owned.path)
         except OSError as error:
             log.warning("directory of a run not removed", directory=str(owned.path), error=str(error))
-        owned.let_go()
+        finally:
+            owned.let_go()  # also if the run is interrupted: what is left is an orphan
 
 
 def remove_left_workdirs(settings: Settings) -> None:

@@ -6,6 +6,8 @@ import tempfile
 import pytest
 
 from shared.settings import Settings
+from worker.cancellation import RunStopped
+from worker.executors.program import workdirs
 from worker.executors.program.workdirs import made_workdir, remove_left_workdirs
 
 SETTINGS = Settings(database_url="postgresql://", redis_url="redis://")
@@ -40,3 +42,16 @@ def test_a_worker_without_a_directory_for_temporary_files_starts(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     remove_left_workdirs(SETTINGS)
+
+
+def test_what_a_run_leaves_that_is_interrupted_while_it_removes_is_an_orphan(temporary, monkeypatch):
+    def interrupted(_path):
+        raise RunStopped
+
+    with monkeypatch.context() as patching:
+        patching.setattr(workdirs, "remove", interrupted)
+        with pytest.raises(RunStopped), made_workdir():
+            pass
+    assert len(list(temporary.iterdir())) == 1
+    remove_left_workdirs(SETTINGS)
+    assert list(temporary.iterdir()) == []
