@@ -21,10 +21,11 @@ class OwnedDirectory:
     """A directory of this user's alone, locked as long as its owner lives, and what it has forked.
 
     The lock is on the directory itself. So processes that share the directory's file system and do not see
-    each other, such as those of two containers, know that it has an owner.
+    each other, such as those of two containers, know that it has an owner. Where a file system has no
+    locks, as some of networks, there is none: then nobody removes what a killed owner leaves.
     """
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int | None) -> None:
         self.path = path
         self._lock = lock
 
@@ -33,21 +34,22 @@ class OwnedDirectory:
         """Make one.
 
         Raises:
-            OSError: it cannot be made, or not be locked.
+            OSError: it cannot be made.
         """
         while True:
             path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
             try:
                 lock = _locked(path)
-            except OSError:
-                path.rmdir()
-                raise
+            except OSError as error:
+                log.info("no locks among temporary files", directory=str(path), error=str(error))
+                return cls(path, None)
             if lock is not None:
                 return cls(path, lock)
 
     def let_go(self) -> None:
         """Own it no more. Whoever removes it does so before this, or it is an orphan."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 def is_own(uid: int) -> bool:
