@@ -17,7 +17,8 @@ MAX_NAMED: Final = 3
 """Sessions in the finding."""
 
 _HOLDERS: Final = text("""
-    SELECT held.pid, held.virtualtransaction, activity.usename, activity.application_name, activity.state,
+    SELECT held.pid, held.virtualtransaction, activity.usename, activity.application_name,
+        host(activity.client_addr) AS address, activity.state,
         extract(epoch FROM clock_timestamp() - activity.xact_start)::float AS age,
         pg_blocking_pids(held.pid) AS waits_for
     FROM (
@@ -57,15 +58,21 @@ class Holder(NamedTuple):
     transaction: str
     role: str | None
     application: str | None
-    state: str | None  # None, as is the age, if it is another role's: PostgreSQL does not tell
+    address: str | None  # None, as is what follows, if it is another role's: PostgreSQL does not tell
+    state: str | None
     age: float | None  # seconds
     waits_for: list[int]  # sessions, by their ids
 
     def __str__(self) -> str:
         """The session, for an operator who looks for its owner."""
-        age = f"at least {LOOK_AGAIN:g} s" if self.age is None else f"{self.age:.0f} s"
-        facts = [f"role {self.role!r}", repr(self.application or ""), self.state, f"for {age}"]
-        return f"{self.pid} ({', '.join(fact for fact in facts if fact)})"
+        facts = [
+            f"role {self.role!r}",
+            self.application and repr(self.application),
+            self.address and f"from {self.address}",
+            self.state,
+            f"for at least {LOOK_AGAIN:g} s" if self.age is None else f"for {self.age:.0f} s",
+        ]
+        return f"{self.pid} ({', '.join(filter(None, facts))})"
 
 
 def examine_locks(connection: Connection) -> list[Finding]:
@@ -82,8 +89,11 @@ def examine_locks(connection: Connection) -> list[Finding]:
         return []
     waiting = connection.scalars(_WAITING, {"pids": [holder.pid for holder in holders]}).one()
     named = ", ".join(map(str, holders[:MAX_NAMED])) + (", …" if len(holders) > MAX_NAMED else "")
-    seen = f"Sessions that hold rows or tables for long: {named}. Sessions that wait for them: {waiting}."
-    advice = f"Ask their owners, or end them: SELECT pg_terminate_backend({holders[0].pid})."
+    seen = (
+        f"Sessions of PostgreSQL that hold rows or tables for long, by their process ids: {named}."
+        f" Sessions that wait for them: {waiting}."
+    )
+    advice = f"Ask whoever began them, or end them: SELECT pg_terminate_backend({holders[0].pid})."
     return [Finding("Locks", Severity.WARNING, seen, advice)]
 
 

@@ -31,7 +31,10 @@ RECENT: Final = timedelta(minutes=15)
 MAX_NAMED: Final = 3
 """Runs or threads in a finding."""
 
-RECONCILE: Final = "Check that `runyard reconciler` runs and reaches PostgreSQL. See its log."
+RECONCILE: Final = (
+    'If there is the finding "Locks", begin with it. Else check that `runyard reconciler` runs and reaches'
+    " PostgreSQL, and see its log."
+)
 
 
 @dataclass(frozen=True, slots=True)

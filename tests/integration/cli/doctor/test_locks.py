@@ -4,7 +4,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 
 from cli.doctor import locks
 from cli.doctor.locks import examine_locks
@@ -27,9 +27,11 @@ def examined(committed_engine):
 
 
 @contextmanager
-def holding(engine):
+def holding(engine, *, application=None):
     """Hold all runs for a block; yields the id of the session."""
     with engine.connect() as holder, holder.begin():
+        if application is not None:
+            holder.execute(select(func.set_config("application_name", application, True)))
         holder.execute(HOLD)
         yield holder.scalars(text("SELECT pg_backend_pid()")).one()
 
@@ -62,8 +64,17 @@ def test_a_session_of_our_role_is_named_with_its_age(examined, committed_engine,
     factories.run()
     monkeypatch.setattr(locks, "LONG", 0.0)
     with holding(committed_engine) as pid:
-        assert f"{pid} (role 'runyard_app', 'runyard', idle in transaction, for 0 s)" in examined()
+        told = examined()
+    assert f"{pid} (role 'runyard_app', 'runyard', " in told
+    assert "from 127.0.0.1, idle in transaction, for 0 s)" in told
     assert examined() == ""
+
+
+def test_a_session_without_a_name_is_told_by_the_rest(examined, committed_engine, factories, monkeypatch):
+    factories.run()
+    monkeypatch.setattr(locks, "LONG", 0.0)
+    with holding(committed_engine, application="") as pid:
+        assert f"{pid} (role 'runyard_app', from 127.0.0.1, idle" in examined()
 
 
 def test_a_session_of_another_role_is_named_if_it_stays(
@@ -89,7 +100,7 @@ def test_who_waits_for_a_holder_is_counted_and_not_named(
     with holding(superuser_engine) as pid:
         for _ in range(3):
             wait_for_all()
-        named = f"for long: {pid} (role "
+        named = f"by their process ids: {pid} (role "
         told = wait_until(lambda: "wait for them: 3." in (told := examined()) and named in told and told)
     assert "), " not in told
     assert f"pg_terminate_backend({pid})" in told
