@@ -2,8 +2,11 @@
 
 import importlib
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final, Protocol, cast
 
+from shared.extensions import FRAMEWORK_PROVIDERS
 from worker.executors.base import InvalidConfigurationError, RunContext
 from worker.executors.griptape.connections import ModelConnections
 from worker.executors.griptape.credentials import require_all
@@ -43,26 +46,51 @@ def load_provider(provider: str) -> ProviderModule:
     One at a time: the libraries share modules, and a thread that meets a module half imported fails.
 
     Raises:
-        InvalidConfigurationError: its package is not installed.
+        InvalidConfigurationError: its package is not installed, or cannot be loaded.
     """
     name = f"worker.executors.griptape.providers.{provider.replace('-', '_')}"
-    try:
-        with _loading:
-            module = importlib.import_module(name)
-    except ImportError as error:
-        message = f"The worker lacks a package that {provider} needs: {error.name or error}."
-        raise InvalidConfigurationError(message) from error
-    return cast("ProviderModule", module)
+    with _loading, _told_of(provider):
+        return cast("ProviderModule", importlib.import_module(name))
 
 
 def load_usable_provider(provider: str) -> None:
     """Import the module of a provider, and everything that its library imports at its first use.
 
     Raises:
-        InvalidConfigurationError: a variable or a package is missing.
+        InvalidConfigurationError: a variable or a package is missing, or a package cannot be loaded.
     """
     require_all(provider)
-    load_provider(provider).warm_up()
+    module = load_provider(provider)
+    with _told_of(provider):
+        module.warm_up()
+
+
+def unusable_providers() -> list[str]:
+    """Return a sentence for each provider whose variables are set and whose library cannot be loaded."""
+    found = []
+    for provider in sorted(FRAMEWORK_PROVIDERS):
+        try:
+            require_all(provider)
+        except InvalidConfigurationError:
+            continue  # nobody wants it here
+        try:
+            load_usable_provider(provider)
+        except InvalidConfigurationError as error:
+            found.append(str(error))
+    return found
+
+
+@contextmanager
+def _told_of(provider: str) -> Generator[None]:
+    """Tell of whatever a provider's library raises as it is loaded: the others are served all the same."""
+    try:
+        yield
+    except ImportError as error:
+        message = f"The worker lacks a package that {provider} needs: {error.name or error}."
+        raise InvalidConfigurationError(message) from error
+    except Exception as error:
+        message = f"A package that {provider} needs cannot be loaded: {str(error) or type(error).__name__}."
+        raise InvalidConfigurationError(message) from error
 
 
 def silence_limit(context: RunContext) -> float:

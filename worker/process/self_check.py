@@ -43,7 +43,9 @@ def check(settings: Settings) -> None:
     choice = choose(settings)
     if choice.sandbox is None and (settings.structures_dir is not None or settings.structure_callables):
         found.append(choice.why_not)
-    _complaints[:] = [*found, *extensions.unusable()]
+    from worker.executors.models import unusable_providers  # noqa: PLC0415  # it loads the framework
+
+    _complaints[:] = [*found, *unusable_providers(), *extensions.unusable()]
     for sentence in shadowed_extensions():
         log.warning("extension without effect", reason=sentence)
     for complaint in _complaints:

@@ -138,6 +138,21 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch) -> None:
         models.load_provider("cohere")
 
 
+@pytest.mark.parametrize("error", [ImportError("no"), TypeError("of another version"), ValueError()])
+def test_a_library_that_raises_anything_as_it_is_loaded_ends_no_worker(monkeypatch, error) -> None:
+    def fail():
+        raise error
+
+    monkeypatch.setattr(models.load_provider("cohere"), "warm_up", fail)
+    assert models.unusable_providers() == []
+    monkeypatch.setenv("COHERE_API_KEY", "key-of-a-test")
+
+    registry.warm_up()
+
+    (told,) = models.unusable_providers()
+    assert "cohere needs" in told
+
+
 def test_warming_up_leaves_a_missing_package_to_the_runs(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cohere", None)
     monkeypatch.delitem(sys.modules, "worker.executors.griptape.providers.cohere", raising=False)
