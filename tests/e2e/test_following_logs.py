@@ -68,6 +68,7 @@ def test_a_run_can_be_followed_from_its_post_to_its_end(stack, post):
     own = [line for line in own if line["event"] != REFUSED]
     told = [line["event"] for line in own]
     assert (told[0], told[-1]) == ("run claimed", "run attempt ended")
+    assert (own[-1]["ending"], own[-1]["reason"]) == ("succeeded", "Completed")
     assert all(line["attempt"] == 1 for line in lines if line["process"] == "worker")
     assert {line["organization_id"] for line in [posted, *own]} == {organization_of(stack)}
     assert len(posted["request_id"]) == 32

@@ -17,7 +17,7 @@ from shared.db import is_passing, unit_of_work, words_of
 from shared.dispatch import shares
 from shared.errors import LeaseLostError, RunNotFoundError, ShareUsedUpError, TransitionRefusedError
 from shared.events.earlier import Earlier, earlier_attempts
-from shared.lifecycle import RunKind, StatusDetail, StoppedHow, Trigger
+from shared.lifecycle import Reason, RunKind, StatusDetail, StoppedHow, Trigger
 from shared.logs import frames_of, tell_of_run
 from shared.models import Run
 from shared.processes.beats import this_process
@@ -93,7 +93,7 @@ def execute(
     trace.scope.record("claim", came_at)
     with trace.entered():
         ending = begun.run()
-    log.info("run attempt ended", ending=ending)
+    log.info("run attempt ended", ending=ending, reason=begun.reason)
     if ending is not Ending.LOST:  # else whoever has ended it records it
         kind = RunKind.ASSISTANT if run.structure_id is None else RunKind.STRUCTURE
         trace.end(
@@ -154,6 +154,7 @@ class Attempt:
     """A claimed run on its way to an end."""
 
     def __init__(self, held: HeldRun, slot: Slot, resolve: Resolve) -> None:
+        self.reason: Reason | None = None  # that the move to its end has given, once it is made
         self._held = held
         self._slot = slot
         self._resolve = resolve
@@ -229,7 +230,7 @@ class Attempt:
             return Ending.ABANDONED
         self._emit_rest()
         if self._end_together(conclusion := conclude(result)):
-            return conclusion.ending
+            return self._ended(conclusion)
         if conclusion.trigger is Trigger.CANCEL and self._writer.stop(
             conclusion.stopped_how, self._usage.total()
         ):
@@ -371,7 +372,7 @@ class Attempt:
             with tracing.span("store end"):
                 has_moved = held.move(trigger, **self._redacted(conclusion))
             if has_moved:
-                return conclusion.ending
+                return self._ended(conclusion)
         elif conclusion.ending is Ending.LOST:
             return Ending.LOST
 
@@ -386,6 +387,10 @@ class Attempt:
         was_cancelled = held.write(record)
         log.info("run stopped", how=conclusion.stopped_how, was_cancelled=was_cancelled)
         return Ending.CANCELLED if was_cancelled else Ending.LOST
+
+    def _ended(self, conclusion: Conclusion) -> Ending:
+        self.reason = conclusion.detail["reason"] if conclusion.detail is not None else None
+        return conclusion.ending
 
     def _redacted(self, conclusion: Conclusion) -> dict[str, Any]:
         """What the move of a conclusion takes, without secrets."""
