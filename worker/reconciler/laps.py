@@ -1,5 +1,6 @@
 """A kind of repair, done in laps: what cannot be repaired hides nothing that comes after it."""
 
+import time
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final, Generic, TypeVar
@@ -10,6 +11,9 @@ from shared.db import Sessions, unit_of_work
 
 BATCH: Final = 200
 """What is repaired in one transaction, and what a round leaves undone of one kind before it does the next."""
+
+LONGEST: Final = 30.0
+"""Seconds that a round takes for one kind. What is being repaired is locked for as long at the most."""
 
 Broken = TypeVar("Broken")
 
@@ -25,9 +29,9 @@ class Repair(Enum):
 class Lap(Generic[Broken]):
     """One kind of repair, and the position that it has come to.
 
-    What cannot be repaired stays, and is found again. So a round goes on until it comes to the end or has
-    left `BATCH` undone, and the next one goes on from there: each is tried once a lap, however many before
-    it fail, and a round takes no longer the more of them there are.
+    What cannot be repaired stays, and is found again. So a round goes on until it comes to the end, has left
+    `BATCH` undone or taken `LONGEST`, and the next one goes on from there: each is tried once a lap, however
+    many before it fail, and a round takes no longer the more of them there are.
     """
 
     def __init__(
@@ -59,16 +63,26 @@ class Lap(Generic[Broken]):
             sqlalchemy.exc.SQLAlchemyError: PostgreSQL is away.
         """
         repaired = left = 0
-        while left < BATCH:
+        end = time.monotonic() + LONGEST
+        while left < BATCH and time.monotonic() < end:
             beat()
             with unit_of_work(sessions) as session:
                 found = self._find(session, after=self._position, limit=BATCH)
                 positions = [self._position_of(one) for one in found]
-                repairs = [self._repair(session, one) for one in found]
-            is_end = len(found) < BATCH
-            self._position = None if is_end else positions[-1]
+                repairs = self._repair_until(end, session, found)
+            is_last = len(repairs) == len(found) < BATCH
+            self._position = None if is_last else positions[len(repairs) - 1]
             repaired += repairs.count(Repair.DONE)
             left += repairs.count(Repair.LEFT)
-            if is_end:
+            if is_last:
                 break
         return repaired
+
+    def _repair_until(self, end: float, session: Session, found: Sequence[Broken]) -> list[Repair]:
+        """Repair the first, and others as long as there is time."""
+        repairs: list[Repair] = []
+        for one in found:
+            repairs.append(self._repair(session, one))
+            if time.monotonic() >= end:
+                break
+        return repairs

@@ -1,5 +1,7 @@
 """The laps of a repair, over numbers in the place of rows."""
 
+import itertools
+
 import pytest
 from sqlalchemy.orm import sessionmaker
 
@@ -63,6 +65,17 @@ def test_a_few_that_cannot_be_repaired_are_passed_in_the_same_round():
 
 def test_what_needs_no_repair_any_more_does_not_end_a_round():
     assert Repairs(range(10), needless=range(9)).round() == (1, list(range(10)))
+
+
+def test_a_round_that_takes_long_is_gone_on_with_by_the_next(monkeypatch):
+    """Each may wait for a second for what somebody holds."""
+    seconds = iter(range(100))
+    monkeypatch.setattr(laps.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(laps, "LONGEST", 3)
+    repairs = Repairs(range(6), hopeless=range(5))
+    tried = [repairs.round()[1] for _ in range(4)]
+    assert all(len(each) <= 2 for each in tried)
+    assert list(itertools.chain(*tried))[:6] == list(range(6))
 
 
 def test_a_transaction_that_fails_is_done_again():
