@@ -3,6 +3,7 @@
 import ast
 import base64
 import json
+from functools import partial
 from urllib.parse import urlencode
 
 import pytest
@@ -195,6 +196,10 @@ def test_a_worker_that_is_killed_goes_from_flower_and_its_task_with_it(stack, fu
     assert f'worker="{worker}"' not in stack.flower("GET", "/metrics").text
 
 
+def lines_about(worker, run_id):
+    return [line for line in worker.log.splitlines() if run_id in line]
+
+
 def test_a_worker_has_one_name_everywhere_and_after_a_restart(stack, full, env, tmp_path, celery):
     workers = Workers(celery)
     for attempt in range(2):
@@ -203,8 +208,9 @@ def test_a_worker_has_one_name_everywhere_and_after_a_restart(stack, full, env, 
             run_id = stack.create_run(args=["Hi"], model="openai/hang")
             assert shown(stack, run_id, "STARTED")["worker"] == "blue@dock"
             assert worker.names == ["blue@dock"]
-            lines = [line for line in worker.log.splitlines() if run_id in line]
-            assert lines
+            lines = wait_until(
+                partial(lines_about, worker, run_id), timeout=60, what="its log to tell of the run"
+            )
             assert all('"worker": "blue@dock"' in line for line in lines)
             assert "blue@dock" in told_of(stack)
             assert workers.answering()["blue@dock"] == 1
