@@ -54,3 +54,25 @@ def test_a_dead_link_or_a_missing_anchor_fails(build, tmp_path, wrong):
 def test_a_page_that_is_in_no_list_or_not_there_fails(build, tmp_path):
     (tmp_path / "docs" / "guardrails.md").rename(tmp_path / "docs" / "unlisted.md")
     assert build() != 0
+
+
+FILES = re.findall(
+    r"```python\n# (\S+\.py)\n(.*?)```",
+    (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"),
+    re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("name", "code"), FILES, ids=[name for name, _ in FILES])
+def test_a_file_that_the_manual_shows_passes_the_checks_of_the_code(name, code):
+    code = f'"""Shown by the manual."""\n\n{code}'
+    for command in (["check", "--ignore=INP001"], ["format", "--check"]):  # its folder is not here
+        done = subprocess.run(
+            [BIN / "ruff", *command, f"--stdin-filename={name}", "-"],
+            input=code,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
