@@ -3,7 +3,6 @@
 import ast
 import importlib.metadata
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,12 @@ import cli
 import runyard
 import shared
 import worker
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, tracked_files
 
 PACKAGES = ("api", "worker", "cli", "shared", "runyard")
 LOCKS = sorted(ROOT.glob("*.lock"))
 CLIENTS = sorted((ROOT / "tests" / "conformance" / "clients").glob("*.lock"))
 MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(root|home|work|Users|farm)/[\w.-]")
-
-
-def tracked_files() -> list[Path]:
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607  # git, wherever it is
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    paths = (ROOT / name for name in listing.stdout.split("\0") if name)
-    return [path for path in paths if path.is_file()]
 
 
 def texts() -> list[tuple[Path, str]]:

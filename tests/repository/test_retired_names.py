@@ -5,7 +5,6 @@ DECISIONS.md and old migrations are records, and keep their words.
 """
 
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, tracked_files
 
 RECORDS: Final = ("CHANGELOG.md", "DECISIONS.md", "shared/migrations/versions/")
 EVERYWHERE: Final = ("",)
@@ -112,19 +111,12 @@ RETIRED: Final = (
 @cache
 def tracked() -> dict[str, str]:
     """Every tracked text but records and this file, by path."""
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607  # git, wherever it is
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    names = [
-        name
-        for name in listing.stdout.split("\0")
-        if name and not name.startswith(RECORDS) and ROOT / name != Path(__file__) and (ROOT / name).is_file()
-    ]
-    return {name: (ROOT / name).read_text(encoding="utf-8", errors="replace") for name in names}
+    paths = {str(path.relative_to(ROOT)): path for path in tracked_files() if path != Path(__file__)}
+    return {
+        name: path.read_text(encoding="utf-8", errors="replace")
+        for name, path in paths.items()
+        if not name.startswith(RECORDS)
+    }
 
 
 @pytest.mark.parametrize("retired", RETIRED, ids=str)
