@@ -23,7 +23,9 @@ from shared.metrics import instruments
 from shared.metrics.numbers import allocate
 from shared.processes.owned_directories import OwnedDirectory, remove_orphans
 
-PREFIX: Final = "runyard-metrics-"
+PREFIX: Final = "runyard-counts-"
+"""Earlier processes made `runyard-metrics-…`, and locked a file in it: they may live on during an upgrade."""
+
 LOCK: Final = "lock"
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  # the directory made in it is this user's alone

@@ -357,5 +357,12 @@ def test_directories_of_owners_that_were_killed_are_removed_and_others_are_not(s
     other.close()
 
 
+def test_the_directory_of_a_process_from_before_an_upgrade_stays(tmp_path):
+    earlier = tmp_path / "runyard-metrics-x"
+    earlier.mkdir()
+    SharedMetrics.make(tmp_path).close()
+    assert earlier.is_dir()
+
+
 def test_an_unlimited_label_is_still_limited():
     assert Label("queue", ("runs",), most=3).bound == 5
